@@ -1,0 +1,41 @@
+import { cloudflareTest } from "@cloudflare/vitest-plugin"
+import { defineConfig } from "vitest/config"
+
+/** Rooms whose code runs in both runtimes: the same test files are run in Node and in workerd. */
+const BOTH = ["protocol/**/*.test.ts", "dispatch/**/*.test.ts", "worker/**/*.test.ts", "client/**/*.test.ts"]
+
+/** Needs Node itself: a real server, a process, a file. Named so, beside the code it tests. */
+const NODE_ONLY = "**/*.node.test.ts"
+
+const IGNORED = ["node_modules/**", "dist/**"]
+
+export default defineConfig({
+  test: {
+    reporters: ["default", "./scripts/summary-reporter.ts"],
+    projects: [
+      {
+        test: {
+          name: "node",
+          include: [...BOTH, "relay-node/**/*.test.ts", "cli/**/*.test.ts", "scripts/**/*.test.ts"],
+          exclude: IGNORED,
+          globalSetup: ["test/support/servers.ts"],
+        },
+      },
+      {
+        plugins: [cloudflareTest({ miniflare: { compatibilityDate: "2026-10-01" } })],
+        test: { name: "workerd", include: BOTH, exclude: [...IGNORED, NODE_ONLY] },
+      },
+      {
+        test: {
+          name: "system",
+          include: ["test/**/*.test.ts"],
+          exclude: IGNORED,
+          globalSetup: ["test/support/servers.ts"],
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+})
