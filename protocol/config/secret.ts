@@ -1,0 +1,27 @@
+import { z } from "../schema.ts"
+
+/** The *name* of a secret: plain data, so that a configuration can be printed, sent and kept without its secrets. */
+export interface Secret {
+  readonly secret: string
+}
+
+const SECRET_NAME = /^[A-Z][A-Z0-9_]{0,127}$/
+
+/**
+ * Refers to a secret by the name under which the Worker's bindings, or the process environment, hold it.
+ *
+ * @throws {TypeError} when the name is not upper-case letters, digits and `_`, starting with a letter
+ */
+export function secret(name: string): Secret {
+  if (!SECRET_NAME.test(name)) throw new TypeError(`secret("…"): a name is A-Z, 0-9 and _, starting with a letter`)
+  return { secret: name }
+}
+
+export const secretSchema = z.strictObject(
+  { secret: z.string().check(z.regex(SECRET_NAME)) },
+  { error: `must be secret("NAME"): no secret stands in the configuration itself` },
+)
+
+export const isSecret = (value: unknown): value is Secret =>
+  value !== null && typeof value === "object" && typeof (value as { secret?: unknown }).secret === "string" &&
+  Object.keys(value).length === 1

@@ -1,0 +1,65 @@
+import type { Namespace } from "./namespace.ts"
+
+/**
+ * Every key and channel name, built here and nowhere else. All keys of a tenant share the hash tag `{tenant}`: one
+ * slot, so that scripts over several of them are atomic on a cluster too.
+ */
+const ofTenant = (tenant: string, rest: string): string => `tm:{${tenant}}:${rest}`
+
+/** `<generation> <last epoch> <last seq> <identity>` */
+export const headKey = (tenant: string): string => ofTenant(tenant, "head")
+/** `<epoch> <watermark> <hard> <floor>`; of the root: `n:` */
+export const namespaceKey = (tenant: string, namespace: Namespace): string => ofTenant(tenant, `n:${namespace}`)
+/** sorted set: tag, or `u:<url>`, to epoch */
+export const tagsKey = (tenant: string, namespace: Namespace): string => ofTenant(tenant, `tags:${namespace}`)
+/** stream, id `<epoch>-0` */
+export const logKey = (tenant: string): string => ofTenant(tenant, "log")
+/** `<fingerprint> <generation> <epoch>:<seq> …`, expires */
+export const idempotencyKey = (tenant: string, principal: string, key: string): string =>
+  ofTenant(tenant, `idem:${principal}:${key}`)
+/** sorted set of passes to come, by when they are due (microseconds) */
+export const laterKey = (tenant: string): string => ofTenant(tenant, "later")
+/** hash of those passes' bodies */
+export const laterItemsKey = (tenant: string): string => ofTenant(tenant, "later:items")
+/** sorted set of second passes whose first is not yet handled everywhere, by the epoch that they wait for */
+export const laterAfterKey = (tenant: string): string => ofTenant(tenant, "later:after")
+/** hash, field per target: `<owner> <generation> <epoch> <seq>` */
+export const cursorKey = (tenant: string): string => ofTenant(tenant, "cursor")
+/** hash, field per target: what its lane last said of itself, JSON */
+export const lanesKey = (tenant: string): string => ofTenant(tenant, "lanes")
+/** string, expires: owner of a lane */
+export const leaseKey = (tenant: string, target: string): string => ofTenant(tenant, `lease:${target}`)
+/** stream of receipts, id `<last epoch covered>-0` */
+export const sentKey = (tenant: string, target: string): string => ofTenant(tenant, `sent:${target}`)
+/** sorted set by epoch: receipts of what a range left out */
+export const lateKey = (tenant: string, target: string): string => ofTenant(tenant, `late:${target}`)
+/** sorted set of retries of items, by when they are due (milliseconds) */
+export const dueKey = (tenant: string, target: string): string => ofTenant(tenant, `due:${target}`)
+/** hash of those items, with their own selectors */
+export const dueItemsKey = (tenant: string, target: string): string => ofTenant(tenant, `due:items:${target}`)
+/** stream of dead letters */
+export const deadKey = (tenant: string, target: string): string => ofTenant(tenant, `dead:${target}`)
+/** Never written: deleting it lets a script start with a command that Redis allows when it is full. */
+export const neverKey = (tenant: string): string => ofTenant(tenant, "never")
+/** hash: tokens left of an account's bucket, and when that was */
+export const paceKey = (account: string): string => `tm:pace:{${account}}`
+/** sorted set of relays by heartbeat (milliseconds) */
+export const RELAYS_KEY = "tm:relays"
+/** hash: what each relay says of itself, JSON */
+export const RELAY_ITEMS_KEY = "tm:relays:items"
+
+const CHANNELS = "tm:v1:"
+
+/** The pattern that every wake and every probe matches. */
+export const WAKE_PATTERN = `${CHANNELS}*`
+export const wakeChannel = (tenant: string, namespace: Namespace): string => `${CHANNELS}{${tenant}}:${namespace}`
+/** Matched by the same pattern as wakes, so that a probe proves the subscription that wakes come by. */
+export const probeChannel = (relay: string): string => `${CHANNELS}probe:${relay}`
+
+const WAKE_CHANNEL = /^tm:v1:\{([a-z0-9-]+)\}:(.*)$/s
+
+/** Whose wake a channel carries; undefined for probes and everything foreign. */
+export function parseWakeChannel(channel: string): { tenant: string; namespace: Namespace } | undefined {
+  const match = WAKE_CHANNEL.exec(channel)
+  return match?.[1] === undefined || match[2] === undefined ? undefined : { tenant: match[1], namespace: match[2] }
+}

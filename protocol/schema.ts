@@ -1,0 +1,34 @@
+import * as z from "zod/mini"
+import { en } from "zod/locales"
+import { isNamespace, NAMESPACE_RULE } from "./namespace.ts"
+import { type Checked } from "./selector.ts"
+import { DURATION, type Milliseconds, parseDuration } from "./time.ts"
+
+// zod/mini brings no messages of its own; without this every fault would read "Invalid input".
+z.config(en())
+
+export { z }
+
+/** A duration as text (`"30s"`), read as milliseconds, `max` at most. */
+export const duration = (max = Number.MAX_SAFE_INTEGER) =>
+  z.pipe(
+    z.string().check(
+      z.regex(DURATION, { error: `must be a duration such as "0", "500ms", "30s", "5m", "24h" or "7d"` }),
+      z.refine((text) => (parseDuration(text) ?? 0) <= max, { error: `must be at most ${max / 3_600_000}h` }),
+    ),
+    z.transform((text): Milliseconds => parseDuration(text) ?? 0),
+  )
+
+export const namespaceName = z.string().check(z.refine(isNamespace, { error: `must be ${NAMESPACE_RULE}` }))
+
+/** A text that a grammar function normalises, or refuses in its own words. */
+export const checked = (check: (text: string) => Checked) =>
+  z.pipe(
+    z.string(),
+    z.transform((text, context) => {
+      const result = check(text)
+      if ("value" in result) return result.value
+      context.issues.push({ code: "custom", message: result.problem, input: text })
+      return z.NEVER
+    }),
+  )

@@ -1,0 +1,109 @@
+import { byteLength } from "./bytes.ts"
+
+/**
+ * What an invalidation names: tags, urls, prefixes and hosts of one namespace. This file holds their grammar and the
+ * question whether one lies within a namespace.
+ */
+
+export const MAX_TAG_BYTES = 1_024
+export const MAX_URL_BYTES = 2_048
+
+/** Tags with these beginnings are ours: the namespace's own tag, and urls in the sorted set of tags. */
+export const NAMESPACE_TAG = "ns/"
+export const URL_TAG = "u:"
+
+/** What a function here says of a value that it refuses; the caller adds which member it was. */
+export type Checked = { readonly value: string } | { readonly problem: string }
+
+/* oxlint-disable-next-line no-control-regex -- control characters are what is looked for */
+const CONTROL = /[\u0000-\u001f\u007f-\u009f]/
+
+export function checkTag(text: string): Checked {
+  if (text === "") return { problem: "a tag is not empty" }
+  if (!text.isWellFormed()) return { problem: "a tag is well-formed Unicode" }
+  if (CONTROL.test(text)) return { problem: "a tag holds no control characters" }
+  if (text.trim() !== text) return { problem: "a tag has no white space at either end" }
+  if (byteLength(text) > MAX_TAG_BYTES) return { problem: `a tag has at most ${MAX_TAG_BYTES} bytes` }
+  if (text.startsWith(NAMESPACE_TAG) || text.startsWith(URL_TAG)) {
+    return { problem: `tags that begin with '${NAMESPACE_TAG}' or '${URL_TAG}' are Tidemark's own` }
+  }
+  return { value: text }
+}
+
+function parseHttp(text: string): URL | string {
+  let url: URL
+  try {
+    url = new URL(text)
+  } catch {
+    return "is not an absolute URL"
+  }
+  if (url.protocol !== "https:" && url.protocol !== "http:") return "must be http or https"
+  if (url.username !== "" || url.password !== "") return "must not carry user info"
+  if (text.includes("#")) return "must not carry a fragment"
+  if (byteLength(url.href) > MAX_URL_BYTES) return `has at most ${MAX_URL_BYTES} bytes`
+  return url
+}
+
+/** Normalised by the WHATWG parser. The query counts. */
+export function checkUrl(text: string): Checked {
+  const url = parseHttp(text)
+  return typeof url === "string" ? { problem: `a url ${url}` } : { value: url.href }
+}
+
+/** A url without a query, matching whole path segments. */
+export function checkPrefix(text: string): Checked {
+  if (text.includes("?")) return { problem: "a prefix must not carry a query" }
+  const url = parseHttp(text)
+  return typeof url === "string" ? { problem: `a prefix ${url}` } : { value: url.href }
+}
+
+/** `name[:port]`, lower-cased. */
+export function checkHost(text: string): Checked {
+  const match = /^(\[[0-9a-f:.]+\]|[^\s/?#@:\\]+)(?::(\d{1,5}))?$/i.exec(text)
+  const problem = "a host is a name with an optional port, such as www.example.com or www.example.com:8443"
+  if (!match || Number(match[2] ?? 1) > 65_535 || Number(match[2] ?? 1) === 0) return { problem }
+  try {
+    const { hostname } = new URL(`https://${match[1]}/`)
+    return { value: match[2] === undefined ? hostname : `${hostname}:${Number(match[2])}` }
+  } catch {
+    return { problem }
+  }
+}
+
+const withoutSlash = (path: string): string => (path.endsWith("/") ? path.slice(0, -1) : path)
+
+/** Whether `prefix` covers `url` by whole path segments; `…/blog/` also covers `…/blog`. Both normalised. */
+export function prefixCovers(prefix: string, url: string): boolean {
+  const outer = new URL(prefix)
+  const inner = new URL(url)
+  if (outer.origin !== inner.origin) return false
+  const path = withoutSlash(outer.pathname)
+  return withoutSlash(inner.pathname) === path || inner.pathname.startsWith(`${path}/`)
+}
+
+/** Whether a declared host covers another host; one declared without a port covers all its ports. */
+export const hostCovers = (declared: string, host: string): boolean =>
+  declared === host || (hostPort(declared) === undefined && hostName(host) === declared)
+
+const hostPort = (host: string): string | undefined => /:(\d+)$/.exec(host)?.[1]
+const hostName = (host: string): string => host.replace(/:\d+$/, "")
+
+/** Whether a declared host covers a normalised url, whatever its scheme. */
+export function hostCoversUrl(declared: string, url: string): boolean {
+  const { hostname, port, protocol } = new URL(url)
+  return hostCovers(declared, `${hostname}:${port || (protocol === "https:" ? "443" : "80")}`)
+}
+
+/** Where a namespace's pages live. One that declares neither takes tags and whole bumps only. */
+export interface Territory {
+  readonly hosts: readonly string[]
+  readonly prefixes: readonly string[]
+}
+
+/** A url or a prefix lies within when either a host or a prefix covers it. */
+export const urlWithin = (url: string, territory: Territory): boolean =>
+  territory.hosts.some((host) => hostCoversUrl(host, url)) ||
+  territory.prefixes.some((prefix) => prefixCovers(prefix, url))
+
+export const hostWithin = (host: string, territory: Territory): boolean =>
+  territory.hosts.some((declared) => hostCovers(declared, host))

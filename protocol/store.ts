@@ -1,0 +1,63 @@
+/**
+ * The one thing that protocol/ needs of a Redis: to send commands and scripts, and to say plainly when it cannot.
+ * The Worker implements it over @upstash/redis, the relay over node-redis.
+ */
+
+/** What Redis answers, in the shapes of RESP2: hashes and scores are flat lists of strings. */
+export type Reply = string | number | null | readonly Reply[]
+
+/** A command's name and arguments. Numbers are written by the caller, who knows how. */
+export type Command = readonly string[]
+
+/** A script of `lua/`, with the digests by which a server remembers it. */
+export interface Script {
+  readonly name: string
+  readonly text: string
+  readonly sha1: string
+  /** The same for Upstash, which locks the whole database for a script unless its first line says otherwise. */
+  readonly upstash: { readonly text: string; readonly sha1: string }
+}
+
+/** One Redis, one database. Safe to call concurrently. */
+export interface Store {
+  /**
+   * Runs a script by its digest; where the server has forgotten it, once more by its text.
+   *
+   * @throws {StoreError}
+   */
+  script(script: Script, keys: readonly string[], args: readonly string[]): Promise<Reply>
+  /**
+   * Sends commands in one round trip and answers their replies in order. Not atomic, but in order on one server.
+   *
+   * @throws {StoreError} also when any one command was refused
+   */
+  pipeline(commands: readonly Command[]): Promise<readonly Reply[]>
+}
+
+/**
+ * - `unreachable` no answer: nothing is known of what was sent
+ * - `full` refused for memory: nothing was written
+ * - `refused` Redis answered with another error
+ */
+export type StoreFailure = "unreachable" | "full" | "refused"
+
+export class StoreError extends Error {
+  readonly failure: StoreFailure
+
+  constructor(failure: StoreFailure, message: string, options?: ErrorOptions) {
+    super(message, options)
+    this.name = "StoreError"
+    this.failure = failure
+  }
+}
+
+/** Sorts an error text of Redis into what it means for us. */
+export const classifyReplyError = (message: string): StoreFailure => {
+  if (/^OOM |-OOM |command not allowed when used memory/.test(message)) return "full"
+  if (/^-?(LOADING|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MISCONF)\b/.test(message)) return "unreachable"
+  return "refused"
+}
+
+export const asList = (reply: Reply | undefined): readonly Reply[] => (Array.isArray(reply) ? (reply as readonly Reply[]) : [])
+export const asText = (reply: Reply | undefined): string | undefined =>
+  typeof reply === "string" ? reply : typeof reply === "number" ? String(reply) : undefined
