@@ -1,0 +1,100 @@
+import type { Resolved } from "../../protocol/config/config.ts"
+import type { TargetConfig } from "../../protocol/config/schema.ts"
+import type { Epoch } from "../../protocol/epoch.ts"
+import type { Mode } from "../../protocol/invalidation.ts"
+import type { Namespace } from "../../protocol/namespace.ts"
+import type { TagCodec } from "../../protocol/tags.ts"
+import type { Milliseconds } from "../../protocol/time.ts"
+
+/** What a purge can name. `namespace` is one that a target takes by its own name, as a receiver of our webhook does. */
+export type Kind = "tag" | "url" | "prefix" | "host" | "namespace" | "everything"
+
+export interface KindCapability {
+  /** Modes in which the vendor can do it. Where `invalidate` is missing the plan purges hard, and the receipt says so. */
+  readonly modes: readonly Mode[]
+  /** Most values that one call may carry. */
+  readonly batch: number
+}
+
+/** Tokens that refill steadily up to `burst`; a call takes one, or one a value where `per` says so. */
+export interface Pace {
+  readonly bucket: string
+  readonly perSecond: number
+  readonly burst: number
+  readonly per: "call" | "value"
+}
+
+/** What a cache can do. The plan asks; a driver never pretends. */
+export interface Capabilities {
+  readonly kinds: Readonly<Partial<Record<Kind, KindCapability>>>
+  /** Whether one call may carry several kinds. Where not, the plan makes a call a kind. */
+  readonly mixed: boolean
+  /** Most bytes that the values of one call may have, joined by one byte each. Default: no limit but `batch`. */
+  readonly maxBytes?: number
+  readonly tags: TagCodec
+}
+
+export interface Value {
+  readonly kind: Kind
+  /** Normalised; a tag as the codec wrote it, prefix in front; `everything` is `"*"`. */
+  readonly value: string
+  /** The namespaces that it was published in. */
+  readonly namespaces: readonly Namespace[]
+}
+
+/** One call to a vendor: one mode, and one kind unless the target takes several at once. Never empty. */
+export interface Batch {
+  readonly mode: Mode
+  readonly values: readonly Value[]
+  /** The same for every attempt at this very batch, for vendors that know a call when it is repeated. */
+  readonly id: string
+  readonly tenant: string
+  /** The first and last epoch that it covers. */
+  readonly epochs: { readonly first: Epoch; readonly last: Epoch }
+}
+
+/**
+ * What became of one attempt. Exhaustive on purpose: a new outcome must break every `switch`.
+ *
+ * - `accepted`      the vendor took every value; its edges may still be dropping their copies
+ * - `trouble`       about the *vendor* (429, 5xx, no answer, a redirect): the lane stops and asks again
+ * - `unauthorised`  about the *credentials* (401, 403): the lane pauses until they are mended
+ * - `refused`       about the *batch*: it is cut in two, down to the one value that is at fault
+ * - `unsupported`   this kind or mode cannot be done at all here
+ */
+export type Outcome =
+  | { readonly outcome: "accepted"; readonly status: number; readonly vendorId?: string }
+  | { readonly outcome: "trouble"; readonly status?: number; readonly detail: string; readonly retryAfter?: Milliseconds }
+  | { readonly outcome: "unauthorised"; readonly status: number; readonly detail: string }
+  | { readonly outcome: "refused"; readonly status: number; readonly detail: string }
+  | { readonly outcome: "unsupported"; readonly detail: string }
+
+/** Transport and clock come from outside: undici in the relay, `fetch` in a Worker. */
+export interface Surroundings {
+  /** Never follows a redirect on its own; the driver asks for `redirect: "manual"`. */
+  readonly fetch: typeof fetch
+  readonly now: () => Milliseconds
+}
+
+export interface Driver {
+  /**
+   * Makes one attempt. Resolves with what became of it, and never rejects: no answer is an outcome too. May be called
+   * twice with one batch, as every vendor's purge may safely be repeated. Never retries: the lane paces retries and
+   * must see each failure to do so.
+   *
+   * @param signal aborts the attempt; an aborted one is `trouble`
+   */
+  purge(batch: Batch, signal: AbortSignal): Promise<Outcome>
+}
+
+/** A vendor's driver: one file each, listed in `list.ts`. */
+export interface TargetDriver<C extends Resolved<TargetConfig> = Resolved<TargetConfig>> {
+  readonly type: C["type"]
+  capabilities(config: Pick<C, "type"> & Partial<C>): Capabilities
+  /** The vendor's published limits, each with its source. Empty: none. */
+  pace(config: C): readonly Pace[]
+  create(config: C, surroundings: Surroundings): Driver
+}
+
+/** The configuration of one type of target, secrets in place. */
+export type TargetConfigOf<T extends TargetConfig["type"]> = Extract<Resolved<TargetConfig>, { readonly type: T }>

@@ -1,0 +1,68 @@
+import type { Resolved } from "../../protocol/config/config.ts"
+import type { SourceConfig } from "../../protocol/config/schema.ts"
+import type { Milliseconds } from "../../protocol/time.ts"
+
+/** One delivery of a webhook, exactly as it arrived. Signatures are over bytes: nothing is parsed before it verified. */
+export interface Delivery {
+  readonly method: string
+  /** Path and query as they were asked for, undecoded. */
+  readonly path: string
+  readonly headers: Headers
+  readonly body: Uint8Array<ArrayBuffer>
+}
+
+/**
+ * Whether a delivery is the sender's own.
+ *
+ * - `verified`  `deliveryId` names it for good where the sender gives a trustworthy one: its retries carry the same
+ * - `invalid`   no signature, a wrong one, a malformed one
+ * - `stale`     the signature is right, its time is not within the tolerance
+ */
+export type Verification =
+  | { readonly verdict: "verified"; readonly deliveryId?: string; readonly replay: "delivery-id" | "body-hash" | "none" }
+  | { readonly verdict: "invalid"; readonly detail: string }
+  | { readonly verdict: "stale"; readonly detail: string }
+
+export type EventKind = "publish" | "unpublish" | "update" | "delete" | "deploy" | "tags"
+
+/** What a delivery says happened. Only what the sender told: absent is not empty. */
+export interface SourceEvent {
+  readonly kind: EventKind
+  readonly type?: string
+  readonly id?: string
+  readonly locale?: string
+  readonly slug?: string
+  readonly previousSlug?: string
+  readonly url?: string
+  readonly previousUrl?: string
+  readonly version?: string
+  readonly environment?: string
+  readonly topic?: string
+  readonly tags?: readonly string[]
+}
+
+/**
+ * What a verified delivery means.
+ *
+ * - `events`      one or more things that happened
+ * - `ignored`     nothing that any cache holds changed (a draft, a ping); `note` says so to whoever reads the answer
+ * - `unreadable`  signed, but it says nothing usable: the source's namespace is invalidated instead
+ */
+export type Reading =
+  | { readonly reading: "events"; readonly events: readonly SourceEvent[] }
+  | { readonly reading: "ignored"; readonly note: string }
+  | { readonly reading: "unreadable"; readonly note: string }
+
+export interface SourceContext {
+  readonly config: Resolved<SourceConfig>
+  readonly now: () => Milliseconds
+}
+
+/** One CMS: one file each, listed in `list.ts`. The route's configuration says which one it is, never the delivery. */
+export interface SourceAdapter {
+  readonly type: SourceConfig["type"]
+  /** Raw bytes, WebCrypto, constant time; every secret of the configuration is tried, so that one can be rotated. */
+  verify(delivery: Delivery, context: SourceContext): Promise<Verification>
+  /** Pure: a parsed body (an object) and its headers to events. Throws nothing. */
+  read(body: Readonly<Record<string, unknown>>, headers: Headers, context: SourceContext): Reading
+}
