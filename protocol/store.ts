@@ -14,9 +14,17 @@ export interface Script {
   readonly name: string
   readonly text: string
   readonly sha1: string
-  /** The same for Upstash, which locks the whole database for a script unless its first line says otherwise. */
-  readonly upstash: { readonly text: string; readonly sha1: string }
+  /** Of the text with `UPSTASH_FLAGS` in front. */
+  readonly upstashSha1: string
 }
+
+/**
+ * Upstash locks the whole database for a script unless its first line says that it names all its keys; Redis 7.0
+ * refuses that very line. One source, two texts.
+ *
+ * @see https://upstash.com/docs/redis/features/key-locking
+ */
+export const UPSTASH_FLAGS = "#!lua flags=allow-key-locking\n"
 
 /** One Redis, one database. Safe to call concurrently. */
 export interface Store {

@@ -1,0 +1,63 @@
+import type { Config } from "../protocol/config/schema.ts"
+import { ORIGIN, type Position } from "../protocol/epoch.ts"
+import { type EntryBody, NO_SELECTORS } from "../protocol/invalidation.ts"
+import { headKey, logKey, namespaceKey, neverKey, wakeChannel } from "../protocol/keys.ts"
+import { encodeBody } from "../protocol/log.ts"
+import { ROOT } from "../protocol/namespace.ts"
+import { adoptScript } from "../protocol/scripts.gen.ts"
+import { asList, asText, type Store } from "../protocol/store.ts"
+
+/**
+ * - `same`, `adopted`   nothing is amiss
+ * - `reported`          another identity, which the configuration takes for a planned failover
+ * - the others          a tenant resync was made: a new generation, and an entry that all lanes follow
+ */
+export type AdoptReason = "same" | "adopted" | "reported" | "missing" | "identity" | "rolledBack"
+
+export interface Adoption {
+  readonly reason: AdoptReason
+  readonly head: Position
+}
+
+const CAUSE = "\u0000cause\u0000"
+const AFTER = "\u0000after\u0000"
+
+/** The entry's body around what only the script knows. */
+function bodyParts(mode: EntryBody["mode"], relay: string): [string, string, string] {
+  const body: EntryBody = { kind: "resync", namespace: null, mode, by: { relay }, cause: `${CAUSE} after ${AFTER}`, ...NO_SELECTORS }
+  const [before, rest] = encodeBody(body).split(JSON.stringify(CAUSE).slice(1, -1))
+  const [between, after] = (rest ?? "").split(JSON.stringify(AFTER).slice(1, -1))
+  return [before ?? "", between ?? "", after ?? ""]
+}
+
+/** What this relay remembers of one tenant's log, and holds the stored one against, on every connect and every poll. */
+export class Memory {
+  #seen: Position = ORIGIN
+
+  get seen(): Position {
+    return this.#seen
+  }
+
+  /**
+   * Compares and, where that shows a loss, resyncs the tenant: once, whichever relay comes first.
+   *
+   * @throws {StoreError}
+   */
+  async adopt(store: Store, tenant: string, relay: string, config: Config): Promise<Adoption> {
+    const { onIdentity, mode } = config.relay.resync
+    const keys = [headKey(tenant), logKey(tenant), namespaceKey(tenant, ROOT), neverKey(tenant)]
+    const args = [
+      String(this.#seen.generation),
+      String(this.#seen.seq),
+      String(this.#seen.epoch),
+      wakeChannel(tenant, ROOT),
+      "",
+      onIdentity,
+      ...bodyParts(mode, relay),
+    ]
+    const [reason, generation, epoch, seq] = asList(await store.script(adoptScript, keys, args)).map(asText)
+    const head = { generation: Number(generation), epoch: Number(epoch), seq: Number(seq) }
+    this.#seen = head
+    return { reason: reason as AdoptReason, head }
+  }
+}

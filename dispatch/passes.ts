@@ -1,0 +1,120 @@
+import { concernedTargets } from "../protocol/concern.ts"
+import type { Config } from "../protocol/config/schema.ts"
+import { type Epoch, parseEpoch } from "../protocol/epoch.ts"
+import type { PassKind } from "../protocol/invalidation.ts"
+import { cursorKey, laterAfterKey, laterItemsKey, laterKey } from "../protocol/keys.ts"
+import { parsePass, type PassPlan, publish, RELAY_PRINCIPAL, settingsFor, type StoredPass } from "../protocol/publish.ts"
+import { readHash } from "../protocol/record.ts"
+import { asList, asText, type Store } from "../protocol/store.ts"
+import { DAY, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
+import type { Clock } from "./clock.ts"
+
+/** How long a second pass waits at most for the first to be handled by every target. */
+const MAX_WAIT: Milliseconds = 10 * MINUTE
+const PAGE = 100
+
+export interface PassesContext {
+  readonly store: Store
+  readonly tenant: string
+  readonly config: Config
+  readonly clock: Clock
+  readonly relay: string
+}
+
+interface Due {
+  readonly id: string
+  readonly of: Epoch
+  readonly kind: PassKind
+  readonly pass: StoredPass
+}
+
+/**
+ * Appends the passes that are due, and starts the clock of second passes whose first was handled. Any relay may do so
+ * at any time: a pass is published under its own idempotency key, and removed in the same script.
+ *
+ * @returns ms since 1970 at which the next one is due; undefined when none is known
+ * @throws {StoreError}
+ */
+export async function runPasses(context: PassesContext): Promise<Milliseconds | undefined> {
+  await armSecondPasses(context)
+  const { store, tenant, clock } = context
+  for (;;) {
+    const now = String(clock.now() * 1000)
+    const [ids] = await store.pipeline([["ZRANGEBYSCORE", laterKey(tenant), "-inf", now, "LIMIT", "0", String(PAGE)]])
+    const due = await readPasses(context, asList(ids).map((id) => asText(id) ?? ""))
+    for (const one of due) await append(context, one)
+    if (due.length < PAGE) break
+  }
+  const [next] = await store.pipeline([["ZRANGE", laterKey(tenant), "0", "0", "WITHSCORES"]])
+  const score = asText(asList(next)[1])
+  return score === undefined ? undefined : Number(score) / 1000
+}
+
+async function readPasses({ store, tenant }: PassesContext, ids: readonly string[]): Promise<Due[]> {
+  if (ids.length === 0) return []
+  const [items] = await store.pipeline([["HMGET", laterItemsKey(tenant), ...ids]])
+  const due = ids.map((id, index) => toDue(id, asText(asList(items)[index])))
+  // A pass whose body is gone or unreadable can never be carried out; left there it would be met for ever.
+  const broken = ids.filter((_, index) => due[index] === undefined)
+  if (broken.length > 0) await store.pipeline([["ZREM", laterKey(tenant), ...broken]])
+  return due.filter((one) => one !== undefined)
+}
+
+function toDue(id: string, text: string | undefined): Due | undefined {
+  const [epoch, kind] = id.split(":")
+  const of = parseEpoch(epoch)
+  const pass = text === undefined ? undefined : parsePass(text)
+  if (of === undefined || !pass || (kind !== "settle" && kind !== "second" && kind !== "stale")) return undefined
+  return { id, of, kind, pass }
+}
+
+async function append({ store, tenant, config, relay }: PassesContext, { id, of, kind, pass }: Due): Promise<void> {
+  const { secondPass } = pass
+  const body = { ...pass.body, by: { relay }, pass: { kind, of } }
+  // A namespace that is no longer declared is still stale: its tags are then kept for the longest default.
+  const settings = settingsFor(config, tenant, body) ?? { maxCacheTtl: 30 * DAY, maxTags: 1_000_000 }
+  const follow: PassPlan[] = secondPass === undefined ? [] : [{ kind: "second", delay: secondPass, body: pass.body }]
+  await publish(store, {
+    tenant,
+    entries: [{ body, settings, passes: follow }],
+    maxEntries: config.log.maxEntries,
+    pass: { id, origin: of },
+    idempotency: {
+      principal: RELAY_PRINCIPAL,
+      key: id,
+      fingerprint: "-",
+      // Records are read for as long as the log is kept, and name their passes by these answers.
+      remember: Math.max(1, Math.ceil(config.log.keep / SECOND)),
+    },
+  })
+}
+
+/**
+ * A second pass counts from when the entry before it was handled by every target: counted from the acceptance, both
+ * would come at once after an outage, and the second would protect nothing.
+ */
+async function armSecondPasses({ store, tenant, config, clock }: PassesContext): Promise<void> {
+  const [waiting, cursors] = await store.pipeline([
+    ["ZRANGE", laterAfterKey(tenant), "0", String(PAGE - 1), "WITHSCORES"],
+    ["HGETALL", cursorKey(tenant)],
+  ])
+  const flat = asList(waiting)
+  if (flat.length === 0) return
+  const ids = flat.filter((_, index) => index % 2 === 0).map((id) => asText(id) ?? "")
+  const epochs = new Map(ids.map((id, index) => [id, Number(asText(flat[2 * index + 1]))]))
+  const read = readHash(cursors)
+  const handled = (name: string): Epoch => Number((read.get(name) ?? "").split(" ")[2] ?? 0)
+  const now = clock.now()
+  for (const { id, pass } of await readPasses({ store, tenant, config, clock, relay: "" }, ids)) {
+    const epoch = epochs.get(id) ?? 0
+    const targets = concernedTargets(pass.body, tenant, config.targets)
+    const done = targets.every((name) => handled(name) >= epoch)
+    if (!done && now - epoch / 1000 < MAX_WAIT) continue
+    const due = String(Math.floor((now + pass.delay) * 1000))
+    // In this order, and only if it is not there: stopped in between, or met by two relays, it is armed once.
+    await store.pipeline([
+      ["ZADD", laterKey(tenant), "NX", due, id],
+      ["ZREM", laterAfterKey(tenant), id],
+    ])
+  }
+}

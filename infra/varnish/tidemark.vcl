@@ -1,0 +1,209 @@
+# What Tidemark's `varnish` target asks of a Varnish. Include it in any VCL 4.1, before your own subroutines, as
+# a return in yours would else come first:
+#
+#     vcl 4.1;
+#     backend site { … }
+#     include "tidemark.vcl";
+#
+#   PURGE /path?query                          that URL: `Host`, or `x-tidemark-host` where it is sent
+#     x-tidemark-mode: invalidate              mark stale and serve while one fetch revalidates; else drop
+#   PURGE /  xkey-purge: key key               drop what carries one of these keys in its `xkey` header
+#   PURGE /  xkey-softpurge: key key           mark it stale
+#   BAN /    x-tidemark-ban-host: regex        drop what matches, by host, by path and query, or by both
+#            x-tidemark-ban-url: regex
+#   BAN /    x-tidemark-ban: everything        drop all
+#
+# 200 with `x-tidemark-purged: <objects>` where the number is known (an object counts once for each of its
+# keys), 400 for what cannot be done as asked, 403 for strangers, 405 for headers of the other method.
+#
+# Needs vmod_xkey (varnish-modules). Lists of keys up to 32 KB need
+# `-p http_req_hdr_len=36k -p http_req_size=96k -p workspace_client=320k`, and pages with as many keys the same
+# of `http_resp_hdr_len`, `http_resp_size` and `workspace_backend`.
+
+import purge;
+import std;
+import xkey;
+
+# Who may purge: add the addresses of your relays. A proxy on this machine makes every visitor look like
+# 127.0.0.1: let it speak the PROXY protocol, or refuse PURGE and BAN there.
+acl tidemark_purgers {
+	"localhost";
+	"127.0.0.1";
+	"::1";
+}
+
+sub vcl_recv {
+	# Ours to set: it ends up in the answer.
+	unset req.http.x-tidemark-purged;
+
+	if (req.method == "PURGE" || req.method == "BAN") {
+		if (client.ip !~ tidemark_purgers) {
+			return (synth(403, "Forbidden"));
+		}
+		if (req.method == "BAN") {
+			call tidemark_recv_ban;
+		}
+		call tidemark_recv_purge;
+	}
+
+	unset req.http.x-tidemark-host;
+	unset req.http.x-tidemark-url;
+	unset req.http.x-tidemark-mode;
+	unset req.http.x-tidemark-ban;
+	unset req.http.x-tidemark-ban-host;
+	unset req.http.x-tidemark-ban-url;
+	unset req.http.xkey-purge;
+	unset req.http.xkey-softpurge;
+
+	# The built-in VCL does the same, but is not reached where a later vcl_recv returns.
+	if (req.http.host) {
+		set req.http.host = std.tolower(req.http.host);
+	}
+}
+
+sub tidemark_recv_purge {
+	if (req.http.x-tidemark-ban || req.http.x-tidemark-ban-host || req.http.x-tidemark-ban-url) {
+		return (synth(405, "A ban is asked for with BAN"));
+	}
+	if (req.http.xkey-purge && req.http.xkey-softpurge) {
+		return (synth(400, "Either xkey-purge or xkey-softpurge"));
+	}
+	# Of a header that came in several lines, VCL sees the first alone.
+	if (req.http.xkey-purge) {
+		std.collect(req.http.xkey-purge, " ");
+		set req.http.x-tidemark-purged = xkey.purge(req.http.xkey-purge);
+		return (synth(200, "Purged"));
+	}
+	if (req.http.xkey-softpurge) {
+		std.collect(req.http.xkey-softpurge, " ");
+		set req.http.x-tidemark-purged = xkey.softpurge(req.http.xkey-softpurge);
+		return (synth(200, "Purged"));
+	}
+
+	if (req.http.x-tidemark-host) {
+		set req.http.host = req.http.x-tidemark-host;
+	}
+	if (!req.http.host) {
+		return (synth(400, "Host is missing"));
+	}
+	set req.http.host = std.tolower(req.http.host);
+	# A purge must not queue behind a fetch of the page that it purges.
+	set req.hash_ignore_busy = true;
+	# vmod_purge, which counts and can be soft, works in vcl_hit and vcl_miss only.
+	return (hash);
+}
+
+sub tidemark_recv_ban {
+	if (req.http.xkey-purge || req.http.xkey-softpurge) {
+		return (synth(405, "Keys are purged with PURGE"));
+	}
+	if (req.http.x-tidemark-ban) {
+		if (req.http.x-tidemark-ban != "everything") {
+			return (synth(400, "x-tidemark-ban knows everything only"));
+		}
+		# Bans look at obj alone, here and below, so that the lurker can work them off without requests.
+		if (std.ban("obj.status != 0")) {
+			return (synth(200, "Banned"));
+		}
+		return (synth(400, std.ban_error()));
+	}
+	if (!req.http.x-tidemark-ban-host && !req.http.x-tidemark-ban-url) {
+		return (synth(400, "Nothing to ban"));
+	}
+
+	# std.ban() splits its text at white space and minds double quotes: with either, a pattern could end early and
+	# go on as further clauses. Lines sent twice are joined by a space, and so refused as well.
+	if (req.http.x-tidemark-ban-host) {
+		std.collect(req.http.x-tidemark-ban-host, " ");
+		if (req.http.x-tidemark-ban-host ~ {"^$|[\s"]"}) {
+			return (synth(400, "A pattern is not empty and has no white space or quotes"));
+		}
+	}
+	if (req.http.x-tidemark-ban-url) {
+		std.collect(req.http.x-tidemark-ban-url, " ");
+		if (req.http.x-tidemark-ban-url ~ {"^$|[\s"]"}) {
+			return (synth(400, "A pattern is not empty and has no white space or quotes"));
+		}
+	}
+
+	if (req.http.x-tidemark-ban-host && req.http.x-tidemark-ban-url) {
+		if (std.ban("obj.http.x-tidemark-host ~ " + req.http.x-tidemark-ban-host
+		    + " && obj.http.x-tidemark-url ~ " + req.http.x-tidemark-ban-url)) {
+			return (synth(200, "Banned"));
+		}
+	} else if (req.http.x-tidemark-ban-host) {
+		if (std.ban("obj.http.x-tidemark-host ~ " + req.http.x-tidemark-ban-host)) {
+			return (synth(200, "Banned"));
+		}
+	} else {
+		if (std.ban("obj.http.x-tidemark-url ~ " + req.http.x-tidemark-ban-url)) {
+			return (synth(200, "Banned"));
+		}
+	}
+	return (synth(400, std.ban_error()));
+}
+
+sub vcl_hit {
+	if (req.method == "PURGE") {
+		call tidemark_purge_url;
+	}
+}
+
+# A miss too: variants of the page, by Vary, may be there nevertheless.
+sub vcl_miss {
+	if (req.method == "PURGE") {
+		call tidemark_purge_url;
+	}
+}
+
+# The page is marked hit-for-pass: there is nothing to purge, and a PURGE is not for the backend.
+sub vcl_pass {
+	if (req.method == "PURGE") {
+		set req.http.x-tidemark-purged = "0";
+		return (synth(200, "Purged"));
+	}
+}
+
+sub tidemark_purge_url {
+	if (req.http.x-tidemark-mode == "invalidate") {
+		set req.http.x-tidemark-purged = purge.soft();
+	} else {
+		set req.http.x-tidemark-purged = purge.hard();
+	}
+	return (synth(200, "Purged"));
+}
+
+sub vcl_backend_response {
+	# For bans. To give the origin another Host, use `.host_header` of its backend: a changed bereq.http.host
+	# would be noted here.
+	set beresp.http.x-tidemark-host = bereq.http.host;
+	set beresp.http.x-tidemark-url = bereq.url;
+
+	# Without grace, what was marked stale could not be served while it is revalidated.
+	if (beresp.grace < 60s) {
+		set beresp.grace = 60s;
+	}
+}
+
+sub vcl_deliver {
+	unset resp.http.xkey;
+	unset resp.http.x-tidemark-host;
+	unset resp.http.x-tidemark-url;
+}
+
+sub vcl_synth {
+	if (req.method == "PURGE" || req.method == "BAN") {
+		if (req.http.x-tidemark-purged) {
+			set resp.http.x-tidemark-purged = req.http.x-tidemark-purged;
+		}
+		if (resp.status == 405 && req.method == "PURGE") {
+			set resp.http.allow = "BAN";
+		} else if (resp.status == 405) {
+			set resp.http.allow = "PURGE";
+		}
+		set resp.http.content-type = "text/plain; charset=utf-8";
+		set resp.body = resp.reason + {"
+"};
+		return (deliver);
+	}
+}

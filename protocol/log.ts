@@ -1,0 +1,54 @@
+import type { Epoch, Generation, Position } from "./epoch.ts"
+import { type EntryBody, NO_SELECTORS } from "./invalidation.ts"
+import { asList, asText, type Reply } from "./store.ts"
+
+/** One entry of a tenant's log. */
+export interface LogEntry extends Position {
+  readonly body: EntryBody
+}
+
+const VERSION = "1"
+
+/** A body whose JSON could not be read is taken for a resync: the wider thing, never nothing. */
+const UNREADABLE: EntryBody = {
+  kind: "resync",
+  namespace: null,
+  mode: "invalidate",
+  by: { relay: "unknown" },
+  cause: "unreadable",
+  ...NO_SELECTORS,
+}
+
+/** The body as the log holds it: empty lists are left out. */
+export const encodeBody = (body: EntryBody): string =>
+  JSON.stringify(body, (_key, value: unknown) => (Array.isArray(value) && value.length === 0 ? undefined : value))
+
+export function decodeBody(text: string): EntryBody {
+  try {
+    const body: unknown = JSON.parse(text)
+    if (body === null || typeof body !== "object" || Array.isArray(body)) return UNREADABLE
+    return { ...NO_SELECTORS, ...(body as EntryBody) }
+  } catch {
+    return UNREADABLE
+  }
+}
+
+/** Reads one entry of XRANGE: `[id, [field, value, …]]`. Entries of a version to come are taken for a resync. */
+export function parseLogEntry(reply: Reply): LogEntry | undefined {
+  const [id, fieldsReply] = asList(reply)
+  const fields = asList(fieldsReply)
+  const field = (name: string): string | undefined => {
+    for (let index = 0; index + 1 < fields.length; index += 2) {
+      if (fields[index] === name) return asText(fields[index + 1])
+    }
+    return undefined
+  }
+  const epoch: Epoch = Number(asText(id)?.split("-")[0])
+  const generation: Generation = Number(field("g"))
+  const seq = Number(field("s"))
+  if (![epoch, generation, seq].every((value) => Number.isSafeInteger(value))) return undefined
+  return { epoch, generation, seq, body: field("v") === VERSION ? decodeBody(field("d") ?? "") : UNREADABLE }
+}
+
+export const parseLogEntries = (reply: Reply | undefined): LogEntry[] =>
+  asList(reply).flatMap((item) => parseLogEntry(item) ?? [])

@@ -1,0 +1,23 @@
+--[[
+  pace: takes tokens from an account's bucket, or says how long to wait for them.
+
+  KEYS[1]  bucket   `tokens` and `at` in ms     KEYS[2] never
+  ARGV[1]  tokens refilled a second   ARGV[2] burst   ARGV[3] tokens wanted (more than the burst: the whole of it)
+
+  Returns milliseconds to wait; 0: taken.
+]]
+local bucket, never = KEYS[1], KEYS[2]
+local perSecond, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local wanted = math.min(tonumber(ARGV[3]), burst)
+
+redis.call('DEL', never) -- allowed when full, so that the rest is too
+local time = redis.call('TIME')
+local now = time[1] * 1000 + time[2] / 1000
+local held = redis.call('HMGET', bucket, 'tokens', 'at')
+local tokens = tonumber(held[1]) or burst
+-- A clock that went back refills nothing.
+local passed = math.max(0, now - (tonumber(held[2]) or now))
+tokens = math.min(burst, tokens + passed * perSecond / 1000)
+if tokens < wanted then return math.ceil((wanted - tokens) * 1000 / perSecond) end
+redis.call('HSET', bucket, 'tokens', tostring(tokens - wanted), 'at', string.format('%.3f', now))
+return 0

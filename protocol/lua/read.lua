@@ -1,0 +1,25 @@
+--[[
+  read: what a log holds after an epoch, and its head, in one atomic step: whether that is all can be told from both.
+
+  KEYS[1]  head   KEYS[2] log
+  ARGV[1]  after, an epoch   ARGV[2] limit of entries   ARGV[3] bytes after which no further entries are read
+
+  Returns {head, entries}.
+]]
+local head, log = KEYS[1], KEYS[2]
+local after, limit, maxBytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+
+local entries, bytes = {}, 0
+-- `<epoch>-1` excludes the entry itself on every Redis; `(` needs 6.2.
+local from = after .. '-1'
+while #entries < limit and bytes < maxBytes do
+  -- In small steps: an entry may have 256 KiB, and a reply is built in Redis's memory.
+  local some = redis.call('XRANGE', log, from, '+', 'COUNT', math.min(64, limit - #entries))
+  if #some == 0 then break end
+  for _, entry in ipairs(some) do
+    entries[#entries + 1] = entry
+    for _, part in ipairs(entry[2]) do bytes = bytes + #part end
+  end
+  from = string.match(some[#some][1], '^(%d+)') .. '-1'
+end
+return {redis.call('GET', head), entries}

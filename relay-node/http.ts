@@ -1,0 +1,138 @@
+import { Hono } from "hono"
+import { type Resolved } from "../protocol/config/config.ts"
+import type { Config } from "../protocol/config/schema.ts"
+import { parseHead, type Position } from "../protocol/epoch.ts"
+import { Problem, problemParts } from "../protocol/errors.ts"
+import { cursorKey, deadKey, dueKey, headKey, RELAY_ITEMS_KEY } from "../protocol/keys.ts"
+import { parseJson } from "../protocol/receipt.ts"
+import { readHash } from "../protocol/record.ts"
+import { getRecord, listRecords } from "../protocol/records-api.ts"
+import { asText, StoreError } from "../protocol/store.ts"
+import { isoTime } from "../protocol/time.ts"
+import { authenticate, type Principal, requirePlain, requireScope } from "../protocol/tokens.ts"
+import { servesTenant } from "../protocol/config/config.ts"
+import { isHostAllowed } from "./host.ts"
+import type { Metrics } from "./metrics.ts"
+import type { Relay } from "./relay.ts"
+
+export interface RelayHttpOptions {
+  readonly relay: Relay
+  readonly metrics: Metrics
+  readonly tokens: Resolved<Config>["tokens"]
+  /** The address that it listens on: what a `Host` header is held against. */
+  readonly host: string
+}
+
+/** What people and probes ask a relay. It accepts no publishes. */
+export function relayApp({ relay, metrics, tokens, host }: RelayHttpOptions): Hono {
+  const app = new Hono()
+  const principalOf = (authorization: string | undefined): Promise<Principal> =>
+    authenticate(tokens, authorization, Date.now())
+
+  app.onError((error) => {
+    const { problem, body, headers } = problemParts(error instanceof StoreError ? unavailable(error) : error)
+    return new Response(body, { status: problem.status, headers })
+  })
+  app.notFound(() => {
+    throw new Problem("not_found", "There is nothing here.")
+  })
+  app.use(async function checkHost(c, next) {
+    if (!isHostAllowed(c.req.header("host"), { host, allowedHosts: undefined })) {
+      throw new Problem("misdirected", "This part does not serve that host.")
+    }
+    await next()
+  })
+
+  app.get("/healthz", (c) => c.json({ ok: true }))
+  app.get("/readyz", (c) => {
+    const unready = relay.unready()
+    const ready = Object.keys(unready).length === 0
+    return c.json({ ready, ...(ready ? {} : { unready }) }, ready ? 200 : 503)
+  })
+  app.get("/metrics", async (c) => {
+    if (!relay.config.relay.publicMetrics) requirePlain(await principalOf(c.req.header("authorization")), "metrics")
+    return c.text(await metrics.registry.metrics(), 200, { "content-type": metrics.registry.contentType })
+  })
+
+  app.get("/v1/invalidations", async (c) => {
+    const principal = await principalOf(c.req.header("authorization"))
+    return c.json(await listRecords({ store: relay.store, principal, targets: relay.config.targets }, c.req.query()))
+  })
+  app.get("/v1/invalidations/:id", async (c) => {
+    const principal = await principalOf(c.req.header("authorization"))
+    return c.json(await getRecord({ store: relay.store, principal, targets: relay.config.targets }, c.req.param("id")))
+  })
+  app.get("/v1/lanes", async (c) => {
+    const principal = await principalOf(c.req.header("authorization"))
+    requireScope(principal, "read", "*")
+    return c.json({ items: await lanesOf(relay, principal.tenant) })
+  })
+  app.get("/v1/relays", async (c) => {
+    requireScope(await principalOf(c.req.header("authorization")), "read", "*")
+    return c.json({ items: await relaysOf(relay) })
+  })
+  return app
+}
+
+const unavailable = (cause: StoreError): Problem =>
+  new Problem("store_unavailable", "Redis did not answer.", { retryAfter: 2, cause })
+
+interface CursorView extends Position {
+  readonly owner: string
+}
+
+function readCursor(text: string | undefined): CursorView {
+  const [owner = "-", generation, epoch, seq] = (text ?? "- 0 0 0").split(" ")
+  return { owner, generation: Number(generation), epoch: Number(epoch), seq: Number(seq) }
+}
+
+async function lanesOf(relay: Relay, tenant: string): Promise<unknown[]> {
+  const names = Object.entries(relay.config.targets)
+    .filter(([, target]) => servesTenant(target, tenant))
+    .map(([name]) => name)
+  const [headText, cursors, ...counts] = await relay.store.pipeline([
+    ["GET", headKey(tenant)],
+    ["HGETALL", cursorKey(tenant)],
+    ...names.flatMap((name) => [
+      ["ZCARD", dueKey(tenant, name)],
+      ["XLEN", deadKey(tenant, name)],
+    ]),
+  ])
+  const head = parseHead(asText(headText))
+  const held = readHash(cursors)
+  const lanes = names.map((name, index) => {
+    const status = relay.lanes.find((lane) => lane.tenant === tenant && lane.name === name)?.status
+    const { owner, ...cursor } = readCursor(held.get(name))
+    const behind = head && head.generation === cursor.generation ? head.seq - cursor.seq : (head?.seq ?? 0)
+    return {
+      tenant,
+      target: name,
+      state: status?.state ?? "idle",
+      owner: owner === "-" ? null : owner,
+      cursor,
+      head: head ? { generation: head.generation, epoch: head.epoch, seq: head.seq } : null,
+      lag: { entries: Math.max(0, behind), ms: behind > 0 && head ? Math.max(0, Math.round((head.epoch - cursor.epoch) / 1000)) : 0 },
+      due: Number(counts[2 * index] ?? 0),
+      dead: Number(counts[2 * index + 1] ?? 0),
+      ...(status?.error === undefined ? {} : { error: status.error }),
+    }
+  })
+  const off = Object.entries(relay.off).map(([name, missing]) => ({ tenant, target: name, state: "off", missing }))
+  return [...lanes, ...off]
+}
+
+interface RelayItem {
+  readonly id: string
+  readonly version: string
+  readonly startedAt: number
+  readonly heartbeatAt: number
+  readonly lanes: readonly string[]
+}
+
+async function relaysOf(relay: Relay): Promise<unknown[]> {
+  const [items] = await relay.store.pipeline([["HGETALL", RELAY_ITEMS_KEY]])
+  return [...readHash(items).values()].flatMap((text) => {
+    const item = parseJson<RelayItem>(text)
+    return item ? [{ ...item, startedAt: isoTime(item.startedAt), heartbeatAt: isoTime(item.heartbeatAt) }] : []
+  })
+}

@@ -1,0 +1,168 @@
+import { readFileSync } from "node:fs"
+import { resolve } from "node:path"
+import { pathToFileURL } from "node:url"
+import { serve } from "@hono/node-server"
+import { Agent, fetch as undiciFetch } from "undici"
+import { ConfigError, parseConfig, resolveSecrets } from "../protocol/config/config.ts"
+import type { Config } from "../protocol/config/schema.ts"
+import { createEmitter } from "./events.ts"
+import { isLoopback } from "./host.ts"
+import { relayApp } from "./http.ts"
+import { createLogger } from "./log.ts"
+import { createMetrics } from "./metrics.ts"
+import { startRelay } from "./relay.ts"
+
+/** Wrong configuration or usage, as the command line's exit codes have it. */
+const EXIT_MISCONFIGURED = 2
+
+class Misconfigured extends Error {}
+
+/**
+ * `tidemark relay`: runs until SIGINT or SIGTERM, prints one JSON line when it is ready, and exits 0 when it has
+ * drained. A missing secret or a configuration with mistakes is told on standard error: exit 2.
+ */
+export async function main(_argv: readonly string[]): Promise<void> {
+  try {
+    await run(process.env)
+  } catch (error) {
+    if (!(error instanceof ConfigError || error instanceof Misconfigured)) throw error
+    process.stderr.write(`tidemark relay: ${error.message}\n`)
+    process.exitCode = EXIT_MISCONFIGURED
+  }
+}
+
+async function run(env: NodeJS.ProcessEnv): Promise<void> {
+  const settings = readSettings(env)
+  const log = createLogger("tidemark-relay", env.LOG_LEVEL)
+  const metrics = createMetrics()
+  const events = createEmitter(log, metrics)
+  const file = parseConfig(await importConfig(settings.configPath))
+  const { config, off, resolved } = prepare(file, env, settings.devTokenHash)
+  const agent = new Agent({ connections: 16, keepAliveTimeout: 30_000 })
+  const version = packageVersion()
+  const relay = startRelay({
+    config,
+    resolved,
+    off,
+    redisUrl: settings.redisUrl,
+    events,
+    version,
+    // The same standard, from the package and not from the runtime: it takes a dispatcher, and lets Host be set.
+    fetch: ((input: string, init?: object) => undiciFetch(input, { ...init, dispatcher: agent })) as unknown as typeof fetch,
+  })
+  const server = serve({
+    fetch: relayApp({ relay, metrics, tokens: resolved.tokens, host: settings.host }).fetch,
+    hostname: settings.host,
+    port: settings.port,
+  })
+  const stopped = Promise.withResolvers<void>()
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stopped.resolve())
+  try {
+    const port = await listening(server, settings)
+    const ready = await becomesReady(relay.unready, stopped.promise)
+    if (ready) announce(settings.host, port, env.TIDEMARK_TOKEN_FILE)
+    await stopped.promise
+  } finally {
+    await relay.close()
+    await new Promise((done) => server.close(done))
+    await agent.close()
+  }
+}
+
+interface Settings {
+  readonly redisUrl: string
+  readonly host: string
+  readonly port: number
+  readonly configPath: string
+  readonly devTokenHash: string | undefined
+}
+
+function readSettings(env: NodeJS.ProcessEnv): Settings {
+  const { REDIS_URL: redisUrl, TIDEMARK_HOST: host = "127.0.0.1" } = env
+  if (!redisUrl) throw new Misconfigured("REDIS_URL is not set: redis://host:port of the Redis that holds the log")
+  const port = Number(env.TIDEMARK_RELAY_PORT ?? "8788")
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new Misconfigured("TIDEMARK_RELAY_PORT must be 0 to 65535")
+  const devTokenHash = env.TIDEMARK_DEV_TOKEN_SHA256
+  if (devTokenHash !== undefined && !isLoopback(host)) {
+    throw new Misconfigured("a development token is taken on loopback only: unset TIDEMARK_HOST")
+  }
+  return { redisUrl, host, port, configPath: resolve(env.TIDEMARK_CONFIG ?? "tidemark.config.ts"), devTokenHash }
+}
+
+async function importConfig(path: string): Promise<unknown> {
+  try {
+    return ((await import(pathToFileURL(path).href)) as { default?: unknown }).default
+  } catch (cause) {
+    const detail = cause instanceof Error ? cause.message : "unknown"
+    throw new Misconfigured(`the configuration ${path} could not be read: ${detail}`, { cause })
+  }
+}
+
+const DEV_SCOPES = ["publish:*", "everything", "read:*", "epochs:*", "events:*", "metrics", "operate"]
+
+/**
+ * Puts the secrets in. In development a target whose secret is missing is off, and one token of development's own is
+ * added; else a missing secret is an error that names it.
+ */
+function prepare(file: Config, env: NodeJS.ProcessEnv, devTokenHash: string | undefined) {
+  const isDev = devTokenHash !== undefined
+  const { missing } = resolveSecrets(file, env)
+  const off: Record<string, string[]> = {}
+  for (const { path, name } of missing) {
+    const [part, target = ""] = path.split(".")
+    // Webhooks are verified at the edge: their secrets have no business here.
+    if (part === "sources") continue
+    if (part === "targets" && isDev) (off[target] ??= []).push(name)
+    else if (!isDev) throw new Misconfigured(`no ${name} in the environment (${path})`)
+  }
+  const config: Config = {
+    ...file,
+    sources: {},
+    tokens: isDev ? file.tokens.filter(({ name }) => name !== "dev") : file.tokens,
+    targets: Object.fromEntries(Object.entries(file.targets).filter(([name]) => !Object.hasOwn(off, name))),
+  }
+  const { config: resolved } = resolveSecrets(config, env)
+  const tokens = isDev ? [...resolved.tokens, { name: "dev", sha256: devTokenHash, scopes: DEV_SCOPES, tenant: "default" }] : resolved.tokens
+  return { config: { ...config, sources: file.sources }, off, resolved: { ...resolved, tokens } }
+}
+
+async function listening(server: ReturnType<typeof serve>, { host, port }: Settings): Promise<number> {
+  await new Promise<void>((done, fail) => {
+    server.once("listening", done)
+    server.once("error", (error: NodeJS.ErrnoException) => {
+      const taken = `port ${port} is taken: set TIDEMARK_RELAY_PORT to another, or to 0 for any free one`
+      fail(new Misconfigured(error.code === "EADDRINUSE" ? taken : `cannot listen on ${host}:${port}: ${error.message}`))
+    })
+  })
+  const address = server.address()
+  return typeof address === "object" && address ? address.port : port
+}
+
+/** Resolves true once nothing is amiss any more; false when it was told to stop before that. */
+async function becomesReady(unready: () => Readonly<Record<string, string>>, stopped: Promise<void>): Promise<boolean> {
+  const over = stopped.then(() => true)
+  while (Object.keys(unready()).length > 0) {
+    const pause = new Promise<false>((done) => setTimeout(() => done(false), 20))
+    if (await Promise.race([over, pause])) return false
+  }
+  return true
+}
+
+function announce(host: string, port: number, tokenFile: string | undefined): void {
+  const url = `http://${host.includes(":") ? `[${host}]` : host}:${port}`
+  const line = { event: "ready", part: "relay", url, ...(tokenFile === undefined ? {} : { tokenFile }) }
+  process.stdout.write(`${JSON.stringify(line)}\n`)
+}
+
+function packageVersion(): string {
+  // The package's own file lies above both the sources and what was built from them.
+  for (const path of ["../package.json", "../../package.json"]) {
+    try {
+      const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), "utf8")) as { name?: string; version?: string }
+      if (name === "tidemark" && version !== undefined) return version
+    } catch {
+      // Not there: the next one is.
+    }
+  }
+  return "0.0.0"
+}

@@ -1,0 +1,117 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client"
+import type { LaneEvents } from "../dispatch/lane.ts"
+import type { LaneName, RelayEvents } from "./events.ts"
+import type { SubscriptionEvents } from "./subscription.ts"
+
+/** The relay's events, counted. Label values are names of the configuration and words of ours: bounded. */
+export interface Metrics {
+  readonly registry: Registry
+  observe<K extends keyof RelayEvents>(event: K, payload: RelayEvents[K]): void
+  observeLane<K extends keyof LaneEvents>(event: K, payload: LaneName & LaneEvents[K]): void
+  observeSubscription(event: keyof SubscriptionEvents): void
+}
+
+export function createMetrics(): Metrics {
+  const registry = new Registry()
+  collectDefaultMetrics({ register: registry })
+  const registers = [registry]
+  const lane = ["tenant", "target"] as const
+
+  const wakes = new Counter({ name: "tidemark_wakes_total", help: "Wakes heard by Pub/Sub", registers })
+  const calls = new Counter({
+    name: "tidemark_vendor_calls_total",
+    help: "Calls to vendors by what became of them",
+    labelNames: [...lane, "kind", "mode", "outcome"],
+    registers,
+  })
+  const callSeconds = new Histogram({
+    name: "tidemark_vendor_call_duration_seconds",
+    help: "From the start of a call to a vendor to its answer",
+    labelNames: lane,
+    buckets: [0.001, 0.005, 0.02, 0.1, 0.5, 2, 10],
+    registers,
+  })
+  const entries = new Counter({
+    name: "tidemark_lane_entries_total",
+    help: "Entries of the log that a lane has committed",
+    labelNames: lane,
+    registers,
+  })
+  const lag = new Gauge({
+    name: "tidemark_lane_lag_seconds",
+    help: "Age of the newest entry in a lane's last commit",
+    labelNames: lane,
+    registers,
+  })
+  const stops = new Counter({
+    name: "tidemark_lane_stops_total",
+    help: "Times that a lane stopped for its vendor",
+    labelNames: [...lane, "state"],
+    registers,
+  })
+  const laneResyncs = new Counter({
+    name: "tidemark_lane_resyncs_total",
+    help: "Times that a lane could not prove it saw every entry",
+    labelNames: [...lane, "reason"],
+    registers,
+  })
+  const tenantResyncs = new Counter({
+    name: "tidemark_tenant_resyncs_total",
+    help: "New generations of a tenant's log",
+    labelNames: ["tenant", "reason"],
+    registers,
+  })
+  const dead = new Counter({
+    name: "tidemark_dead_letters_total",
+    help: "Things that were given up on and kept for people",
+    labelNames: lane,
+    registers,
+  })
+  const waits = new Counter({
+    name: "tidemark_pace_wait_seconds_total",
+    help: "Time spent waiting for a vendor's published limits",
+    labelNames: ["account"],
+    registers,
+  })
+  const lost = new Counter({ name: "tidemark_subscription_losses_total", help: "Subscriptions given up", registers })
+  const proven = new Gauge({
+    name: "tidemark_subscription_proven",
+    help: "1 once a probe came back over the present subscription",
+    registers,
+  })
+
+  const onLane: { [K in keyof LaneEvents]?: (labels: { tenant: string; target: string }, payload: LaneEvents[K]) => void } = {
+    "lane:called": (labels, { kind, mode, outcome, took }) => {
+      calls.inc({ ...labels, kind, mode, outcome })
+      callSeconds.observe(labels, took / 1000)
+    },
+    "lane:committed": (labels, payload) => {
+      entries.inc(labels, payload.entries)
+      lag.set(labels, Math.max(0, payload.lag / 1000))
+    },
+    "lane:stopped": (labels, { state }) => stops.inc({ ...labels, state }),
+    "lane:resynced": (labels, { reason }) => laneResyncs.inc({ ...labels, reason }),
+    "lane:deadLettered": (labels) => dead.inc(labels),
+  }
+
+  return {
+    registry,
+    observe(event, payload) {
+      if (event === "wake:heard") wakes.inc()
+      if ("reason" in payload && payload.reason !== "same" && payload.reason !== "adopted") {
+        tenantResyncs.inc({ tenant: payload.tenant, reason: payload.reason })
+      }
+      if ("account" in payload) waits.inc({ account: payload.account }, payload.length / 1000)
+    },
+    observeLane(event, payload) {
+      onLane[event]?.({ tenant: payload.tenant, target: payload.target }, payload)
+    },
+    observeSubscription(event) {
+      if (event === "subscription:lost") {
+        lost.inc()
+        proven.set(0)
+      }
+      if (event === "subscription:proven") proven.set(1)
+    },
+  }
+}

@@ -1,0 +1,51 @@
+import { createClient } from "redis"
+import { type Milliseconds, SECOND } from "../../protocol/time.ts"
+
+/** A connection of node-redis, as this gateway sets it up. */
+export type RedisConnection = ReturnType<typeof createConnection>
+
+type ConnectionKind = "shared" | "subscriber" | "other"
+
+/**
+ * A connection that only listens cannot tell silence from a link that is dead at the other end, so it is made to say
+ * something: a ping that stays unanswered for so long ends it.
+ */
+const SUBSCRIBER_PING: Milliseconds = 10 * SECOND
+const SUBSCRIBER_SILENCE: Milliseconds = 25 * SECOND
+
+const BASE_DELAY: Milliseconds = 50
+const MAX_DELAY: Milliseconds = 1 * SECOND
+
+/**
+ * How long to wait before connecting again, after so many failed attempts. Ceilings: 50 ms, 100, 200, 400, 800, 1 s.
+ * Full jitter below the ceiling, as every gateway loses its Redis in the same instant. Never gives up.
+ */
+export const reconnectDelay = (retries: number, random: () => number = Math.random): Milliseconds =>
+  Math.floor(random() * Math.min(MAX_DELAY, BASE_DELAY * 2 ** Math.min(retries, 10)))
+
+/** A connection that is not connected yet. Only the shared one comes back by itself when it is lost. */
+export function createConnection(redisUrl: string, kind: ConnectionKind) {
+  const isSubscriber = kind === "subscriber"
+  return createClient({
+    url: redisUrl,
+    // Upstash answers in the shapes of RESP2: a hash, or members with scores, as one flat list of strings.
+    RESP: 2,
+    disableOfflineQueue: true,
+    disableClientInfo: true,
+    maintNotifications: "disabled",
+    // node-redis counts it until a command is written, not answered, and would take one out of a transaction's middle.
+    commandOptions: { timeout: 0 },
+    ...(isSubscriber ? { pingInterval: SUBSCRIBER_PING } : {}),
+    socket: {
+      reconnectStrategy: kind === "shared" ? (retries) => reconnectDelay(retries) : false,
+      ...(isSubscriber ? { socketTimeout: SUBSCRIBER_SILENCE } : {}),
+    },
+  })
+}
+
+/** Ends a connection for good, whatever state it is in. */
+export function discard(connection: RedisConnection): void {
+  // Destroying does not stop an attempt to connect that is under way, which would leave an open socket behind.
+  connection.on("ready", () => connection.destroy())
+  connection.destroy()
+}

@@ -1,0 +1,233 @@
+import { randomBytes } from "node:crypto"
+import { Memory } from "../dispatch/adopt.ts"
+import { type Clock, systemClock } from "../dispatch/clock.ts"
+import { Lane, type LaneEvents } from "../dispatch/lane.ts"
+import { createPacer } from "../dispatch/pace.ts"
+import { runPasses } from "../dispatch/passes.ts"
+import { findDriver } from "../dispatch/targets/list.ts"
+import { servesTenant, tenantsOf, type Resolved } from "../protocol/config/config.ts"
+import type { Config } from "../protocol/config/schema.ts"
+import { RELAY_ITEMS_KEY, RELAYS_KEY } from "../protocol/keys.ts"
+import { matchesAny, type Namespace, patternsOverlap } from "../protocol/namespace.ts"
+import type { Store } from "../protocol/store.ts"
+import type { Milliseconds } from "../protocol/time.ts"
+import type { RelayEmitter } from "./events.ts"
+import { connectUpstream } from "./redis/upstream.ts"
+import { readInfo, redisStore } from "./store.ts"
+import { Subscription } from "./subscription.ts"
+
+export interface RelayOptions {
+  /** Without the targets that are off. */
+  readonly config: Config
+  readonly resolved: Resolved<Config>
+  /** Targets that are off, with the names of the secrets that they miss. */
+  readonly off: Readonly<Record<string, readonly string[]>>
+  readonly redisUrl: string
+  /** What vendors are called by. */
+  readonly fetch: typeof fetch
+  readonly events: RelayEmitter
+  readonly version: string
+  readonly clock?: Clock
+}
+
+/** Why a relay is not ready, by the name of the check; empty when it is. */
+export type Unready = Readonly<Record<string, string>>
+
+export interface Relay {
+  readonly id: string
+  readonly startedAt: Milliseconds
+  readonly store: Store
+  readonly config: Config
+  readonly off: RelayOptions["off"]
+  readonly version: string
+  readonly lanes: readonly Lane[]
+  unready(): Unready
+  /** Begins nothing new, lets calls under way finish within `relay.drain`, and closes every connection. */
+  close(): Promise<void>
+}
+
+/** One tenant's log, and the lanes that read it. */
+interface Tenant {
+  readonly name: string
+  readonly memory: Memory
+  readonly lanes: readonly Lane[]
+  /** Set once the log was held against what is stored. */
+  adopted: boolean
+  timer: NodeJS.Timeout | undefined
+}
+
+/** Starts holding the subscription, and reading every tenant's log for every target. */
+export function startRelay(options: RelayOptions): Relay {
+  const { config, events, clock = systemClock, version } = options
+  const id = `relay-${randomBytes(6).toString("hex")}`
+  const startedAt = clock.now()
+  const upstream = connectUpstream(options.redisUrl, events.log)
+  const store = redisStore(upstream)
+  const closing = new AbortController()
+  let policy: string | undefined
+  let lastPoll = 0
+
+  const tenants = new Map(
+    tenantsOf(config).map((name): [string, Tenant] => [
+      name,
+      { name, memory: new Memory(), lanes: lanesOf(name), adopted: false, timer: undefined },
+    ]),
+  )
+  const lanes = [...tenants.values()].flatMap((tenant) => tenant.lanes)
+
+  function lanesOf(tenant: string): Lane[] {
+    return Object.entries(config.targets).flatMap(([name, target]) => {
+      const resolved = options.resolved.targets[name]
+      const driver = findDriver(target.type)
+      if (!resolved || !driver || !servesTenant(target, tenant)) return []
+      const emit = <K extends keyof LaneEvents>(event: K, payload: LaneEvents[K]) =>
+        events.lane(event, { tenant, target: name, type: target.type, ...payload })
+      const account = target.account ?? accountOf(name, target)
+      return [
+        new Lane({
+          tenant,
+          name,
+          config,
+          target,
+          capabilities: driver.capabilities(resolved),
+          driver: driver.create(resolved, { fetch: options.fetch, now: () => clock.now() }),
+          pacer: createPacer({
+            store,
+            clock,
+            account,
+            paces: target.rate ? [{ ...ALL_CALLS, ...target.rate }] : driver.pace(resolved),
+            onWait: (length) => events.emit("pace:waited", { account, length }),
+          }),
+          store,
+          clock,
+          relay: id,
+          emit,
+          onCommit: () => schedulePasses(tenant, 0),
+        }),
+      ]
+    })
+  }
+
+  const subscription = new Subscription({
+    redisUrl: options.redisUrl,
+    relay: id,
+    clock,
+    publish: async (channel, message) => void (await store.pipeline([["PUBLISH", channel, message]])),
+    onWake(tenant, namespace) {
+      events.emit("wake:heard", { tenant, namespace })
+      wake(tenant, namespace)
+    },
+    onSubscribed: () => void poll(),
+    emit: (event, payload) => events.subscription(event, payload),
+  })
+
+  /** Wakes the lanes that a namespace concerns; the others move their cursors when they next poll. */
+  function wake(name: string, namespace: Namespace): void {
+    const tenant = tenants.get(name)
+    if (!tenant) return
+    for (const lane of tenant.lanes) {
+      const patterns = config.targets[lane.name]?.namespaces ?? []
+      const concerned = namespace === "" || matchesAny(namespace, patterns) || patterns.some((one) => patternsOverlap(one, namespace))
+      if (concerned) lane.nudge()
+    }
+    schedulePasses(name, 0)
+  }
+
+  async function look(tenant: Tenant): Promise<void> {
+    const { reason, head } = await tenant.memory.adopt(store, tenant.name, id, config)
+    if (reason !== "same") events.emit("tenant:adopted", { tenant: tenant.name, reason, head })
+    tenant.adopted = true
+    for (const lane of tenant.lanes) lane.nudge()
+    await passes(tenant)
+  }
+
+  /** What the wakes only hurry: every tenant's log is looked at on every connect and every poll. */
+  async function poll(): Promise<void> {
+    const looks = await Promise.allSettled([...tenants.values()].map(look))
+    for (const look of looks) if (look.status === "rejected") events.emit("poll:failed", { detail: detailOf(look.reason) })
+    if (looks.every((one) => one.status === "fulfilled")) lastPoll = clock.now()
+    try {
+      policy = (await readInfo(store, "memory")).get("maxmemory_policy")
+      await heartbeat()
+    } catch (error) {
+      events.emit("poll:failed", { detail: detailOf(error) })
+    }
+  }
+
+  async function heartbeat(): Promise<void> {
+    const now = clock.now()
+    const held = lanes.filter((lane) => lane.holds).map((lane) => `${lane.tenant}/${lane.name}`)
+    await store.pipeline([
+      ["ZADD", RELAYS_KEY, String(now), id],
+      ["HSET", RELAY_ITEMS_KEY, id, JSON.stringify({ id, version, startedAt, heartbeatAt: now, lanes: held })],
+    ])
+  }
+
+  function schedulePasses(name: string, wait: Milliseconds): void {
+    const tenant = tenants.get(name)
+    if (!tenant || closing.signal.aborted) return
+    clearTimeout(tenant.timer)
+    tenant.timer = setTimeout(() => {
+      passes(tenant).catch((error: unknown) => events.emit("poll:failed", { detail: detailOf(error) }))
+    }, wait)
+  }
+
+  async function passes(tenant: Tenant): Promise<void> {
+    const next = await runPasses({ store, tenant: tenant.name, config, clock, relay: id })
+    const wait = next === undefined ? config.relay.poll : Math.min(config.relay.poll, Math.max(0, next - clock.now()))
+    schedulePasses(tenant.name, Math.max(10, wait))
+  }
+
+  const polling = (async () => {
+    while (!closing.signal.aborted) {
+      await clock.sleep(config.relay.poll, closing.signal)
+      if (!closing.signal.aborted) await poll()
+    }
+  })()
+
+  return {
+    id,
+    startedAt,
+    store,
+    config,
+    off: options.off,
+    version,
+    lanes,
+    unready() {
+      const unread = [...tenants.values()].filter((tenant) => !tenant.adopted || !tenant.lanes.every((lane) => lane.hasRead)).map(({ name }) => name)
+      return {
+        ...(subscription.isProven ? {} : { subscription: "no message was seen to come back from Redis" }),
+        ...(unread.length === 0 ? {} : { log: `not yet read: ${unread.join(", ")}` }),
+        ...(clock.now() - lastPoll <= 3 * config.relay.poll + 10_000 ? {} : { store: "Redis does not answer" }),
+        ...(policy === undefined || policy === "noeviction"
+          ? {}
+          : { policy: `Redis evicts keys (${policy}): set maxmemory-policy noeviction` }),
+      }
+    },
+    async close() {
+      closing.abort()
+      for (const tenant of tenants.values()) clearTimeout(tenant.timer)
+      await polling
+      const deadline = clock.sleep(config.relay.drain)
+      await Promise.race([Promise.all(lanes.map((lane) => lane.close())), deadline])
+      await subscription.close()
+      await store.pipeline([["ZREM", RELAYS_KEY, id], ["HDEL", RELAY_ITEMS_KEY, id]]).catch(() => {})
+      upstream.close()
+    },
+  }
+}
+
+/** What `rate` in the configuration stands for, instead of the vendor's published limits. */
+const ALL_CALLS = {
+  bucket: "rate",
+  per: "call",
+  kinds: ["tag", "url", "prefix", "host", "namespace", "everything"],
+} as const
+
+/** Who shares a vendor's limits where nobody says: whoever uses the same credential; else the target alone. */
+function accountOf(name: string, target: Config["targets"][string]): string {
+  const credential = "token" in target ? target.token : undefined
+  return credential ? credential.secret : name
+}
+
+const detailOf = (error: unknown): string => (error instanceof Error ? error.message : "unknown")

@@ -1,0 +1,50 @@
+import { ErrorReply } from "redis"
+import { asList, classifyReplyError, type Command, type Reply, type Script, type Store, StoreError } from "../protocol/store.ts"
+import type { RedisCommand } from "./redis/types.ts"
+import type { Upstream } from "./redis/upstream.ts"
+
+/** A store over one connection of node-redis, shared by all of the relay. */
+export function redisStore(upstream: Upstream): Store {
+  const exchange = async (commands: readonly Command[]): Promise<readonly Reply[]> => {
+    let replies: readonly unknown[]
+    try {
+      replies = await upstream.exchange(commands as readonly RedisCommand[], {})
+    } catch (cause) {
+      throw new StoreError("unreachable", "Redis did not answer", { cause })
+    }
+    for (const reply of replies) if (reply instanceof ErrorReply) throw replyError(reply)
+    return replies as readonly Reply[]
+  }
+  const evaluate = async (how: "EVALSHA" | "EVAL", script: string, keys: readonly string[], args: readonly string[]) => {
+    const [reply] = await exchange([[how, script, String(keys.length), ...keys, ...args]])
+    return reply ?? null
+  }
+  return {
+    async script(script: Script, keys, args) {
+      try {
+        return await evaluate("EVALSHA", script.sha1, keys, args)
+      } catch (error) {
+        if (!(error instanceof StoreError) || !error.message.startsWith("NOSCRIPT")) throw error
+        return evaluate("EVAL", script.text, keys, args)
+      }
+    },
+    pipeline: exchange,
+  }
+}
+
+/** An error of Redis inside a nested reply counts too: an EXEC, or a script's list. */
+function replyError(error: ErrorReply): StoreError {
+  return new StoreError(classifyReplyError(error.message), error.message, { cause: error })
+}
+
+/** What INFO says, by name. */
+export async function readInfo(store: Store, section: string): Promise<ReadonlyMap<string, string>> {
+  const [reply] = asList(await store.pipeline([["INFO", section]]))
+  const lines = typeof reply === "string" ? reply.split(/\r?\n/) : []
+  return new Map(
+    lines.flatMap((line): [string, string][] => {
+      const colon = line.indexOf(":")
+      return colon > 0 ? [[line.slice(0, colon), line.slice(colon + 1)]] : []
+    }),
+  )
+}

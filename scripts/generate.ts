@@ -1,0 +1,72 @@
+/**
+ * Writes every `*.gen.ts`: Lua texts as a module, as a Worker has no file system.
+ * `--check` writes nothing and fails where a generated file is not what this would write.
+ */
+import { createHash } from "node:crypto"
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
+import { dirname, join } from "node:path"
+import { fileURLToPath } from "node:url"
+
+const root = join(dirname(fileURLToPath(import.meta.url)), "..")
+
+/** Comments and indentation are for readers of the file; every publish that meets a fresh server would send them. */
+const strip = (lua: string): string =>
+  lua
+    .replaceAll(/--\[\[[\s\S]*?\]\]/g, "")
+    .split("\n")
+    .map((line) => line.replace(/(^|\s)--.*$/, "").trim())
+    .filter((line) => line !== "")
+    .join("\n")
+
+const sha1 = (text: string): string => createHash("sha1").update(text).digest("hex")
+
+/** Upstash locks the whole database for a script, unless its first line says that it names all its keys. */
+const UPSTASH_FLAGS = "#!lua flags=allow-key-locking\n"
+
+export function scriptsModule(): string {
+  const folder = join(root, "protocol/lua")
+  const parts = readdirSync(folder)
+    .filter((file) => file.endsWith(".lua"))
+    .toSorted()
+    .map((file) => {
+      const name = file.replace(/\.lua$/, "")
+      const text = strip(readFileSync(join(folder, file), "utf8"))
+      return `export const ${name}Script: Script = {
+  name: ${JSON.stringify(name)},
+  text: ${JSON.stringify(text)},
+  sha1: ${JSON.stringify(sha1(text))},
+  upstashSha1: ${JSON.stringify(sha1(UPSTASH_FLAGS + text))},
+}
+`
+    })
+  return `// Written by scripts/generate.ts from protocol/lua/*.lua. Do not edit.
+import type { Script } from "./store.ts"
+
+${parts.join("\n")}`
+}
+
+const FILES: Readonly<Record<string, () => string>> = { "protocol/scripts.gen.ts": scriptsModule }
+
+const read = (path: string): string | undefined => {
+  try {
+    return readFileSync(path, "utf8")
+  } catch {
+    return undefined
+  }
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const check = process.argv.includes("--check")
+  for (const [file, make] of Object.entries(FILES)) {
+    const path = join(root, file)
+    const text = make()
+    if (read(path) === text) continue
+    if (check) {
+      process.stderr.write(`${file} is not up to date: npm run generate\n`)
+      process.exitCode = 1
+    } else {
+      mkdirSync(dirname(path), { recursive: true })
+      writeFileSync(path, text)
+    }
+  }
+}

@@ -1,0 +1,60 @@
+import { Hono } from "hono"
+import { type Problem, problemParts, Problem as ProblemError } from "../protocol/errors.ts"
+import { asProblem, type Edge, type EdgeEnv } from "./context.ts"
+import { openApiText } from "./openapi.gen.ts"
+import { epochRoutes } from "./routes/epochs.ts"
+import { hookRoutes } from "./routes/hooks.ts"
+import { invalidationRoutes } from "./routes/invalidations.ts"
+
+/** Where the edge comes from: built at the first request, as only then the bindings are known. */
+export type EdgeOf = (bindings: Readonly<Record<string, unknown>>) => Edge
+
+export interface AppOptions {
+  /** Host names that a request may be sent to; others are 421. Default: all, as a deployed Worker has its routes. */
+  readonly hosts?: readonly string[]
+  /** Told of every answer that is our own fault; never of a request's content. */
+  readonly onError?: (problem: Problem) => void
+}
+
+/** The edge functions as one Hono app. */
+export function createApp(edgeOf: EdgeOf, { hosts, onError }: AppOptions = {}): Hono<EdgeEnv> {
+  const app = new Hono<EdgeEnv>()
+
+  app.onError((error) => {
+    const { problem, body, headers } = problemParts(asProblem(error))
+    if (problem.status >= 500) onError?.(problem)
+    return new Response(body, { status: problem.status, headers })
+  })
+
+  app.use(async function checkHost(c, next) {
+    const host = new URL(c.req.url).hostname
+    if (hosts && !hosts.includes(host)) throw new ProblemError("misdirected", "This part does not serve that host.")
+    await next()
+  })
+
+  app.get("/healthz", (c) => c.json({ ok: true }))
+  app.get("/openapi.json", (c) => c.body(openApiText, 200, { "content-type": "application/json" }))
+
+  app.use("/v1/*", async function withEdge(c, next) {
+    c.set("edge", edgeOf(c.env))
+    await next()
+  })
+  invalidationRoutes(app)
+  epochRoutes(app)
+  hookRoutes(app)
+
+  app.notFound((c) => {
+    const allowed = METHODS.filter((method) => app.router.match(method, c.req.path)[0].some(([[, route]]) => !isWildcard(route.path)))
+    if (allowed.length > 0) {
+      throw new ProblemError("method_not_allowed", `${c.req.method} is not allowed here.`, {
+        headers: { allow: allowed.join(", ") },
+      })
+    }
+    throw new ProblemError("not_found", "There is nothing here.")
+  })
+  return app
+}
+
+const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+const isWildcard = (path: string): boolean => path.endsWith("*")

@@ -1,0 +1,79 @@
+import type { Context } from "hono"
+import type { Resolved } from "../protocol/config/config.ts"
+import type { Config } from "../protocol/config/schema.ts"
+import { Problem } from "../protocol/errors.ts"
+import type { Store } from "../protocol/store.ts"
+import { StoreError } from "../protocol/store.ts"
+import { authenticate, type Principal } from "../protocol/tokens.ts"
+import type { Milliseconds } from "../protocol/time.ts"
+import type { TargetDriver } from "../dispatch/targets/target.ts"
+import type { SourceAdapter } from "./sources/source.ts"
+
+/** What every route works with: built once an isolate, from the configuration and the Worker's bindings. */
+export interface Edge {
+  /** As it was written, secrets by name: what publishing and look-ups are judged by. */
+  readonly config: Config
+  /** Tokens and sources with their secrets in place. */
+  readonly resolved: Resolved<Config>
+  readonly store: Store
+  readonly sources: ReadonlyMap<string, SourceAdapter>
+  readonly targets: ReadonlyMap<string, TargetDriver>
+  readonly now: () => Milliseconds
+}
+
+export interface EdgeEnv {
+  Bindings: Readonly<Record<string, unknown>>
+  Variables: { edge: Edge }
+}
+
+export type EdgeContext = Context<EdgeEnv>
+
+/** Whose token a request carries. @throws {Problem} `unauthorized` */
+export const principalOf = (c: EdgeContext): Promise<Principal> => {
+  const { resolved, now } = c.var.edge
+  return authenticate(resolved.tokens, c.req.header("authorization"), now())
+}
+
+/**
+ * Reads a body of at most `limit` bytes.
+ *
+ * @throws {Problem} `body_too_large`, as soon as that is known
+ */
+export async function readBody(c: EdgeContext, limit: number): Promise<Uint8Array<ArrayBuffer>> {
+  const tooLarge = () => new Problem("body_too_large", `The body may have at most ${limit} bytes.`)
+  if (Number(c.req.header("content-length") ?? 0) > limit) throw tooLarge()
+  const parts: Uint8Array[] = []
+  let size = 0
+  for await (const part of c.req.raw.body ?? new ReadableStream<Uint8Array>({ start: (s) => s.close() })) {
+    size += part.length
+    if (size > limit) throw tooLarge()
+    parts.push(part)
+  }
+  const body = new Uint8Array(size)
+  let offset = 0
+  for (const part of parts) {
+    body.set(part, offset)
+    offset += part.length
+  }
+  return body
+}
+
+/** Reads JSON, whatever the Content-Type says. @throws {Problem} `invalid_json` */
+export function parseJsonBody(bytes: Uint8Array<ArrayBuffer>): unknown {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes))
+  } catch {
+    throw new Problem("invalid_json", "The body must be JSON in UTF-8.")
+  }
+}
+
+/** What a store's failure means to whoever asked: try again, nothing was acknowledged. */
+export function storeProblem(error: StoreError): Problem {
+  const detail =
+    error.failure === "full"
+      ? "The store is full and takes nothing new until its backlog has been worked off."
+      : "The store did not answer, so nothing is acknowledged. Send it again."
+  return new Problem("store_unavailable", detail, { retryAfter: error.failure === "full" ? 10 : 2, cause: error })
+}
+
+export const asProblem = (error: unknown): unknown => (error instanceof StoreError ? storeProblem(error) : error)

@@ -1,0 +1,76 @@
+import { ConfigError, type Resolved, parseConfig, resolveSecrets } from "../protocol/config/config.ts"
+import type { Config, ConfigInput } from "../protocol/config/schema.ts"
+import { Problem } from "../protocol/errors.ts"
+import type { Store } from "../protocol/store.ts"
+import type { TargetDriver } from "../dispatch/targets/target.ts"
+import { type AppOptions, createApp } from "./app.ts"
+import type { Edge } from "./context.ts"
+import type { SourceAdapter } from "./sources/source.ts"
+import { upstashStore } from "./store.ts"
+
+/** What a Worker exports: nothing but handlers, or workerd does not start it. */
+export interface EdgeWorker {
+  fetch(request: Request, bindings?: object, context?: unknown): Response | Promise<Response>
+}
+
+export interface WorkerParts extends AppOptions {
+  readonly sources: readonly SourceAdapter[]
+  readonly targets: readonly TargetDriver[]
+  /** Instead of the one that the bindings name. */
+  readonly store?: Store
+  readonly now?: () => number
+}
+
+const CONFIGURED_AGAIN = 30
+
+/** Builds the edge functions from a configuration and just the adapters that it uses. */
+export function createWorkerWith(input: ConfigInput, parts: WorkerParts): EdgeWorker {
+  const { sources, targets, store, now = Date.now } = parts
+  const config = readConfig(input)
+  let built: Edge | undefined
+  const app = createApp((bindings) => {
+    if (config instanceof ConfigError) throw misconfigured(config.message)
+    built ??= {
+      config,
+      resolved: resolveForEdge(config, bindings),
+      store: store ?? storeOf(bindings),
+      sources: new Map(sources.map((source) => [source.type, source])),
+      targets: new Map(targets.map((target) => [target.type, target])),
+      now,
+    }
+    return built
+  }, parts)
+  return { fetch: (request, bindings, context) => app.fetch(request, bindings as never, context as never) }
+}
+
+/** A mistake is told in every answer, as a Worker that fails to start says nothing at all. */
+function readConfig(input: ConfigInput): Config | ConfigError {
+  try {
+    return parseConfig(input)
+  } catch (error) {
+    if (error instanceof ConfigError) return error
+    throw error
+  }
+}
+
+const misconfigured = (detail: string): Problem =>
+  new Problem("misconfigured", detail, { retryAfter: CONFIGURED_AGAIN })
+
+/** @throws {Problem} `misconfigured`, naming the secrets that no binding holds */
+function resolveForEdge(config: Config, bindings: Readonly<Record<string, unknown>>): Resolved<Config> {
+  const { config: resolved, missing } = resolveSecrets(config, bindings)
+  // Targets are called by the relay: their credentials have no business at the edge.
+  const needed = missing.filter(({ path }) => path.startsWith("tokens.") || path.startsWith("sources."))
+  if (needed.length === 0) return resolved
+  const names = [...new Set(needed.map(({ name }) => name))]
+  throw misconfigured(`The Worker has no binding for ${names.join(", ")}.`)
+}
+
+function storeOf(bindings: Readonly<Record<string, unknown>>): Store {
+  const { UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = bindings
+  if (typeof url !== "string" || url === "") throw misconfigured("The Worker has no binding for UPSTASH_REDIS_REST_URL.")
+  if (typeof token !== "string" || token === "") {
+    throw misconfigured("The Worker has no binding for UPSTASH_REDIS_REST_TOKEN.")
+  }
+  return upstashStore({ url, token })
+}

@@ -1,0 +1,107 @@
+import type { Hono } from "hono"
+import { concatBytes, sha256, toHex, utf8 } from "../../protocol/bytes.ts"
+import type { Resolved } from "../../protocol/config/config.ts"
+import type { SourceConfig } from "../../protocol/config/schema.ts"
+import { SOURCE_TRAITS } from "../../protocol/config/source-options.ts"
+import { Problem } from "../../protocol/errors.ts"
+import { type Invalidation, MAX_HOOK_BODY_BYTES } from "../../protocol/invalidation.ts"
+import type { Idempotency } from "../../protocol/publish.ts"
+import { type EdgeEnv, readBody } from "../context.ts"
+import { takeIn } from "../intake.ts"
+import { deriveInvalidations, wholeNamespace } from "../rules.ts"
+import type { Delivery, SourceAdapter, SourceContext, Verification } from "../sources/source.ts"
+
+/**
+ * Webhooks. The answer is exactly 200 once the delivery is stored, as some senders take nothing else for success,
+ * and never one that makes a sender give up for good (3xx, 410, 422).
+ */
+export function hookRoutes(app: Hono<EdgeEnv>): void {
+  app.post("/v1/hooks/:source", async (c) => {
+    const { edge } = c.var
+    const name = c.req.param("source")
+    const config = Object.hasOwn(edge.resolved.sources, name) ? edge.resolved.sources[name] : undefined
+    const adapter = config && edge.sources.get(config.type)
+    // Before a byte of the body is read: nobody is served who is not configured.
+    if (!config || !adapter) throw new Problem("unknown_source", "No source of that name is configured.")
+    const context: SourceContext = { config, now: edge.now }
+    const url = new URL(c.req.url)
+    const delivery: Delivery = {
+      method: c.req.method,
+      path: url.pathname + url.search,
+      headers: c.req.raw.headers,
+      body: await readBody(c, MAX_HOOK_BODY_BYTES),
+    }
+    const verification = requireVerified(await adapter.verify(delivery, context))
+    const { invalidations, notes } = derive(edge.config, name, adapter, delivery, context)
+    if (invalidations.length === 0) return c.json({ accepted: 0, duplicate: false, epochs: [], notes })
+    const taken = await takeIn(edge, {
+      tenant: config.tenant,
+      by: { source: name },
+      invalidations,
+      idempotency: await idempotencyOf(name, delivery, verification),
+      defaults: passDefaults(config),
+    })
+    const epochs = taken.accepted.map(({ epoch }) => epoch)
+    return c.json({ accepted: epochs.length, duplicate: taken.duplicate, epochs, notes })
+  })
+}
+
+type Verified = Extract<Verification, { verdict: "verified" }>
+
+function requireVerified(verification: Verification): Verified {
+  switch (verification.verdict) {
+    case "verified":
+      return verification
+    case "invalid":
+      throw new Problem("invalid_signature", verification.detail)
+    case "stale":
+      throw new Problem("stale_signature", verification.detail)
+  }
+}
+
+function derive(
+  config: Parameters<typeof deriveInvalidations>[0]["config"],
+  name: string,
+  adapter: SourceAdapter,
+  delivery: Delivery,
+  context: SourceContext,
+): { invalidations: readonly Invalidation[]; notes: readonly string[] } {
+  const { config: source } = context
+  const body = parseObject(delivery.body)
+  if (!body) return wholeNamespace(source, "the body is no JSON object: the source's namespace is invalidated")
+  const reading = adapter.read(body, delivery.headers, context)
+  switch (reading.reading) {
+    case "ignored":
+      return { invalidations: [], notes: [reading.note] }
+    case "unreadable":
+      return wholeNamespace(source, reading.note)
+    case "events":
+      return deriveInvalidations({ events: reading.events, body, sourceName: name, source, config })
+  }
+}
+
+function parseObject(bytes: Uint8Array<ArrayBuffer>): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes))
+    return value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * A delivery is known again by its id and its bytes, or by its bytes alone where what is signed carries a time or a
+ * revision; else not at all. A repeated purge is cheap, a dropped one is a stale page.
+ */
+async function idempotencyOf(name: string, delivery: Delivery, { replay, deliveryId }: Verified): Promise<Idempotency> {
+  const principal = `source.${name}`
+  if (replay === "none") return { principal, key: `auto.${crypto.randomUUID()}`, fingerprint: "-", remember: 600 }
+  const id = replay === "delivery-id" ? `id.${deliveryId}` : "body"
+  const hash = toHex(await sha256(concatBytes(utf8(`${id}\n`), delivery.body)))
+  return { principal, key: `hook.${hash}`, fingerprint: "-" }
+}
+
+const passDefaults = ({ type, settle, secondPass }: Resolved<SourceConfig>) => ({
+  settle: settle ?? SOURCE_TRAITS[type].settle,
+  secondPass: secondPass ?? SOURCE_TRAITS[type].secondPass,
+})

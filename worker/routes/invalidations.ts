@@ -1,0 +1,159 @@
+import type { Hono } from "hono"
+import { fingerprint } from "../../protocol/canonical.ts"
+import { type Fault, Problem } from "../../protocol/errors.ts"
+import {
+  countAsked,
+  type Invalidation,
+  MAX_BATCH,
+  MAX_BODY_BYTES,
+  MAX_SELECTORS,
+  parseInvalidation,
+} from "../../protocol/invalidation.ts"
+import type { Idempotency } from "../../protocol/publish.ts"
+import { getRecord, listRecords } from "../../protocol/records-api.ts"
+import type { InvalidationRecord } from "../../protocol/record.ts"
+import { type Principal, requirePlain, requireScope, scopePatterns } from "../../protocol/tokens.ts"
+import { SECOND } from "../../protocol/time.ts"
+import { type EdgeContext, type EdgeEnv, parseJsonBody, principalOf, readBody } from "../context.ts"
+import { type Accepted, takeIn, tooManySelectors } from "../intake.ts"
+
+/** Publishing and what became of it. */
+export function invalidationRoutes(app: Hono<EdgeEnv>): void {
+  app.post("/v1/invalidations", async (c) => {
+    const principal = await principalOf(c)
+    requireAnyPublish(principal)
+    const key = idempotencyKeyOf(c)
+    const body = parseJsonBody(await readBody(c, MAX_BODY_BYTES))
+    const { invalidations, batch } = readRequest(body)
+    for (const invalidation of invalidations) {
+      if (invalidation.namespace === null) requirePlain(principal, "everything")
+      else requireScope(principal, "publish", invalidation.namespace)
+    }
+    const trace = traceOf(c)
+    const { accepted } = await takeIn(
+      c.var.edge,
+      {
+        tenant: principal.tenant,
+        by: { token: principal.name },
+        invalidations,
+        idempotency: await idempotencyOf(principal, key, body),
+        defaults: { settle: 0, secondPass: 0 },
+        ...(trace === undefined ? {} : { trace }),
+      },
+      (index) => (batch ? ["invalidations", index] : []),
+    )
+    const waited = await waitFor(c, principal.tenant, accepted)
+    if (waited) {
+      const answer = batch ? { invalidations: waited.records } : waited.records[0]
+      return c.json(answer, 200, { "preference-applied": `wait=${waited.seconds}` })
+    }
+    if (batch) return c.json({ invalidations: accepted }, 202)
+    const [only] = accepted
+    return c.json(only, 202, { location: `/v1/invalidations/${only?.id}` })
+  })
+
+  app.get("/v1/invalidations", async (c) => {
+    const principal = await principalOf(c)
+    const { store, config } = c.var.edge
+    return c.json(await listRecords({ store, principal, targets: config.targets }, c.req.query()))
+  })
+
+  app.get("/v1/invalidations/:id", async (c) => {
+    const principal = await principalOf(c)
+    const { store, config } = c.var.edge
+    return c.json(await getRecord({ store, principal, targets: config.targets }, c.req.param("id")))
+  })
+}
+
+/** A token that may publish nothing is told so before its body is read. */
+function requireAnyPublish(principal: Principal): void {
+  if (scopePatterns(principal, "publish").length === 0) requirePlain(principal, "everything")
+}
+
+function readRequest(body: unknown): { invalidations: readonly Invalidation[]; batch: boolean } {
+  const list = batchOf(body)
+  if (list === undefined) {
+    if (countAsked(body) > MAX_SELECTORS) throw tooManySelectors()
+    const read = parseInvalidation(body)
+    if ("errors" in read) throw invalid(read.errors)
+    return { invalidations: [read.value], batch: false }
+  }
+  const others = Object.keys(body as object).filter((key) => key !== "invalidations")
+  if (others.length > 0) throw invalid(others.map((key) => ({ pointer: `/${key}`, detail: "is not a known member" })))
+  if (list.length < 1 || list.length > MAX_BATCH) {
+    throw invalid([{ pointer: "/invalidations", detail: `must have 1 to ${MAX_BATCH} items` }])
+  }
+  if (list.reduce<number>((sum, item) => sum + countAsked(item), 0) > MAX_SELECTORS) throw tooManySelectors()
+  const errors: Fault[] = []
+  const invalidations: Invalidation[] = []
+  for (const [index, item] of list.entries()) {
+    const read = parseInvalidation(item, ["invalidations", index])
+    if ("errors" in read) errors.push(...read.errors)
+    else invalidations.push(read.value)
+  }
+  if (errors.length > 0) throw invalid(errors)
+  return { invalidations, batch: true }
+}
+
+function batchOf(body: unknown): readonly unknown[] | undefined {
+  if (body === null || typeof body !== "object" || !("invalidations" in body)) return undefined
+  if (Array.isArray(body.invalidations)) return body.invalidations as unknown[]
+  throw invalid([{ pointer: "/invalidations", detail: "must be a list" }])
+}
+
+const invalid = (errors: readonly Fault[]): Problem =>
+  new Problem("invalid_request", "The request has members that are not as they must be.", { errors })
+
+function idempotencyKeyOf(c: EdgeContext): string | undefined {
+  const key = c.req.header("idempotency-key")
+  if (key === undefined || /^[\x20-\x7e]{1,255}$/.test(key)) return key
+  throw new Problem("invalid_idempotency_key", "Idempotency-Key must be 1 to 255 printable ASCII characters.")
+}
+
+/** Without a key of the publisher's we make one, so that our own second attempt appends nothing twice. */
+async function idempotencyOf(principal: Principal, key: string | undefined, body: unknown): Promise<Idempotency> {
+  const own = key === undefined
+  return {
+    principal: `token.${principal.name}`,
+    key: own ? `auto.${crypto.randomUUID()}` : `key.${key}`,
+    fingerprint: own ? "-" : await fingerprint(body),
+    ...(own ? { remember: 600 } : {}),
+  }
+}
+
+const traceOf = (c: EdgeContext): string | undefined => {
+  const trace = c.req.header("traceparent")
+  return trace !== undefined && /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(trace) ? trace : undefined
+}
+
+const MAX_WAIT_SECONDS = 30
+
+/** `Prefer: wait=n`; undefined when it is absent or out of range, which RFC 7240 lets a server ignore. */
+function waitSeconds(header: string | undefined): number | undefined {
+  const seconds = Number(/(?:^|[,;\s])wait\s*=\s*"?(\d{1,3})"?/i.exec(header ?? "")?.[1])
+  return seconds >= 1 && seconds <= MAX_WAIT_SECONDS ? seconds : undefined
+}
+
+/**
+ * Reads the records until every target is done: the one exception to one subrequest a publish.
+ * Undefined when nobody asked for it, when the time is over, or when one has failed.
+ */
+async function waitFor(
+  c: EdgeContext,
+  tenant: string,
+  accepted: readonly Accepted[],
+): Promise<{ seconds: number; records: readonly InvalidationRecord[] } | undefined> {
+  const seconds = waitSeconds(c.req.header("prefer"))
+  if (seconds === undefined) return undefined
+  const { store, config, now } = c.var.edge
+  const until = now() + seconds * SECOND
+  // The publisher's own scope may not hold `read:`; these are its own.
+  const principal: Principal = { name: "-", tenant, scopes: ["read:*"] }
+  for (let pause = 20; ; pause = Math.min(pause * 2, 500)) {
+    const read = accepted.map(({ id }) => getRecord({ store, principal, targets: config.targets }, id))
+    const records = await Promise.all(read).catch(() => undefined)
+    if (records?.every(({ state }) => state === "done")) return { seconds, records }
+    if (records?.some(({ state }) => state === "failed") || now() + pause >= until) return undefined
+    await new Promise((resolve) => setTimeout(resolve, pause))
+  }
+}
