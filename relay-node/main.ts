@@ -115,11 +115,19 @@ function prepare(file: Config, env: NodeJS.ProcessEnv, devTokenHash: string | un
     if (part === "targets" && isDev) (off[target] ??= []).push(name)
     else if (!isDev) throw new Misconfigured(`no ${name} in the environment (${path})`)
   }
+  const targets = Object.entries(file.targets).flatMap(([name, target]): [string, Config["targets"][string]][] => {
+    if (target.type !== "varnish" || target.endpoints !== "dev") return [[name, target]]
+    const url = env.TIDEMARK_VARNISH_URL
+    if (url) return [[name, { ...target, endpoints: [url] }]]
+    if (!isDev) throw new Misconfigured(`targets.${name}.endpoints: "dev" is for tidemark dev only`)
+    off[name] = ["Varnish"]
+    return []
+  })
   const config: Config = {
     ...file,
     sources: {},
     tokens: isDev ? file.tokens.filter(({ name }) => name !== "dev") : file.tokens,
-    targets: Object.fromEntries(Object.entries(file.targets).filter(([name]) => !Object.hasOwn(off, name))),
+    targets: Object.fromEntries(targets.filter(([name]) => !Object.hasOwn(off, name))),
   }
   const { config: resolved } = resolveSecrets(config, env)
   const tokens = isDev ? [...resolved.tokens, { name: "dev", sha256: devTokenHash, scopes: DEV_SCOPES, tenant: "default" }] : resolved.tokens

@@ -19,6 +19,8 @@ export interface KindCapability {
 /** Tokens that refill steadily up to `burst`; a call takes one, or one a value where `per` says so. */
 export interface Pace {
   readonly bucket: string
+  /** Kinds whose calls draw from it. */
+  readonly kinds: readonly Kind[]
   readonly perSecond: number
   readonly burst: number
   readonly per: "call" | "value"
@@ -27,7 +29,7 @@ export interface Pace {
 /** What a cache can do. The plan asks; a driver never pretends. */
 export interface Capabilities {
   readonly kinds: Readonly<Partial<Record<Kind, KindCapability>>>
-  /** Whether one call may carry several kinds. Where not, the plan makes a call a kind. */
+  /** Whether one call may carry several kinds, `batch` of them in all. Where not, the plan makes a call a kind. */
   readonly mixed: boolean
   /** Most bytes that the values of one call may have, joined by one byte each. Default: no limit but `batch`. */
   readonly maxBytes?: number
@@ -64,7 +66,12 @@ export interface Batch {
  */
 export type Outcome =
   | { readonly outcome: "accepted"; readonly status: number; readonly vendorId?: string }
-  | { readonly outcome: "trouble"; readonly status?: number; readonly detail: string; readonly retryAfter?: Milliseconds }
+  | {
+      readonly outcome: "trouble"
+      readonly status?: number
+      readonly detail: string
+      readonly retryAfter?: Milliseconds
+    }
   | { readonly outcome: "unauthorised"; readonly status: number; readonly detail: string }
   | { readonly outcome: "refused"; readonly status: number; readonly detail: string }
   | { readonly outcome: "unsupported"; readonly detail: string }
@@ -97,4 +104,7 @@ export interface TargetDriver<C extends Resolved<TargetConfig> = Resolved<Target
 }
 
 /** The configuration of one type of target, secrets in place. */
-export type TargetConfigOf<T extends TargetConfig["type"]> = Extract<Resolved<TargetConfig>, { readonly type: T }>
+export type TargetConfigOf<T extends TargetConfig["type"]> = Extract<
+  Resolved<TargetConfig>,
+  { readonly type: T }
+>

@@ -53,7 +53,7 @@ const namespace = z.strictObject({
   maxCacheTtl: z.optional(duration()),
   maxTags: z.optional(z.int().check(z.gte(1))),
   wholeBy: z.optional(z.enum(["tag", "prefix", "host"])),
-  tagPrefix: z.optional(z.string().check(z.maxLength(128), z.regex(/^[\x21-\x7e]*$/, { error: "must be printable ASCII without spaces" }))),
+  tagPrefix: z.optional(z.string().check(z.maxLength(128), z.regex(/^[\x21-\x2b\x2d-\x7e]*$/, { error: "must be printable ASCII without spaces and commas" }))),
   settle: pass,
   secondPass: pass,
 })
@@ -64,7 +64,7 @@ const namespaceKey = z.string().check(
 const namespaces = z.record(namespaceKey, namespace)
 
 const matcher = z.union([z.string(), z.array(z.string()).check(z.minLength(1))])
-const templates = z.optional(z.array(z.string().check(z.minLength(1), z.maxLength(2_048))))
+const templates = z.optional(z.array(z.string().check(z.minLength(1), z.maxLength(2_048))).check(z.minLength(1)))
 
 const rule = z.strictObject({
   when: z.optional(z.record(z.string().check(z.refine(variableName, { error: "must be a variable, or field:/pointer" })), matcher)),
@@ -89,7 +89,7 @@ const source = z.strictObject({
   tenant: z._default(name, "default"),
   auth: z.optional(z.string().check(z.regex(AUTH, { error: "must be bearer, basic, body, header:NAME or query:NAME" }))),
   tolerance: z.optional(duration(24 * HOUR)),
-  environments: z.optional(z.array(z.string())),
+  environments: z.optional(z.array(z.string()).check(z.minLength(1))),
   fields: z.optional(z.record(z.string(), z.string().check(z.regex(/^(\/.*)?$/, { error: "must be a JSON pointer" })))),
   rules: z.optional(z.array(rule)),
   otherwise: z._default(z.enum(["ignore", "namespace"]), "ignore"),

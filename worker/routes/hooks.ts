@@ -68,7 +68,7 @@ function derive(
 ): { invalidations: readonly Invalidation[]; notes: readonly string[] } {
   const { config: source } = context
   const body = parseObject(delivery.body)
-  if (!body) return wholeNamespace(source, "the body is no JSON object: the source's namespace is invalidated")
+  if (!body) return wholeNamespace(source, "the body is no JSON object")
   const reading = adapter.read(body, delivery.headers, context)
   switch (reading.reading) {
     case "ignored":
@@ -96,7 +96,7 @@ function parseObject(bytes: Uint8Array<ArrayBuffer>): Readonly<Record<string, un
 async function idempotencyOf(name: string, delivery: Delivery, { replay, deliveryId }: Verified): Promise<Idempotency> {
   const principal = `source.${name}`
   if (replay === "none") return { principal, key: `auto.${crypto.randomUUID()}`, fingerprint: "-", remember: 600 }
-  const id = replay === "delivery-id" ? `id.${deliveryId}` : "body"
+  const id = `${replay}.${deliveryId ?? ""}`
   const hash = toHex(await sha256(concatBytes(utf8(`${id}\n`), delivery.body)))
   return { principal, key: `hook.${hash}`, fingerprint: "-" }
 }

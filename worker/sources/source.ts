@@ -14,14 +14,21 @@ export interface Delivery {
 /**
  * Whether a delivery is the sender's own.
  *
- * - `verified`  `deliveryId` names it for good where the sender gives a trustworthy one: its retries carry the same
+ * - `verified`  `replay` says by what a repetition is known: by `deliveryId`, which the sender vouches for and its
+ *               retries carry too; by the body's bytes, together with the id where there is one; or not at all
  * - `invalid`   no signature, a wrong one, a malformed one
  * - `stale`     the signature is right, its time is not within the tolerance
  */
 export type Verification =
-  | { readonly verdict: "verified"; readonly deliveryId?: string; readonly replay: "delivery-id" | "body-hash" | "none" }
+  | {
+      readonly verdict: "verified"
+      readonly deliveryId?: string
+      readonly replay: "delivery-id" | "body-hash" | "none"
+    }
   | { readonly verdict: "invalid"; readonly detail: string }
   | { readonly verdict: "stale"; readonly detail: string }
+
+export type Verified = Extract<Verification, { readonly verdict: "verified" }>
 
 export type EventKind = "publish" | "unpublish" | "update" | "delete" | "deploy" | "tags"
 

@@ -1,0 +1,157 @@
+import { readFileSync } from "node:fs"
+import { dirname, join, resolve } from "node:path"
+import { type Command, InvalidArgumentError, Option } from "commander"
+import { parseEpoch } from "../protocol/epoch.ts"
+import { isPattern, NAMESPACE_RULE } from "../protocol/namespace.ts"
+import { type Milliseconds, SECOND } from "../protocol/time.ts"
+import { CliError } from "./exit.ts"
+import type { Connection } from "./http.ts"
+
+/** What every command takes, whether or not it has a use for all of it. */
+export interface CommonOptions {
+  readonly json?: boolean
+  readonly config?: string
+  readonly tokenFile?: string
+}
+
+/** Of a command that asks the Worker. `url` is a list where it selects, and then no address. */
+export interface AddressOptions extends CommonOptions {
+  readonly url?: string | readonly string[]
+  readonly worker?: string
+}
+
+/** What `--url` means to a command. */
+export type UrlMeaning = "address" | "selector" | "nothing"
+
+const GROUP = "Common options:"
+
+/**
+ * Adds the common options. Where `--url` selects, the address is `--worker`; elsewhere the two are one. A command that
+ * asks nobody takes the address and the token all the same, and does not speak of them.
+ */
+export function addCommonOptions(command: Command, url: UrlMeaning): Command {
+  const silent = url === "nothing"
+  const address = new Option(
+    url === "selector" ? "--worker <address>" : "--worker, --url <address>",
+    "where the Worker answers (TIDEMARK_URL)",
+  )
+  const options = [
+    new Option("--json", "print one JSON object on standard output"),
+    new Option("--config <file>", "configuration file (TIDEMARK_CONFIG, else ./tidemark.config.ts, .js or .mjs)"),
+    address.hideHelp(silent),
+    new Option("--token-file <file>", "file that holds the token (else TIDEMARK_TOKEN)").hideHelp(silent),
+  ]
+  for (const option of options) command.addOption(option.helpGroup(GROUP))
+  return command
+}
+
+/** Parts with an address, and where it comes from. */
+const ADDRESSES = {
+  worker: { variable: "TIDEMARK_URL", fallback: "http://127.0.0.1:8787" },
+  relay: { variable: "TIDEMARK_RELAY_URL", fallback: "http://127.0.0.1:8788" },
+} as const
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/**
+ * Where a part answers, and with whose token it is asked.
+ *
+ * @throws {CliError} `usage`: the address is none, or the token cannot be read. Neither is repeated.
+ */
+export function connectionOf(
+  options: AddressOptions,
+  part: keyof typeof ADDRESSES = "worker",
+  env: Environment = process.env,
+): Connection {
+  const { variable, fallback } = ADDRESSES[part]
+  const given = options.worker ?? (typeof options.url === "string" ? options.url : undefined)
+  const url = parseAddress(given ?? (env[variable] || fallback), given === undefined ? variable : "the address")
+  const token = findToken(options, url, env)
+  return token ? { url, ...token } : { url }
+}
+
+function parseAddress(text: string, name: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password || url.search || url.hash) {
+    throw new CliError("usage", `${name} must be an http or https URL without user, query and fragment`)
+  }
+  if (!url.pathname.endsWith("/")) url.pathname += "/"
+  return url
+}
+
+interface Token {
+  readonly token: string
+  /** Told when it is refused: which of the places it came from. */
+  readonly tokenFrom: string
+}
+
+function findToken(options: CommonOptions, url: URL, env: Environment): Token | undefined {
+  if (options.tokenFile !== undefined) {
+    const text = readIfThere(options.tokenFile)
+    if (text === undefined) throw new CliError("usage", `the token file ${options.tokenFile} cannot be read`)
+    return { token: checkToken(text, "the token file"), tokenFrom: "--token-file" }
+  }
+  const held = env["TIDEMARK_TOKEN"]
+  if (held) return { token: checkToken(held, "TIDEMARK_TOKEN"), tokenFrom: "TIDEMARK_TOKEN" }
+  // `tidemark dev` listens on loopback only, so its token is nothing that another machine should be shown.
+  if (!isLoopback(url)) return undefined
+  const configuration = options.config ?? env["TIDEMARK_CONFIG"]
+  const directories = [...(configuration ? [dirname(resolve(configuration))] : []), process.cwd()]
+  for (const directory of directories) {
+    const path = join(directory, ".tidemark", "dev.token")
+    const text = readIfThere(path)
+    if (text !== undefined) return { token: checkToken(text, path), tokenFrom: path }
+  }
+  return undefined
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8")
+  } catch {
+    return undefined
+  }
+}
+
+/** Whatever cannot stand in a header is refused here: the HTTP client would repeat it in its message. */
+function checkToken(text: string, name: string): string {
+  const token = text.trim()
+  if (!/^[\x21-\x7e]{1,512}$/.test(token)) throw new CliError("usage", `${name} holds no token`)
+  return token
+}
+
+const isLoopback = (url: URL): boolean => /^(localhost|127(\.\d+){3}|\[::1\])$/.test(url.hostname)
+
+/** Collects an option that may be given again and again. */
+export const repeated = (value: string, before: readonly string[] | undefined): readonly string[] => [
+  ...(before ?? []),
+  value,
+]
+
+/** @throws {InvalidArgumentError} */
+export function parseSeconds(text: string): Milliseconds {
+  const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(text) ? Number(text) : 0
+  if (seconds > 0) return seconds * SECOND
+  throw new InvalidArgumentError("It must be a number of seconds. (A bare --wait goes last, or is written --wait=30.)")
+}
+
+/** @throws {InvalidArgumentError} */
+export function parseEpochText(text: string): string {
+  if (parseEpoch(text) !== undefined) return text
+  throw new InvalidArgumentError("It must be an epoch: up to 16 digits.")
+}
+
+/** @throws {InvalidArgumentError} */
+export function parsePattern(text: string): string {
+  if (isPattern(text)) return text
+  throw new InvalidArgumentError(`It must be '*' or a namespace: ${NAMESPACE_RULE}.`)
+}
+
+/** @throws {InvalidArgumentError} */
+export const parseCount =
+  (least: number, most: number) =>
+  (text: string): number => {
+    const count = /^\d{1,4}$/.test(text) ? Number(text) : -1
+    if (count >= least && count <= most) return count
+    throw new InvalidArgumentError(`It must be ${least} to ${most}.`)
+  }

@@ -1,0 +1,61 @@
+#!/usr/bin/env node
+// The package's command. Plain JavaScript without a static import, so that an old Node gets as far as the sentence
+// below instead of a stack trace. What is imported further down needs the Node that it asks for.
+
+const OLDEST = [22, 19]
+
+/** `relay` and `gateway` run for days: they are started without what the other commands load. */
+const PARTS = { relay: "relay-node/main", gateway: "relay-node/gateway/main" }
+
+/** What users' files import, and where the running package keeps it. */
+const ENTRIES = {
+  "tidemark/config": "protocol/config/define",
+  "tidemark/worker": "worker/index",
+  "tidemark/client": "client/index",
+  "tidemark/hono": "client/hono",
+}
+
+function isOld(version) {
+  const [major, minor] = version.split(".").map(Number)
+  return major < OLDEST[0] || (major === OLDEST[0] && minor < OLDEST[1])
+}
+
+async function start() {
+  const { existsSync } = await import("node:fs")
+  const { registerHooks } = await import("node:module")
+  // Node 23 before 23.5 is newer by its number, and lacks this.
+  if (isOld(process.versions.node) || registerHooks === undefined) {
+    process.stderr.write(
+      `tidemark needs Node ${OLDEST.join(".")} or newer, and this is Node ${process.versions.node}.\n`,
+    )
+    process.exitCode = 2
+    return
+  }
+
+  // Node runs TypeScript as it is, but not below node_modules: a published package carries its build instead.
+  const inClone = existsSync(new URL("main.ts", import.meta.url))
+  const locate = (module) => new URL(inClone ? `../${module}.ts` : `../dist/${module}.js`, import.meta.url).href
+
+  // A configuration may lie anywhere, also where no tidemark is installed, or another one.
+  registerHooks({
+    resolve(specifier, context, nextResolve) {
+      const entry = Object.hasOwn(ENTRIES, specifier) ? ENTRIES[specifier] : undefined
+      return entry === undefined
+        ? nextResolve(specifier, context)
+        : { url: locate(entry), shortCircuit: true }
+    },
+  })
+
+  const run = async (module, args) => (await import(locate(module))).main(args, startPart)
+  const startPart = (part, args) => run(PARTS[part], args)
+
+  const args = process.argv.slice(2)
+  // With arguments the command line has a look first: it prints the help, and refuses what it does not know.
+  if (args.length === 1 && Object.hasOwn(PARTS, args[0])) await startPart(args[0], [])
+  else await run("cli/main", args)
+}
+
+start().catch((error) => {
+  process.stderr.write(`tidemark: ${error instanceof Error ? error.message : String(error)}\n`)
+  process.exitCode = 1
+})

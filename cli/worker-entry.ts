@@ -1,0 +1,63 @@
+import type { Config } from "../protocol/config/schema.ts"
+import { moduleFile } from "./package-root.ts"
+
+/** What `tidemark dev` adds to a Worker, and no deployed one knows. */
+export interface DevelopmentExtras {
+  readonly tokenSha256: string
+  /** Targets whose secrets are missing. */
+  readonly off: readonly string[]
+  /** Tokens whose hashes are missing. */
+  readonly withoutHash: readonly string[]
+  readonly hosts: readonly string[]
+}
+
+const camelCase = (name: string): string => name.replaceAll(/-([a-z0-9])/g, (_, char: string) => char.toUpperCase())
+
+const unique = (types: readonly string[]): string[] => [...new Set(types)].toSorted()
+
+/**
+ * The module that a Worker is bundled from: the configuration, and just the sources and targets that it uses. A file
+ * of either is named after its type, and exports it in camel case.
+ */
+export function workerEntry(configPath: string, config: Config, development?: DevelopmentExtras): string {
+  const sources = unique(Object.values(config.sources).map(({ type }) => type))
+  const targets = unique(Object.values(config.targets).map(({ type }) => type))
+  const imports = [
+    ...sources.map((type) => importLine(camelCase(type), "source", `worker/sources/${type}`)),
+    ...targets.map((type) => importLine(camelCase(type), "target", `dispatch/targets/${type}`)),
+  ]
+  const parts = [
+    `sources: [${sources.map((type) => local("source", type)).join(", ")}]`,
+    `targets: [${targets.map((type) => local("target", type)).join(", ")}]`,
+    ...(development ? [`hosts: ${JSON.stringify(development.hosts)}`] : []),
+  ]
+  return [
+    "// Written by tidemark for one configuration. Do not edit.",
+    `import { createWorkerWith } from ${JSON.stringify(moduleFile("worker/create-worker"))}`,
+    `import config from ${JSON.stringify(configPath)}`,
+    ...imports,
+    ...(development ? developmentLines(development) : ["const effective = config"]),
+    `export default createWorkerWith(effective, { ${parts.join(", ")} })`,
+    "",
+  ].join("\n")
+}
+
+const local = (kind: string, type: string): string => `${kind}_${camelCase(type)}`
+
+const importLine = (name: string, kind: string, module: string): string =>
+  `import { ${name} as ${kind}_${name} } from ${JSON.stringify(moduleFile(module))}`
+
+/** One token of development's own; what lacks a secret is left out, where a deployed Worker would refuse to answer. */
+const developmentLines = ({ tokenSha256, off, withoutHash }: DevelopmentExtras): string[] => [
+  `const off = new Set(${JSON.stringify(off)})`,
+  `const withoutHash = new Set(${JSON.stringify([...withoutHash, "dev"])})`,
+  `const dev = { name: "dev", sha256: ${JSON.stringify(tokenSha256)}, scopes: ${JSON.stringify(DEV_SCOPES)} }`,
+  "const effective = {",
+  "  ...config,",
+  "  tokens: [...(config.tokens ?? []).filter(({ name }) => !withoutHash.has(name)), dev],",
+  "  targets: Object.fromEntries(Object.entries(config.targets ?? {}).filter(([name]) => !off.has(name))),",
+  "}",
+]
+
+/** All there are. */
+const DEV_SCOPES = ["publish:*", "everything", "read:*", "epochs:*", "events:*", "metrics", "operate"]

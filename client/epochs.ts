@@ -1,0 +1,396 @@
+import type { Epoch, Stamp } from "../protocol/epoch.ts"
+import { type Answer, askedTags, type HighWater } from "../protocol/freshness.ts"
+import type { Asked, Lookup, LookupRequest } from "../protocol/lookup.ts"
+import { isNamespace, type Namespace } from "../protocol/namespace.ts"
+import { checkTag, URL_TAG } from "../protocol/selector.ts"
+import { type Milliseconds, SECOND } from "../protocol/time.ts"
+import type { EpochCache } from "./l2.ts"
+import { hold, Memory, missingTags, type Slot } from "./memory.ts"
+import { settles } from "./patience.ts"
+import { type EpochStore, MAX_NAMESPACES, MAX_SELECTORS, StoreRefusal } from "./store.ts"
+import { Told } from "./told.ts"
+
+/**
+ * A store that failed, or lagged, is not asked again before this has passed; some wait up to twice as long, so that
+ * isolates which lost their store in the same instant do not return in the same one.
+ */
+const RETRY_AFTER: Milliseconds = SECOND
+
+/** A request that has not settled by then is lost: the Worker request that began it has ended. */
+const PATIENCE: Milliseconds = 2.5 * SECOND
+
+/** A look-up asks for the namespace, then for tags, and once more where the watermark moved in between. */
+const MAX_ROUNDS = 3
+
+/** Keeps a Worker alive until a promise has settled. */
+export type WaitUntil = (promise: Promise<unknown>) => void
+
+export interface EpochsOptions {
+  readonly store: EpochStore
+  readonly ttl: Milliseconds
+  readonly maxStale: Milliseconds
+  readonly onStoreFailure: "serve-stale" | "bypass"
+  readonly l2: EpochCache | undefined
+  readonly now: () => Milliseconds
+  readonly random: () => number
+}
+
+/** What is to be judged. */
+export interface Question {
+  /** Tags are only asked where this stamp needs them; without one, never. */
+  readonly stamp?: Stamp | undefined
+  /** As `askedTags` gives them. */
+  readonly tags: readonly string[]
+  /** Answers that tell less than this are used for nothing but to say no. */
+  readonly atLeast: Epoch
+  readonly waitUntil: WaitUntil | undefined
+}
+
+/** What is known of a namespace, and what to hold it against. */
+export interface View {
+  readonly answer: Answer
+  /** The reader's mark, or what was asked for, whichever is higher. */
+  readonly high: HighWater
+  /** The reader's mark: what an entry may be stamped with whose origin is read from now on. */
+  readonly told: HighWater
+  /** The question's tags, without those that nobody can invalidate because they are no tags. */
+  readonly tags: readonly string[]
+  /** Some of those tags could not be asked. */
+  readonly tagsMissing: boolean
+}
+
+/** One round of asking: for everything that was wanted in the same tick. */
+interface Flight {
+  /** Counted from 1 when it is sent; 0 before. */
+  number: number
+  sentAt: Milliseconds
+  readonly wants: Map<Namespace, Want>
+  /** Whether somebody keeps it alive by waiting for it. One that nobody does may be lost with its request. */
+  attended: boolean
+  /** Settles when what it brought is held. Never rejects. */
+  answered: Promise<readonly Lookup[]>
+  /** Settles when the cache below has it too. Never rejects. */
+  landed: Promise<unknown>
+}
+
+interface Want {
+  readonly tags: Set<string>
+  atLeast: Epoch
+}
+
+/** What one request to the store asks. */
+interface Chunk {
+  readonly wanted: Map<Namespace, string[]>
+  /** Namespaces in use that are asked along, so that all that is held was read at one point of the log. */
+  readonly along: readonly Namespace[]
+}
+
+/**
+ * Epochs as they were last heard: in memory, then in the cache of the data centre, then from the store.
+ *
+ * Every answer carries when the store was asked. Up to `ttl` it is used; up to twice that it is used while one refresh
+ * runs; above that the look-up waits. Where the store does not answer, up to `maxStale`; then nothing is known.
+ */
+export class Epochs {
+  readonly #options: EpochsOptions
+  readonly #told: Told
+  readonly #memory = new Memory()
+  readonly #flying = new Set<Flight>()
+  #next: Flight | undefined
+  #sent = 0
+  /** How many flights had been sent when the mark rose: only a later one was sent knowing of it. */
+  #sentWhenRaised = 0
+  #failing = false
+  #retryAt: Milliseconds = 0
+  #tenant: string | undefined
+
+  constructor(options: EpochsOptions) {
+    this.#options = options
+    this.#told = new Told(options.maxStale)
+  }
+
+  /** What is known of a namespace, current enough to judge by; undefined where nothing is. Never rejects. */
+  async read(namespace: Namespace, question: Question): Promise<View | undefined> {
+    if (!isNamespace(namespace)) return undefined
+    const { ttl, now } = this.#options
+    const since = this.#sent
+    let tags = question.tags
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      const slot = this.#memory.use(namespace, now())
+      const needsTags = this.#needsTags(slot, question)
+      if (needsTags) tags = tags.filter((tag) => isTag(tag))
+      const missing = needsTags ? missingTags(slot, tags) : []
+      const serves = slot.row !== undefined && missing.length === 0 && !this.#isBehind(slot, question.atLeast)
+      const age = slot.row ? now() - slot.row.asOf : Infinity
+      if (serves && (age < ttl || slot.gave > since)) break
+      // While the store is let alone, only the cache below is asked, and only for what is not known at all.
+      const letAlone = now() < Math.max(this.#retryAt, slot.retryAt)
+      if (letAlone && (slot.row || !this.#options.l2 || round > 0)) break
+      if ((serves && age < 2 * ttl) || (this.#failing && this.#isUsable(slot, since))) {
+        this.#refresh(namespace, missing, question)
+        break
+      }
+      await this.#ask(namespace, missing, question, since)
+    }
+    return this.#view(this.#memory.use(namespace, now()), question, tags, since)
+  }
+
+  #needsTags({ row }: Slot, { stamp, tags, atLeast }: Question): boolean {
+    if (!row || !stamp || tags.length === 0 || this.#isBehind({ row }, atLeast)) return false
+    return stamp.generation === row.generation && stamp.epoch >= row.epoch && stamp.epoch < row.watermark
+  }
+
+  #isBehind({ row }: Pick<Slot, "row">, atLeast: Epoch): boolean {
+    return row !== undefined && row.last < Math.max(this.#told.high?.last ?? 0, atLeast)
+  }
+
+  #isUsable({ row, gave }: Slot, since: number): boolean {
+    if (!row) return false
+    const { ttl, maxStale, onStoreFailure, now } = this.#options
+    const age = now() - row.asOf
+    return age < 2 * ttl || (age <= maxStale && (onStoreFailure === "serve-stale" || gave > since))
+  }
+
+  #view(slot: Slot, question: Question, tags: readonly string[], since: number): View | undefined {
+    const { row } = slot
+    const told = this.#told.high
+    if (!row || !told || !this.#isUsable(slot, since)) return undefined
+    return {
+      answer: { ...row, tags: slot.tags },
+      high: { generation: told.generation, last: Math.max(told.last, question.atLeast) },
+      told,
+      tags,
+      tagsMissing: tags.some((tag) => !slot.tags.has(tag)),
+    }
+  }
+
+  /** Sees to it that one refresh runs, and waits for nothing. */
+  #refresh(namespace: Namespace, tags: readonly string[], { waitUntil }: Question): void {
+    const now = this.#options.now()
+    for (const flight of this.#flying) if (now - flight.sentAt >= PATIENCE) this.#flying.delete(flight)
+    if ([...this.#flying].some((flight) => covers(flight, namespace, tags))) return
+    const flight = this.#board(namespace, tags, 0)
+    if (!waitUntil) return
+    flight.attended = true
+    waitUntil(flight.landed)
+  }
+
+  /** Waits for a flight that can tell what is wanted: one under way that was sent late enough, or a new one. */
+  async #ask(namespace: Namespace, tags: readonly string[], question: Question, since: number): Promise<void> {
+    const { ttl, now } = this.#options
+    // Sent before the mark rose, or before somebody asked for more than it, a flight may well tell less.
+    const after = question.atLeast > (this.#told.high?.last ?? 0) ? since : this.#sentIfRaised(namespace)
+    const joined = [...this.#flying].find(
+      (flight) =>
+        flight.attended && flight.number > after && now() - flight.sentAt < ttl && covers(flight, namespace, tags),
+    )
+    const flight = joined ?? this.#board(namespace, tags, question.atLeast)
+    flight.attended = true
+    question.waitUntil?.(flight.landed)
+    if (!(await settles(flight.answered, PATIENCE))) {
+      this.#flying.delete(flight)
+      if (this.#next === flight) this.#next = undefined
+      if (!joined) this.#fail()
+      return
+    }
+    const slot = this.#memory.find(namespace)
+    // A replica that lags is let alone as long as a store that failed.
+    if (slot && this.#isBehind(slot, question.atLeast)) slot.retryAt = this.#retryTime()
+  }
+
+  #sentIfRaised(namespace: Namespace): number {
+    return this.#isBehind(this.#memory.find(namespace) ?? { row: undefined }, 0) ? this.#sentWhenRaised : 0
+  }
+
+  /** Puts a wish on the flight of this tick. */
+  #board(namespace: Namespace, tags: readonly string[], atLeast: Epoch): Flight {
+    const flight = (this.#next ??= this.#prepare())
+    const want = flight.wants.get(namespace) ?? { tags: new Set(), atLeast: 0 }
+    for (const tag of tags) want.tags.add(tag)
+    want.atLeast = Math.max(want.atLeast, atLeast)
+    flight.wants.set(namespace, want)
+    return flight
+  }
+
+  #prepare(): Flight {
+    const none = Promise.resolve([])
+    const flight: Flight = { number: 0, sentAt: 0, wants: new Map(), attended: false, answered: none, landed: none }
+    flight.answered = this.#send(flight)
+    flight.landed = flight.answered.then((lookups) => this.#keep(lookups))
+    return flight
+  }
+
+  async #send(flight: Flight): Promise<readonly Lookup[]> {
+    // What else is asked in this tick comes along.
+    await Promise.resolve()
+    if (this.#next === flight) this.#next = undefined
+    const { now } = this.#options
+    flight.number = this.#sent += 1
+    flight.sentAt = now()
+    this.#flying.add(flight)
+    try {
+      const wanted = await this.#askCache(flight)
+      if (wanted.size === 0 || now() < this.#retryAt) return []
+      const chunks = this.#chunks(wanted)
+      return (await Promise.all(chunks.map((chunk) => this.#askStore(chunk, flight.number)))).flat()
+    } finally {
+      this.#flying.delete(flight)
+    }
+  }
+
+  /** Asks the cache below, and returns what is left to ask of the store. */
+  async #askCache({ wants }: Flight): Promise<Map<Namespace, string[]>> {
+    const { l2, ttl, now } = this.#options
+    if (l2 && ttl > 0) {
+      await Promise.all(
+        Array.from(wants.keys(), async (namespace) => {
+          const found = await quietly(() => l2.get(namespace))
+          if (!found || (this.#tenant !== undefined && found.tenant !== this.#tenant)) return
+          this.#hear({ ...found, asOf: Math.min(found.asOf, now()) }, wants, 0)
+        }),
+      )
+    }
+    const left = new Map<Namespace, string[]>()
+    for (const [namespace, want] of wants) {
+      const slot = this.#memory.find(namespace)
+      const missing = slot?.row ? [...want.tags].filter((tag) => !slot.tags.has(tag)) : [...want.tags]
+      const isCurrent = slot?.row && now() - slot.row.asOf < ttl && !this.#isBehind(slot, want.atLeast)
+      if (!isCurrent || missing.length > 0) left.set(namespace, missing)
+    }
+    return left
+  }
+
+  /** Cuts what is wanted to what one request may carry, and fills up with the namespaces in use. */
+  #chunks(wanted: ReadonlyMap<Namespace, readonly string[]>): Chunk[] {
+    const { now, ttl } = this.#options
+    const parts: Map<Namespace, string[]>[] = []
+    let room = 0
+    for (const [namespace, tags] of wanted) {
+      for (let start = 0; start === 0 || start < tags.length; ) {
+        let part = parts.at(-1)
+        if (!part || part.size === MAX_NAMESPACES || (room === 0 && tags.length > 0)) {
+          part = new Map()
+          parts.push(part)
+          room = MAX_SELECTORS
+        }
+        const taken = tags.slice(start, start + room)
+        part.set(namespace, taken)
+        room -= taken.length
+        start += Math.max(taken.length, 1)
+      }
+    }
+    const inUse = this.#memory.usedSince(now() - 2 * ttl).filter((namespace) => !wanted.has(namespace))
+    return parts.map((part) => ({ wanted: part, along: inUse.slice(0, MAX_NAMESPACES - part.size) }))
+  }
+
+  async #askStore(chunk: Chunk, request: number): Promise<readonly Lookup[]> {
+    const { store, now } = this.#options
+    const asking = new Map<Namespace, Asked>()
+    for (const [namespace, tags] of chunk.wanted) asking.set(namespace, split(tags))
+    for (const namespace of chunk.along) asking.set(namespace, split([]))
+    const askedAt = now()
+    let lookup: Lookup
+    try {
+      lookup = complete(await store.lookup(asking), asking, askedAt)
+    } catch (error) {
+      if (error instanceof StoreRefusal) return this.#refused(chunk, request)
+      this.#fail()
+      return []
+    }
+    if (!this.#hear(lookup, asking, request)) {
+      this.#fail()
+      return []
+    }
+    this.#tenant = lookup.tenant
+    this.#failing = false
+    this.#retryAt = 0
+    return [lookup]
+  }
+
+  /** A namespace that may not be asked must not keep others from being answered: each is asked alone. */
+  async #refused({ wanted, along }: Chunk, request: number): Promise<readonly Lookup[]> {
+    for (const namespace of along) {
+      const slot = this.#memory.find(namespace)
+      if (slot) slot.along = false
+    }
+    const [only] = wanted.keys()
+    if (wanted.size === 1 && along.length === 0 && only !== undefined) {
+      this.#memory.use(only, this.#options.now()).retryAt = this.#retryTime()
+      return []
+    }
+    const alone = Array.from(wanted, (one): Chunk => ({ wanted: new Map([one]), along: [] }))
+    return (await Promise.all(alone.map((chunk) => this.#askStore(chunk, request)))).flat()
+  }
+
+  /** Takes an answer in. `request` is 0 for one that a cache had. False where it is not to be believed. */
+  #hear(lookup: Lookup, wanted: ReadonlyMap<Namespace, unknown>, request: number): boolean {
+    const now = this.#options.now()
+    const { generation, last, asOf } = lookup
+    const heard = this.#told.hear({ generation, last }, now, request > 0)
+    if (heard === "ignored") return false
+    if (heard === "renewed") this.#memory.clear()
+    if (heard !== "known") this.#sentWhenRaised = this.#sent
+    for (const [namespace, { tags, ...told }] of lookup.namespaces) {
+      // To be asked along is no use of its own: what nobody reads any more drops out.
+      const slot = this.#memory.find(namespace) ?? (wanted.has(namespace) ? this.#memory.use(namespace, now) : undefined)
+      if (!slot) continue
+      if (request > 0) slot.along = true
+      hold(slot, { ...told, generation, last, asOf }, tags, { request, now, useUpTo: 2 * this.#options.ttl })
+    }
+    return true
+  }
+
+  async #keep(lookups: readonly Lookup[]): Promise<void> {
+    const { l2, maxStale } = this.#options
+    if (!l2) return
+    const puts = lookups.flatMap((lookup) =>
+      Array.from(lookup.namespaces.keys(), (namespace) => quietly(() => l2.put(namespace, lookup, maxStale))),
+    )
+    await Promise.all(puts)
+  }
+
+  #fail(): void {
+    this.#failing = true
+    this.#retryAt = this.#retryTime()
+  }
+
+  #retryTime(): Milliseconds {
+    const { now, random } = this.#options
+    return now() + RETRY_AFTER * (1 + random())
+  }
+}
+
+const covers = ({ wants }: Flight, namespace: Namespace, tags: readonly string[]): boolean => {
+  const want = wants.get(namespace)
+  return want !== undefined && tags.every((tag) => want.tags.has(tag))
+}
+
+const split = (members: readonly string[]): Asked => ({
+  tags: members.filter((member) => !member.startsWith(URL_TAG)),
+  urls: members.filter((member) => member.startsWith(URL_TAG)).map((member) => member.slice(URL_TAG.length)),
+})
+
+/**
+ * An answer with everything in it that it says: a tag that was asked and is not listed counts as the floor, and the
+ * store was not asked before we asked, whatever its clock says.
+ */
+function complete(lookup: Lookup, asked: LookupRequest, askedAt: Milliseconds): Lookup {
+  const namespaces = new Map(lookup.namespaces)
+  for (const [namespace, told] of lookup.namespaces) {
+    const unlisted = askedTags(asked.get(namespace) ?? {}).map((tag): [string, Epoch] => [tag, told.floor])
+    namespaces.set(namespace, { ...told, tags: new Map([...unlisted, ...told.tags]) })
+  }
+  return { ...lookup, namespaces, asOf: Math.min(lookup.asOf, askedAt) }
+}
+
+/** What cannot be published need not be asked, and would get the whole request refused. */
+const isTag = (member: string): boolean => member.startsWith(URL_TAG) || "value" in checkTag(member)
+
+/** A cache that fails is a cache that has nothing. */
+async function quietly<T>(work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work()
+  } catch {
+    return undefined
+  }
+}

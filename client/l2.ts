@@ -1,0 +1,42 @@
+import { type Lookup, lookupJson, parseLookupJson } from "../protocol/lookup.ts"
+import type { Namespace } from "../protocol/namespace.ts"
+import { type Milliseconds, SECOND } from "../protocol/time.ts"
+
+/**
+ * A cache of look-ups between isolates and the store, such as the data centre's. It need not be reliable: what it
+ * lost is asked again, what it cannot do is ignored. One cache holds one tenant.
+ *
+ * It never judges by how long it held an answer: `asOf` travels inside, and readers count from that.
+ */
+export interface EpochCache {
+  /** The newest answer it has that holds this namespace, however old; undefined where it has none. */
+  get(namespace: Namespace): Promise<Lookup | undefined>
+  /** Keeps an answer for `keep`. Skipped where a newer one is seen to be there already. */
+  put(namespace: Namespace, lookup: Lookup, keep: Milliseconds): Promise<void>
+}
+
+/**
+ * Look-ups kept in the Cache API, shared by the isolates of one data centre.
+ *
+ * `baseUrl` is only a name, and needs no server: choose a host that no visitor can ask for, such as
+ * `https://epochs.tidemark.invalid/shop/`, and another path for each tenant. What is kept are epochs, names of
+ * namespaces and tags: nothing of the pages.
+ */
+export function cacheApiL2(cache: Cache, baseUrl: string): EpochCache {
+  const base = baseUrl.replace(/\/*$/, "/")
+  const keyOf = (namespace: Namespace) => new Request(new URL(`v1/${encodeURIComponent(namespace)}`, base))
+  const get = async (namespace: Namespace): Promise<Lookup | undefined> => {
+    const kept = await cache.match(keyOf(namespace))
+    return kept && parseLookupJson(await kept.json())
+  }
+  return {
+    get,
+    async put(namespace, lookup, keep) {
+      // Not atomic; a put that loses the race costs a look-up, since readers hold answers against their own mark.
+      const present = await get(namespace).catch(() => undefined)
+      if (present && present.generation === lookup.generation && present.asOf >= lookup.asOf) return
+      const headers = { "cache-control": `max-age=${Math.ceil(keep / SECOND)}` }
+      await cache.put(keyOf(namespace), Response.json(lookupJson(lookup), { headers }))
+    },
+  }
+}

@@ -1,0 +1,197 @@
+import { type Epoch, epochToMs, type Stamp } from "../protocol/epoch.ts"
+import { type Answer, askedTags, isFresh, isServable } from "../protocol/freshness.ts"
+import type { Namespace } from "../protocol/namespace.ts"
+import { checkUrl } from "../protocol/selector.ts"
+import { type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
+import { Epochs, type View, type WaitUntil } from "./epochs.ts"
+import type { EpochCache } from "./l2.ts"
+import type { EpochStore } from "./store.ts"
+import { type LabelledHeaders, tagHeader, type TagHeaderOptions } from "./tag-header.ts"
+
+/** An entry with more tags and urls than this is judged as if it depended on anything in its namespace. */
+export const MAX_ENTRY_TAGS = 1_000
+
+export interface TidemarkOptions {
+  /** Where epochs are looked up, such as `workerStore({ url, token })`. */
+  readonly store: EpochStore
+  /**
+   * How long, in milliseconds, a look-up is used before it is refreshed; up to twice as long it is still used while
+   * the refresh runs. What is served as fresh is therefore at most `2 * ttl` and the lag of a replica behind. Default
+   * 5,000. 0: every request asks the store, and only those of the same instant share an answer.
+   */
+  readonly ttl?: Milliseconds
+  /**
+   * How old, in milliseconds, a look-up may get while the store does not answer; after that nothing is known, and the
+   * cache is to be bypassed. Default 60,000; at least `2 * ttl`. 0, with a `ttl` of 0: an answer is used at once only.
+   */
+  readonly maxStale?: Milliseconds
+  /**
+   * What to do while the store does not answer: `serve-stale` judges by the last look-up up to `maxStale`, `bypass`
+   * knows nothing from `2 * ttl` on. Default `serve-stale`.
+   */
+  readonly onStoreFailure?: "serve-stale" | "bypass"
+  /**
+   * Put before every tag in the tag header, `ns/` tags included, as the namespace's `tagPrefix` in the configuration
+   * says; look-ups are not concerned. Default `""`: none.
+   */
+  readonly tagPrefix?: string
+  /** A cache of look-ups below memory, such as `cacheApiL2(caches.default, …)`. Default: none. */
+  readonly l2?: EpochCache
+  /**
+   * Keeps a Worker alive for refreshes in the background; `import { waitUntil } from "cloudflare:workers"` gives one.
+   * Without it, and without one given with a call, a refresh may end with the request that began it, and a later
+   * request then waits for its own. Default: none, which is right for Node.
+   */
+  readonly waitUntil?: WaitUntil
+  /** The clock, in milliseconds since 1970. Default `Date.now`. */
+  readonly now?: () => Milliseconds
+  /** From 0 to 1, spreads retries. Default `Math.random`. */
+  readonly random?: () => number
+}
+
+/**
+ * What an entry depends on: tags and urls of its namespace, and with neither only whole bumps; or `"anything"` where
+ * that is not known, so that every invalidation in the namespace counts.
+ */
+export type Depends = { readonly tags?: readonly string[]; readonly urls?: readonly string[] } | "anything"
+
+export interface ReadOptions {
+  /**
+   * Reads one's own write: nothing older than this epoch, as a publish answered it, is used to call an entry fresh.
+   * The store is asked where what is held tells less.
+   */
+  readonly fresh?: { readonly atLeast: Epoch }
+  /** As the option of the same name, for this call. */
+  readonly waitUntil?: WaitUntil
+}
+
+export interface KeyOptions extends ReadOptions {
+  /**
+   * `"anything"` (default): the key changes with every invalidation in the namespace. `"namespace"`: only when the
+   * whole namespace is invalidated, an ancestor, or everything; tags and urls are then *not* seen.
+   */
+  readonly on?: "anything" | "namespace"
+}
+
+/** What an origin is read under. */
+export interface Fill {
+  readonly namespace: Namespace
+  /**
+   * To be stored with the entry, as it is and never renewed. Undefined when nothing is known because the store did not
+   * answer: then the entry must not be stored.
+   */
+  readonly stamp: Stamp | undefined
+}
+
+/**
+ * What may be done with an entry. Exhaustive on purpose: a new verdict must break every `switch`.
+ *
+ * - `fresh`   serve it
+ * - `stale`   it may be served while it is revalidated; `staleFor` counts from the invalidation that made it so
+ * - `dead`    never serve it again: it was purged, or nothing is known of its generation
+ * - `unknown` the store does not answer, and what is held is too old: bypass the cache
+ */
+export type Judgement =
+  | { readonly verdict: "fresh" | "dead" | "unknown" }
+  | { readonly verdict: "stale"; readonly staleFor: Milliseconds }
+
+/** Epochs at request time. None of its methods reject because of the store. */
+export interface Tidemark {
+  /** To be called, and waited for, *before* the origin is read: the stamp for the entry that is filled from it. */
+  begin(namespace: Namespace, options?: ReadOptions): Promise<Fill>
+  /** What may be done with an entry of this stamp. No stamp at all is `dead`. */
+  judge(stamp: Stamp | undefined, namespace: Namespace, depends?: Depends, options?: ReadOptions): Promise<Judgement>
+  /** Whether an entry may be served as fresh. */
+  isFresh(stamp: Stamp | undefined, namespace: Namespace, depends?: Depends, options?: ReadOptions): Promise<boolean>
+  /** Whether an entry may be served while it is revalidated: it is fresh, or was invalidated but not purged. */
+  isServable(stamp: Stamp | undefined, namespace: Namespace, options?: ReadOptions): Promise<boolean>
+  /**
+   * A text for the *key* of a cache entry, which changes with the namespace's epochs. To be asked before the origin is
+   * read, and the entry stored under the same key. Undefined when nothing is known: then bypass the cache.
+   */
+  key(namespace: Namespace, options?: KeyOptions): Promise<string | undefined>
+  /** The tag header of a response, for the cache in front, and what did not fit into it. */
+  headers(namespace: Namespace, tags: readonly string[], options?: TagHeaderOptions): LabelledHeaders
+}
+
+/**
+ * Makes a reader of epochs. One serves all requests of an isolate or a process: it holds what it was told. It starts
+ * nothing by itself and needs no closing.
+ *
+ * @throws {RangeError} when an option is out of range, naming it
+ */
+export function createTidemark(options: TidemarkOptions): Tidemark {
+  const { store, l2, onStoreFailure = "serve-stale", tagPrefix = "", now = Date.now, random = Math.random } = options
+  const { ttl = 5 * SECOND, maxStale = MINUTE } = options
+  if (!(ttl >= 0 && ttl < Infinity)) throw new RangeError(`ttl must be 0 ms or more, got ${ttl}`)
+  if (!(maxStale >= 2 * ttl && maxStale < Infinity)) {
+    throw new RangeError(`maxStale must be at least twice the ttl of ${ttl} ms, got ${maxStale}`)
+  }
+  const epochs = new Epochs({ store, ttl, maxStale, onStoreFailure, l2, now, random })
+
+  const read = (namespace: Namespace, { fresh, waitUntil = options.waitUntil }: ReadOptions = {}, stamp?: Stamp, tags: readonly string[] = []) =>
+    epochs.read(namespace, { stamp, tags, atLeast: fresh?.atLeast ?? 0, waitUntil })
+
+  async function judge(stamp: Stamp | undefined, namespace: Namespace, depends: Depends = {}, how?: ReadOptions): Promise<Judgement> {
+    if (!stamp) return { verdict: "dead" }
+    const tags = tagsOf(depends)
+    const view = await read(namespace, how, stamp, tags)
+    return view ? verdictOf(stamp, view, tags === undefined, now()) : { verdict: "unknown" }
+  }
+
+  return {
+    judge,
+    async begin(namespace, how) {
+      const view = await read(namespace, how)
+      // The mark, and not the answer at hand: whatever this reader was told of was accepted before the origin is read.
+      return { namespace, stamp: view && { generation: view.told.generation, epoch: view.told.last } }
+    },
+    async isFresh(stamp, namespace, depends, how) {
+      return (await judge(stamp, namespace, depends, how)).verdict === "fresh"
+    },
+    async isServable(stamp, namespace, how) {
+      const view = stamp && (await read(namespace, how))
+      return view !== undefined && isServable(stamp!, view.answer, view.high)
+    },
+    async key(namespace, { on = "anything", ...how } = {}) {
+      const view = await read(namespace, how)
+      return view && `${view.answer.generation}.${keyEpoch(view, on)}`
+    },
+    headers: (namespace, tags, how) => tagHeader(namespace, tags, tagPrefix, how),
+  }
+}
+
+/** As they are asked, each once; undefined where the entry depends on more than can be asked. */
+function tagsOf(depends: Depends): string[] | undefined {
+  if (depends === "anything") return undefined
+  // A url that cannot be published cannot be invalidated by itself either.
+  const urls = (depends.urls ?? []).flatMap((url) => {
+    const checked = checkUrl(url.replace(/#.*$/s, ""))
+    return "value" in checked ? [checked.value] : []
+  })
+  const tags = [...new Set(askedTags({ tags: depends.tags ?? [], urls }))]
+  return tags.length > MAX_ENTRY_TAGS ? undefined : tags
+}
+
+function verdictOf(stamp: Stamp, view: View, dependsOnAnything: boolean, now: Milliseconds): Judgement {
+  const { high } = view
+  const blind = dependsOnAnything || view.tagsMissing
+  // A tag that is not listed counts as the floor: with the watermark for one, any invalidation counts.
+  const answer: Answer = blind ? { ...view.answer, floor: view.answer.watermark, tags: new Map() } : view.answer
+  const tags = blind ? [""] : view.tags
+  if (isFresh(stamp, answer, tags, high)) return { verdict: "fresh" }
+  if (!isServable(stamp, answer, high)) return { verdict: "dead" }
+  const causes = [answer.epoch, ...tags.map((tag) => answer.tags.get(tag) ?? answer.floor)]
+  // Of one tag only the last invalidation is known; of several, the first of these made the entry stale.
+  const since = Math.min(...causes.filter((epoch) => epoch > stamp.epoch))
+  return { verdict: "stale", staleFor: Math.max(0, now - epochToMs(since)) }
+}
+
+/**
+ * A key must say no as well as a judgement does: where the answer tells less than the reader knew, the mark stands in
+ * for what may have been invalidated since.
+ */
+const keyEpoch = ({ answer, high }: View, on: "anything" | "namespace"): Epoch => {
+  if (answer.last < high.last) return high.last
+  return on === "namespace" ? answer.epoch : answer.watermark
+}

@@ -1,0 +1,77 @@
+import type { Epoch, Generation } from "../protocol/epoch.ts"
+import { type HighWater, raise } from "../protocol/freshness.ts"
+import type { Milliseconds } from "../protocol/time.ts"
+
+/** Generations that are remembered beside the present one. More than a few in one reader's life is a broken store. */
+const MAX_REMEMBERED = 16
+
+/**
+ * What became of an answer that a reader was given.
+ *
+ * - `ignored` it is not believed: for this reader the store did not answer
+ * - `known`   it tells no more of the log than the reader knew, or less
+ * - `risen`   the mark rose
+ * - `renewed` another generation has begun for this reader, and nothing that it held counts any more
+ */
+export type Heard = "ignored" | "known" | "risen" | "renewed"
+
+/**
+ * The highest (generation, last) that a reader was ever told, and the rule by which it changes generations.
+ *
+ * A higher generation is believed at once, and ends the one before for good: an answer that still tells of that one
+ * comes from a replica that lags, or from a primary that was replaced.
+ *
+ * A lower generation is most likely told by such a one too; but it may be the truth, where a store lost everything on
+ * a host whose clock is behind. It counts as an unreachable store until `patience` has passed with no word from the
+ * present generation, and then is believed.
+ */
+export class Told {
+  readonly #patience: Milliseconds
+  #high: HighWater | undefined
+  readonly #ended = new Set<Generation>()
+  /** Marks of generations that were given up for a lower one: should they return, they count from here. */
+  readonly #left = new Map<Generation, Epoch>()
+  #lowerSince: Milliseconds | undefined
+
+  constructor(patience: Milliseconds) {
+    this.#patience = patience
+  }
+
+  get high(): HighWater | undefined {
+    return this.#high
+  }
+
+  /** Takes in an answer. One that a cache had (`firstHand` false) proves nothing of the store as it is now. */
+  hear(answer: HighWater, now: Milliseconds, firstHand = true): Heard {
+    const high = this.#high
+    if (high === undefined) return this.#renew(answer)
+    if (answer.generation === high.generation) {
+      if (firstHand) this.#lowerSince = undefined
+      this.#high = raise(high, answer)
+      return this.#high === high ? "known" : "risen"
+    }
+    if (this.#ended.has(answer.generation)) return "ignored"
+    if (answer.generation > high.generation) {
+      remember(this.#ended, high.generation)
+      return this.#renew(answer)
+    }
+    if (!firstHand) return "ignored"
+    this.#lowerSince ??= now
+    if (now - this.#lowerSince <= this.#patience) return "ignored"
+    this.#left.set(high.generation, high.last)
+    if (this.#left.size > MAX_REMEMBERED) this.#left.clear()
+    return this.#renew(answer)
+  }
+
+  #renew({ generation, last }: HighWater): Heard {
+    this.#lowerSince = undefined
+    this.#high = { generation, last: Math.max(last, this.#left.get(generation) ?? 0) }
+    return "renewed"
+  }
+}
+
+function remember(set: Set<Generation>, generation: Generation): void {
+  set.add(generation)
+  const [oldest] = set
+  if (set.size > MAX_REMEMBERED && oldest !== undefined) set.delete(oldest)
+}

@@ -1,0 +1,158 @@
+import { type Milliseconds, SECOND } from "../../protocol/time.ts"
+import type { Batch, Capabilities, Outcome, Surroundings } from "./target.ts"
+
+/** What every driver does alike: ask once, read no more of the answer than it needs, and say what it means. */
+
+/** Ours: the longest answer that any vendor here sends for a reason is a few KiB of errors. */
+const MAX_BODY_BYTES = 64 * 1024
+
+/** Ours: of what a vendor says about itself, as much as a receipt shows. */
+const MAX_DETAIL = 200
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  /** The first 64 KiB; less where the connection broke. */
+  readonly text: string
+}
+
+export type Trouble = Extract<Outcome, { outcome: "trouble" }>
+
+/**
+ * Makes one request and reads its answer; no answer is `trouble`. Never rejects, never follows a redirect, and leaves
+ * no body unread or open.
+ *
+ * @param who whom to name in the detail: a host, never an address with a path, which may be a secret
+ */
+export async function ask(
+  { fetch }: Surroundings,
+  who: string,
+  url: string,
+  init: RequestInit,
+  signal: AbortSignal,
+): Promise<Answer | Trouble> {
+  try {
+    // By its bare name: a Worker's own `fetch` refuses to be called as a method of anything else.
+    const response = await fetch(url, { ...init, redirect: "manual", signal })
+    return { status: response.status, headers: response.headers, text: await readText(response.body) }
+  } catch (error) {
+    return { outcome: "trouble", detail: `${who} gave ${noAnswer(error, signal)}` }
+  }
+}
+
+/** A body that is drained lets its connection be used again; one that is too long is cancelled. */
+async function readText(body: ReadableStream<Uint8Array> | null): Promise<string> {
+  if (!body) return ""
+  const reader = body.getReader()
+  const decoder = new TextDecoder()
+  let text = ""
+  try {
+    for (let size = 0; size < MAX_BODY_BYTES;) {
+      const { done, value } = await reader.read()
+      if (done) return text + decoder.decode()
+      size += value.length
+      text += decoder.decode(value, { stream: true })
+    }
+    await reader.cancel()
+  } catch {
+    // The status came, and is the answer. A driver that needs the body finds it unreadable.
+  }
+  return text
+}
+
+/** An error's message may hold the header that it is about, token and all; its code is one word of the platform's. */
+function noAnswer(error: unknown, signal: AbortSignal): string {
+  if (signal.aborted) {
+    const timedOut = member(signal.reason, "name") === "TimeoutError"
+    return timedOut ? "no answer in time" : "no answer before the attempt was aborted"
+  }
+  const code = errorCode(error) ?? errorCode(member(error, "cause"))
+  return code === undefined ? "no answer" : `no answer (${code})`
+}
+
+function errorCode(error: unknown): string | undefined {
+  const code = member(error, "code")
+  return typeof code === "string" && /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : undefined
+}
+
+/** A member of what may be anything at all; undefined where there is none. */
+export const member = (of: unknown, name: string): unknown =>
+  of !== null && typeof of === "object" ? Reflect.get(of, name) : undefined
+
+/**
+ * What a status says, where the vendor means by it what HTTP does: 2xx accepted, 401 and 403 unauthorised, 408, 429
+ * and whatever is no 4xx trouble, every other 4xx refused.
+ *
+ * @param said the vendor's own words, already `tidy`
+ */
+export function byStatus(who: string, answer: Answer, now: Milliseconds, said = ""): Outcome {
+  const { status } = answer
+  const detail = `${who} answered ${status}${said === "" ? "" : `: ${said}`}`
+  if (status >= 200 && status < 300) return { outcome: "accepted", status }
+  if (status === 401 || status === 403) return { outcome: "unauthorised", status, detail }
+  if (status >= 400 && status < 500 && status !== 408 && status !== 429)
+    return { outcome: "refused", status, detail }
+  return troubleOf(answer, now, detail)
+}
+
+/** An answer that is about the vendor, with the pause that it asked for. */
+export function troubleOf({ status, headers }: Answer, now: Milliseconds, detail: string): Trouble {
+  const pause = retryAfter(headers, now)
+  return { outcome: "trouble", status, detail, ...(pause === undefined ? {} : { retryAfter: pause }) }
+}
+
+/**
+ * How long `Retry-After` asks to wait, from now; undefined when it is missing or makes no sense. Seconds or any of the
+ * three date forms of HTTP. Not capped: the lane does that.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+ */
+export function retryAfter(headers: Headers, now: Milliseconds): Milliseconds | undefined {
+  const text = headers.get("retry-after")?.trim() ?? ""
+  if (/^\d{1,10}$/.test(text)) return Number(text) * SECOND
+  if (!/^[A-Z][a-z]{2,8},? /.test(text)) return undefined
+  // The oldest form names no zone and means GMT; without the word it would be read as local time.
+  const at = Date.parse(text.endsWith("GMT") ? text : `${text} GMT`)
+  return Number.isNaN(at) ? undefined : Math.max(0, at - now)
+}
+
+/* oxlint-disable-next-line no-control-regex -- control characters are what is taken out */
+const CONTROL = /[\u0000-\u001f\u007f-\u009f]+/g
+
+/** A vendor's own words as a receipt may show them: one line, 200 characters, and no secret that it echoed. */
+export function tidy(text: string, secrets: readonly string[] = []): string {
+  const clean = secrets.reduce((rest, secret) => rest.replaceAll(secret, "[secret]"), text)
+  return clean.replaceAll(CONTROL, " ").trim().slice(0, MAX_DETAIL)
+}
+
+/** `unsupported` for a batch that the capabilities do not allow: better than to send something weaker instead. */
+export function beyond({ kinds }: Capabilities, { mode, values }: Batch): Outcome | undefined {
+  const value = values.find(({ kind }) => !kinds[kind]?.modes.includes(mode))
+  return value && { outcome: "unsupported", detail: `it cannot ${mode} by ${value.kind}` }
+}
+
+/**
+ * The address that an option holds.
+ *
+ * @throws {TypeError} naming the option and no value, when it is none, or holds credentials: `fetch` refuses those
+ */
+export function address(option: string, text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  if (!url || (url.protocol !== "https:" && url.protocol !== "http:")) {
+    throw new TypeError(`${option} is not an http or https URL`)
+  }
+  if (url.username !== "" || url.password !== "")
+    throw new TypeError(`${option} must not hold a user or a password`)
+  return url
+}
+
+/**
+ * The same for an option to which paths are added: what it is without a slash at its end.
+ *
+ * @throws {TypeError} also when it has a query
+ */
+export function baseAddress(option: string, text: string): { readonly base: string; readonly host: string } {
+  const { origin, pathname, search, host } = address(option, text)
+  if (search !== "") throw new TypeError(`${option} must not have a query`)
+  return { base: origin + pathname.replace(/\/$/, ""), host }
+}

@@ -1,0 +1,236 @@
+import { describe, expect, it } from "vitest"
+import { cloudflare } from "./cloudflare.ts"
+import { describeDriver, FAST, NOW, sample, soon, transportTo, valueOf, type Vendor } from "./conformance.ts"
+import type { Batch, TargetConfigOf } from "./target.ts"
+
+const ZONE = "023e105f4ecef8ad9ca31a8372d0c353"
+const TOKEN = "cf-token-Zq8vJw2mXr5tYh1kLp9sBn4dCg7fAe3u"
+const API = `https://api.cloudflare.com/client/v4/zones/${ZONE}`
+
+const config = (more: Partial<TargetConfigOf<"cloudflare">> = {}): TargetConfigOf<"cloudflare"> => ({
+  type: "cloudflare",
+  zone: ZONE,
+  token: TOKEN,
+  plan: "pro",
+  namespaces: ["*"],
+  tenants: ["default"],
+  allowEverything: false,
+  onUnsupported: "widen",
+  window: 0,
+  timeout: 10_000,
+  ...more,
+})
+
+const driverOn = (fetch: typeof globalThis.fetch, more?: Partial<TargetConfigOf<"cloudflare">>) =>
+  cloudflare.create(config(more), { fetch, now: () => NOW })
+
+const envelope = (
+  status: number,
+  success: boolean,
+  errors: readonly unknown[] = [],
+  result: unknown = null,
+) => Response.json({ success, errors, messages: [], result }, { status })
+
+const fault = (code: number, message: string, status = 400) => envelope(status, false, [{ code, message }])
+
+const LISTS: Readonly<Record<string, RegExp>> = {
+  tags: /^[\x21-\x2b\x2d-\x7e]{1,1024}$/,
+  files: /^https?:\/\/[^\s#]+$/,
+  hosts: /^[^\s/:]+$/,
+  prefixes: /^[^\s:/?#]+(\/[^\s?#]*)?$/,
+}
+
+/** What Cloudflare documents: two paths, one member, 100 items, and its own form of each. */
+const api: Vendor = ({ method, url, headers, body }) => {
+  if (url !== `${API}/purge_cache` && url !== `${API}/invalidate_cache`)
+    return fault(7000, "No route for that URI", 404)
+  if (method !== "POST") return fault(7001, "Method not available for that URI", 405)
+  if (headers.get("authorization") !== `Bearer ${TOKEN}`) return fault(10000, "Authentication error", 403)
+  if ([...headers.keys()].toSorted().join() !== "authorization,content-type")
+    return fault(6003, "Invalid request headers")
+  if (headers.get("content-type") !== "application/json") return fault(6003, "Invalid request headers")
+  const json: Record<string, unknown> = JSON.parse(body)
+  const [member, ...others] = Object.entries(json)
+  if (!member || others.length > 0)
+    return fault(1012, "Request must contain exactly one of the documented members")
+  const [name, items] = member
+  if (name === "purge_everything")
+    return items === true ? envelope(200, true, [], { id: ZONE }) : fault(1012, "must be true")
+  const form = LISTS[name]
+  if (!form || !Array.isArray(items) || items.length === 0) return fault(1012, "no such member")
+  if (items.length > 100 || new Set(items).size !== items.length) return fault(1094, "at most 100 items")
+  if (!items.every((item) => typeof item === "string" && form.test(item))) return fault(1315, "not printable")
+  return envelope(200, true, [], { id: "9a7806061c88ada191ed06f989cc3dac" })
+}
+
+describeDriver("cloudflare", () => ({
+  create: driverOn,
+  capabilities: cloudflare.capabilities({ type: "cloudflare" }),
+  vendor: api,
+  unauthorised: () => fault(10000, "Authentication error", 403),
+  refused: () => fault(1100, "Cache tag is too long", 200),
+  requests: 1,
+  secrets: [TOKEN],
+}))
+
+async function sent(batch: Batch, more?: Partial<TargetConfigOf<"cloudflare">>) {
+  const { fetch, received } = transportTo(more ? () => envelope(200, true) : api)
+  expect((await driverOn(fetch, more).purge(batch, soon())).outcome).toBe("accepted")
+  expect(received).toHaveLength(1)
+  const [request] = received
+  return {
+    method: request?.method,
+    url: request?.url,
+    headers: Object.fromEntries(request?.headers ?? []),
+    body: request?.body,
+  }
+}
+
+const batchOf = (kind: Batch["values"][number]["kind"], ...values: readonly string[]): Batch => ({
+  ...FAST,
+  mode: "purge",
+  values: values.map((value) => valueOf(kind, value)),
+})
+
+describe("what Cloudflare is sent", () => {
+  it("purges and invalidates at two addresses with one body", async () => {
+    const headers = { authorization: `Bearer ${TOKEN}`, "content-type": "application/json" }
+    const body = '{"tags":["post-1","type-post"]}'
+    const batch = batchOf("tag", "post-1", "type-post")
+    expect(await sent(batch)).toEqual({ method: "POST", url: `${API}/purge_cache`, headers, body })
+    expect(await sent({ ...batch, mode: "invalidate" })).toEqual({
+      method: "POST",
+      url: `${API}/invalidate_cache`,
+      headers,
+      body,
+    })
+  })
+
+  it.each([
+    ["url", ["https://www.example.com:8443/a?b=c"], '{"files":["https://www.example.com:8443/a?b=c"]}'],
+    ["prefix", ["https://www.example.com/blog/"], '{"prefixes":["www.example.com/blog"]}'],
+    ["prefix", ["https://www.example.com/"], '{"prefixes":["www.example.com"]}'],
+    ["prefix", ["https://h.example:8443/a/", "http://h.example/a"], '{"prefixes":["h.example/a"]}'],
+    ["host", ["www.example.com", "api.example.com:8443"], '{"hosts":["www.example.com","api.example.com"]}'],
+    ["host", ["www.example.com", "www.example.com:8443"], '{"hosts":["www.example.com"]}'],
+    ["everything", ["*"], '{"purge_everything":true}'],
+  ] as const)("names a %s as it is documented: %j", async (kind, values, body) => {
+    expect((await sent(batchOf(kind, ...values))).body).toBe(body)
+  })
+
+  it("goes to another base address where one is configured", async () => {
+    for (const endpoint of ["http://127.0.0.1:9000/v4", "http://127.0.0.1:9000/v4/"]) {
+      expect((await sent(sample("tag", "purge"), { endpoint })).url).toBe(
+        `http://127.0.0.1:9000/v4/zones/${ZONE}/purge_cache`,
+      )
+    }
+  })
+})
+
+const outcomeOf = (response: () => Response) =>
+  driverOn(transportTo(response).fetch).purge(sample("tag", "purge"), soon())
+
+const limited = (status: number) => () => {
+  const response = fault(1102, "Unable to purge by tag, rate limit reached. Please wait", status)
+  response.headers.set("retry-after", "4")
+  return response
+}
+
+describe("what Cloudflare answers", () => {
+  it("keeps its id of an accepted purge", async () => {
+    expect(await outcomeOf(() => envelope(200, true, [], { id: "9a78" }))).toEqual({
+      outcome: "accepted",
+      status: 200,
+      vendorId: "9a78",
+    })
+    expect(await outcomeOf(() => envelope(200, true, [], null))).toEqual({ outcome: "accepted", status: 200 })
+  })
+
+  it("says no within a 200 too, in its own words", async () => {
+    const errors = [
+      { code: 1100, message: "Cache tag exceeds maximum length" },
+      { code: 1016, message: "One or more purge errors" },
+    ]
+    expect(await outcomeOf(() => envelope(200, false, errors))).toEqual({
+      outcome: "refused",
+      status: 200,
+      detail:
+        "api.cloudflare.com answered 200 without success: 1100 Cache tag exceeds maximum length; 1016 One or more purge errors",
+    })
+    expect(await outcomeOf(() => envelope(404, false, errors.slice(1)))).toEqual({
+      outcome: "refused",
+      status: 404,
+      detail: "api.cloudflare.com answered 404: 1016 One or more purge errors",
+    })
+  })
+
+  it.each(["", "<html>", "null", "[]", '"ok"', "{}", '{"success":"true"}', '{"success":tr'])(
+    "is not understood with a 200 and the body %j",
+    async (text) => {
+      expect(await outcomeOf(() => new Response(text))).toMatchObject({ outcome: "trouble", status: 200 })
+    },
+  )
+
+  it("bears errors of any form", async () => {
+    for (const errors of [null, "no", [null, 7, {}, { code: {} }]]) {
+      const body = JSON.stringify({ success: false, errors })
+      expect((await outcomeOf(() => new Response(body, { status: 400 }))).outcome).toBe("refused")
+    }
+  })
+
+  it("means the token where it finds fault with the headers, whatever the status", async () => {
+    expect(await outcomeOf(() => fault(6003, "Invalid request headers"))).toEqual({
+      outcome: "unauthorised",
+      status: 400,
+      detail: "api.cloudflare.com answered 400: 6003 Invalid request headers",
+    })
+  })
+
+  it("means a limit where it says so, whatever the status", async () => {
+    for (const status of [200, 400, 429]) {
+      expect(await outcomeOf(limited(status))).toMatchObject({
+        outcome: "trouble",
+        status,
+        retryAfter: 4_000,
+      })
+    }
+  })
+})
+
+describe("the pace of Cloudflare", () => {
+  it.each([
+    ["free", 5 / 60, 25, 800],
+    ["pro", 5, 25, 1_500],
+    ["business", 10, 50, 1_500],
+    ["enterprise", 50, 500, 3_000],
+  ] as const)("of the plan %s", (plan, perSecond, burst, urls) => {
+    expect(cloudflare.pace(config({ plan }))).toEqual([
+      { bucket: "purge", kinds: ["tag", "prefix", "host", "everything"], per: "call", perSecond, burst },
+      { bucket: "urls", kinds: ["url"], per: "value", perSecond: urls, burst: urls },
+    ])
+  })
+
+  it("has every kind draw from exactly one bucket, which can hold the largest call", () => {
+    const paces = cloudflare.pace(config())
+    for (const [kind, { batch }] of Object.entries(cloudflare.capabilities({ type: "cloudflare" }).kinds)) {
+      const buckets = paces.filter(({ kinds }) => kinds?.some((each) => each === kind))
+      expect(buckets).toHaveLength(1)
+      expect(buckets[0]?.burst).toBeGreaterThanOrEqual(buckets[0]?.per === "value" ? batch : 1)
+    }
+  })
+})
+
+describe("its configuration", () => {
+  it.each(["", "two words", "line\nbreak", "naïve"])("refuses the token %j without repeating it", (token) => {
+    const create = () => driverOn(transportTo(api).fetch, { token })
+    expect(create).toThrow(TypeError)
+    expect(create).toThrow(/^token /)
+    if (token !== "") expect(create).not.toThrow(token)
+  })
+
+  it("refuses an endpoint with credentials", () => {
+    expect(() => driverOn(transportTo(api).fetch, { endpoint: "https://a:hunter2@proxy.example/" })).toThrow(
+      /^endpoint (?!.*hunter2)/,
+    )
+  })
+})

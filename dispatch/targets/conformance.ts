@@ -1,0 +1,309 @@
+import { describe, expect, it } from "vitest"
+import type { Mode } from "../../protocol/invalidation.ts"
+import { findDriver } from "./list.ts"
+import type { Batch, Capabilities, Driver, Kind, Value } from "./target.ts"
+
+/** What the lane relies on of every driver, held against a vendor that takes nothing it does not document. */
+
+/** One request as the vendor received it. */
+export interface Received {
+  readonly method: string
+  readonly url: string
+  readonly headers: Headers
+  readonly body: string
+}
+
+export type Vendor = (request: Received) => Response | Promise<Response>
+
+/** A transport that ends at a vendor in this process, and what went through it. */
+export interface Transport {
+  readonly fetch: typeof fetch
+  readonly received: readonly Received[]
+  /** Bytes of answers that were read. */
+  readonly read: () => number
+  /** Bodies of answers that were neither drained nor cancelled. */
+  readonly open: () => number
+}
+
+/** What a driver's test says of it. */
+export interface Subject {
+  /** A driver with a valid configuration, on this transport. */
+  readonly create: (fetch: typeof globalThis.fetch) => Driver
+  readonly capabilities: Capabilities
+  /** Takes what the vendor documents, and refuses everything else as the vendor would. */
+  readonly vendor: Vendor
+  /** How the vendor says that it does not know the credentials. */
+  readonly unauthorised: () => Response
+  /** How it says that a value is not to its liking. */
+  readonly refused: () => Response
+  /** Requests that one batch becomes, here: one, or one a node. */
+  readonly requests: number
+  /** What must show up in no outcome. */
+  readonly secrets: readonly string[]
+}
+
+export const NOW = Date.UTC(2026, 10, 20, 12, 0, 0)
+
+export const FAST = {
+  id: "b-1",
+  tenant: "default",
+  epochs: { first: 1_795_000_000_000_000, last: 1_795_000_001_500_000 },
+}
+
+/** Normalised values of each kind, as the plan hands them over. */
+const SAMPLES: Readonly<Record<Kind, (index: number) => string>> = {
+  tag: (index) => `post-${index}`,
+  url: (index) => `https://www.example.com/blog/${index}?page=2`,
+  prefix: (index) => `https://www.example.com/blog/${index}/`,
+  host: (index) => `www${index}.example.com`,
+  namespace: (index) => `blog/${index}`,
+  everything: () => "*",
+}
+const KINDS: readonly Kind[] = ["tag", "url", "prefix", "host", "namespace", "everything"]
+const MODES: readonly Mode[] = ["invalidate", "purge"]
+
+export const valueOf = (kind: Kind, value: string): Value => ({ kind, value, namespaces: ["blog"] })
+
+/** A batch of one kind with as many sample values as asked for. */
+export const sample = (kind: Kind, mode: Mode, count = 1): Batch => ({
+  ...FAST,
+  mode,
+  values: Array.from({ length: count }, (_, index) => valueOf(kind, SAMPLES[kind](index))),
+})
+
+/** A transport to `vendor` that insists on what every driver must ask of `fetch`. */
+export function transportTo(vendor: Vendor): Transport {
+  const received: Received[] = []
+  let read = 0
+  let open = 0
+  /** A body that tells how much of it was taken, and breaks off with the attempt, as a connection does. */
+  const watched = (source: ReadableStream<Uint8Array>, signal: AbortSignal): ReadableStream<Uint8Array> => {
+    const reader = source.getReader()
+    open += 1
+    return new ReadableStream<Uint8Array>(
+      {
+        async pull(controller) {
+          const aborted = new Promise<never>((_, reject) => {
+            signal.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")), {
+              once: true,
+            })
+          })
+          const { done, value } = await Promise.race([reader.read(), aborted]).catch((error: unknown) => {
+            open -= 1
+            throw error
+          })
+          if (done) {
+            open -= 1
+            controller.close()
+          } else {
+            read += value.length
+            controller.enqueue(value)
+          }
+        },
+        async cancel(reason) {
+          open -= 1
+          await reader.cancel(reason)
+        },
+      },
+      { highWaterMark: 0 },
+    )
+  }
+  async function fetch(this: unknown, input: unknown, init: RequestInit = {}): Promise<Response> {
+    const { signal } = init
+    expect(this, "fetch was called as a method").toBeUndefined()
+    expect(init.redirect).toBe("manual")
+    if (!signal) throw new Error("a driver passes the signal on")
+    signal.throwIfAborted()
+    const request = {
+      method: init.method ?? "GET",
+      url: String(input),
+      headers: new Headers(init.headers),
+      body: typeof init.body === "string" ? init.body : "",
+    }
+    received.push(request)
+    const aborted = new Promise<never>((_, reject) => {
+      signal.addEventListener("abort", () => reject(new DOMException("aborted", "AbortError")), {
+        once: true,
+      })
+    })
+    const response = await Promise.race([vendor(request), aborted])
+    const { status, headers, body } = response
+    return new Response(body && watched(body, signal), { status, headers })
+  }
+  return { fetch, received, read: () => read, open: () => open }
+}
+
+export const soon = (): AbortSignal => AbortSignal.timeout(5_000)
+
+const never = (): Promise<never> => new Promise(() => {})
+
+/** An answer of 16 KiB chunks without an end. */
+function endless(status: number): Response {
+  const chunk = new TextEncoder().encode("x".repeat(16 * 1024))
+  return new Response(new ReadableStream({ pull: (controller) => controller.enqueue(chunk) }), { status })
+}
+
+const answers = (status: number, headers: Record<string, string> = {}): Vendor => {
+  const body = [204, 304].includes(status) ? null : "some words"
+  return () => new Response(body, { status, headers })
+}
+
+/** Many words on many lines. */
+const long: Vendor = () => {
+  const errors = [{ code: 1_000, message: "long\r\n".repeat(1_000) }]
+  return new Response(JSON.stringify({ success: false, errors, result: null }), { status: 400 })
+}
+
+/** Runs what every driver must hold. Each driver's test calls it, then adds what is its own. */
+export function describeDriver(name: string, subject: () => Subject): void {
+  const { create, capabilities, vendor, unauthorised, refused, requests, secrets } = subject()
+  const offered = KINDS.flatMap((kind) =>
+    (capabilities.kinds[kind]?.modes ?? []).map((mode) => ({ kind, mode })),
+  )
+  const missing = KINDS.flatMap((kind) => MODES.map((mode) => ({ kind, mode }))).filter(
+    (each) => !offered.some(({ kind, mode }) => kind === each.kind && mode === each.mode),
+  )
+  const { kind: anyKind, mode: anyMode } = offered[0] ?? { kind: "tag" as const, mode: "purge" as const }
+  const batch = sample(anyKind, anyMode)
+
+  /** The outcome of one batch at a vendor, with what must hold of every outcome. */
+  async function outcomeAt(answer: Vendor, signal: AbortSignal = soon(), of: Batch = batch) {
+    const transport = transportTo(answer)
+    const outcome = await create(transport.fetch).purge(of, signal)
+    for (const secret of secrets) expect(JSON.stringify(outcome)).not.toContain(secret)
+    expect(transport.open(), "bodies left open").toBe(0)
+    return { outcome, transport }
+  }
+  describe(`driver: ${name}`, () => {
+    it("is listed under the name of its file", () => expect(findDriver(name)?.type).toBe(name))
+
+    it("offers something", () => expect(offered).not.toEqual([]))
+
+    it.each(offered)(
+      "has a $mode by $kind accepted, alone and with all that one call may carry",
+      async ({ kind, mode }) => {
+        for (const count of [1, capabilities.kinds[kind]?.batch ?? 1]) {
+          const { outcome, transport } = await outcomeAt(vendor, soon(), sample(kind, mode, count))
+          expect(outcome).toMatchObject({ outcome: "accepted", status: 200 })
+          expect(transport.received).toHaveLength(requests)
+        }
+      },
+    )
+
+    it("sends nothing where it cannot do what is asked", async () => {
+      for (const { kind, mode } of missing) {
+        const { outcome, transport } = await outcomeAt(vendor, soon(), sample(kind, mode))
+        expect(outcome.outcome, `${mode} by ${kind}`).toBe("unsupported")
+        expect(transport.received).toEqual([])
+      }
+    })
+
+    it("has the same batch accepted twice", async () => {
+      const driver = create(transportTo(vendor).fetch)
+      const first = await driver.purge(batch, soon())
+      const second = await driver.purge(batch, soon())
+      expect([first.outcome, second.outcome]).toEqual(["accepted", "accepted"])
+    })
+
+    it("may be asked concurrently", async () => {
+      const driver = create(transportTo(vendor).fetch)
+      const all = await Promise.all(Array.from({ length: 20 }, () => driver.purge(batch, soon())))
+      expect(new Set(all.map(({ outcome }) => outcome))).toEqual(new Set(["accepted"]))
+    })
+
+    it("asks once, whatever the answer", async () => {
+      const { transport } = await outcomeAt(answers(503))
+      expect(transport.received).toHaveLength(requests)
+    })
+
+    it.each([408, 429, 500, 502, 503, 504, 520, 599])("calls a %d trouble", async (status) => {
+      const { outcome } = await outcomeAt(answers(status))
+      expect(outcome).toMatchObject({ outcome: "trouble", status })
+      expect(outcome).not.toHaveProperty("retryAfter")
+    })
+
+    it.each([301, 302, 303, 304, 307, 308])("calls a %d trouble and does not follow it", async (status) => {
+      const { outcome, transport } = await outcomeAt(
+        answers(status, { location: "https://elsewhere.example/" }),
+      )
+      expect(outcome).toMatchObject({ outcome: "trouble", status })
+      expect(transport.received).toHaveLength(requests)
+    })
+
+    it.each([
+      ["7", 7_000],
+      ["0", 0],
+      ["Fri, 20 Nov 2026 12:01:30 GMT", 90_000],
+      ["Friday, 20-Nov-26 12:01:30 GMT", 90_000],
+      ["Fri Nov 20 12:01:30 2026", 90_000],
+      ["Fri, 20 Nov 2026 11:59:00 GMT", 0],
+      ["soon", undefined],
+      ["-5", undefined],
+    ])("reads Retry-After: %s", async (text, retryAfter) => {
+      for (const status of [429, 503]) {
+        const { outcome } = await outcomeAt(answers(status, { "retry-after": text }))
+        expect(outcome.outcome === "trouble" && outcome.retryAfter).toBe(retryAfter)
+      }
+    })
+
+    it("tells credentials that are not taken from a batch that is not", async () => {
+      expect((await outcomeAt(unauthorised)).outcome.outcome).toBe("unauthorised")
+      expect((await outcomeAt(refused)).outcome.outcome).toBe("refused")
+      expect((await outcomeAt(answers(401))).outcome).toMatchObject({ outcome: "unauthorised", status: 401 })
+      expect((await outcomeAt(answers(403))).outcome).toMatchObject({ outcome: "unauthorised", status: 403 })
+      expect((await outcomeAt(answers(413))).outcome).toMatchObject({ outcome: "refused", status: 413 })
+    })
+
+    it("calls no answer trouble, and says which", async () => {
+      const cause = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" })
+      const { outcome } = await outcomeAt(() => Promise.reject(new TypeError("fetch failed", { cause })))
+      expect(outcome).toMatchObject({ outcome: "trouble" })
+      expect("detail" in outcome && outcome.detail).toContain("ECONNREFUSED")
+    })
+
+    it("does not reject where its transport throws, whatever that is", async () => {
+      for (const thrown of [undefined, null, "no", new Error(`bad header: ${secrets.join()}`)]) {
+        const { outcome } = await outcomeAt(() => Promise.reject(thrown))
+        expect(outcome.outcome).toBe("trouble")
+      }
+    })
+
+    it("ends with the signal: before it began, while it waits, within an answer", async () => {
+      const before = await outcomeAt(vendor, AbortSignal.abort())
+      expect(before.outcome.outcome).toBe("trouble")
+      expect(before.transport.received).toEqual([])
+      expect((await outcomeAt(never, AbortSignal.timeout(20))).outcome.outcome).toBe("trouble")
+      const stalled = () => new Response(new ReadableStream({ pull: never }), { status: 503 })
+      expect((await outcomeAt(stalled, AbortSignal.timeout(20))).outcome.outcome).toBe("trouble")
+    })
+
+    it("reads no more of an answer than it needs, and leaves none open", async () => {
+      for (const status of [200, 400, 403, 503]) {
+        const { transport } = await outcomeAt(() => endless(status))
+        expect(transport.read()).toBeLessThanOrEqual(requests * 64 * 1024)
+      }
+    })
+
+    it("repeats neither secrets nor headers of an answer", async () => {
+      for (const status of [200, 400, 401, 403, 429, 503]) {
+        const echo: Vendor = ({ headers }) => {
+          const message = `you sent ${[...headers].join()} and ${secrets.join()}`
+          const body = JSON.stringify({ success: false, errors: [{ code: 1, message }], result: null })
+          return new Response(body, {
+            status,
+            headers: { "x-internal": "not-to-be-told", "set-cookie": "not-to-be-told" },
+          })
+        }
+        const { outcome } = await outcomeAt(echo)
+        expect(JSON.stringify(outcome)).not.toContain("not-to-be-told")
+      }
+    })
+
+    it("keeps its detail short", async () => {
+      const { outcome } = await outcomeAt(long)
+      if (!("detail" in outcome)) throw new Error("it should not have been accepted")
+      expect(outcome.detail.length).toBeLessThan(300)
+      expect(outcome.detail).not.toMatch(/[\r\n]/)
+    })
+  })
+}

@@ -1,0 +1,193 @@
+import { describe, expect, it } from "vitest"
+import { byteLength } from "../../protocol/bytes.ts"
+import { describeDriver, FAST, NOW, sample, soon, transportTo, valueOf, type Vendor } from "./conformance.ts"
+import { http } from "./http.ts"
+import type { Batch, Kind, TargetConfigOf } from "./target.ts"
+
+const KEY = Uint8Array.from({ length: 24 }, (_, index) => index * 7)
+const SECRET = `whsec_${btoa(String.fromCharCode(...KEY))}`
+const URL_WITH_PATH = "https://hooks.example.net/caches/path-that-is-a-secret?key=also-a-secret"
+
+const config = (more: Partial<TargetConfigOf<"http">> = {}): TargetConfigOf<"http"> => ({
+  type: "http",
+  url: URL_WITH_PATH,
+  secret: SECRET,
+  namespaces: ["*"],
+  tenants: ["default"],
+  allowEverything: true,
+  onUnsupported: "widen",
+  window: 0,
+  timeout: 10_000,
+  ...more,
+})
+
+const driverOn = (fetch: typeof globalThis.fetch, now = NOW) =>
+  http.create(config(), { fetch, now: () => now })
+
+/** Whether the signature is that of the body, by the rules of Standard Webhooks and by no code of ours. */
+async function verifies(headers: Headers, body: string): Promise<boolean> {
+  const [version, signature, ...others] = (headers.get("webhook-signature") ?? "").split(",")
+  if (version !== "v1" || signature === undefined || others.length > 0) return false
+  const key = await crypto.subtle.importKey("raw", KEY, { name: "HMAC", hash: "SHA-256" }, false, ["verify"])
+  const signed = `${headers.get("webhook-id")}.${headers.get("webhook-timestamp")}.${body}`
+  const bytes = Uint8Array.from(atob(signature), (char) => char.charCodeAt(0))
+  return crypto.subtle.verify("HMAC", key, bytes, new TextEncoder().encode(signed))
+}
+
+const LISTS = ["namespaces", "tags", "urls", "prefixes", "hosts"] as const
+const members = (value: object): string => Object.keys(value).join()
+
+const no = (status: number) => new Response("no", { status })
+
+/** A receiver that takes exactly what the docs promise it, and nothing that is not signed. */
+const receiver: Vendor = async ({ method, url, headers, body }) => {
+  if (url !== URL_WITH_PATH) return no(404)
+  if (method !== "POST") return no(405)
+  if (byteLength(body) > 256 * 1024) return no(413)
+  const names = [...headers.keys()].toSorted().join()
+  if (names !== "content-type,webhook-id,webhook-signature,webhook-timestamp") return no(400)
+  if (headers.get("content-type") !== "application/json") return no(415)
+  if (Math.abs(Number(headers.get("webhook-timestamp")) - NOW / 1_000) > 300) return no(401)
+  if (!(await verifies(headers, body))) return no(401)
+  const payload: { type: unknown; timestamp: string; data: Record<string, unknown> & { epochs: object } } =
+    JSON.parse(body)
+  if (members(payload) !== "type,timestamp,data" || payload.type !== "tidemark.invalidation") return no(422)
+  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(payload.timestamp)) return no(422)
+  const { data } = payload
+  if (members(data) !== "tenant,mode,namespaces,tags,urls,prefixes,hosts,everything,epochs") return no(422)
+  if (members(data.epochs) !== "first,last" || typeof data.everything !== "boolean") return no(422)
+  const values = LISTS.flatMap((list) => data[list])
+  if (!LISTS.every((list) => Array.isArray(data[list])) || values.length > 1_000) return no(422)
+  if (values.length === 0 && !data.everything) return no(422)
+  return new Response("thank you")
+}
+
+describeDriver("http", () => ({
+  create: driverOn,
+  capabilities: http.capabilities({ type: "http" }),
+  vendor: receiver,
+  unauthorised: () => new Response("no", { status: 401 }),
+  refused: () => new Response("no", { status: 422 }),
+  requests: 1,
+  secrets: [SECRET, SECRET.slice("whsec_".length), "path-that-is-a-secret", "also-a-secret"],
+}))
+
+async function delivered(batch: Batch, now?: number) {
+  const { fetch, received } = transportTo(receiver)
+  expect(await driverOn(fetch, now).purge(batch, soon())).toEqual({ outcome: "accepted", status: 200 })
+  expect(received).toHaveLength(1)
+  return received[0] ?? { headers: new Headers(), body: "" }
+}
+
+describe("what a receiver gets", () => {
+  const values = [
+    valueOf("host", "www.example.com"),
+    valueOf("tag", "t1:post-1"),
+    valueOf("namespace", "blog"),
+    valueOf("url", "https://www.example.com/a?b"),
+    valueOf("tag", "t1:post-2"),
+    valueOf("prefix", "https://www.example.com/blog/"),
+  ]
+
+  it("holds each kind in its list, in order", async () => {
+    const { body } = await delivered({ ...FAST, mode: "purge", values })
+    expect(body).toBe(
+      '{"type":"tidemark.invalidation","timestamp":"2026-11-18T11:06:41.500Z","data":{"tenant":"default","mode":"purge",' +
+        '"namespaces":["blog"],"tags":["t1:post-1","t1:post-2"],"urls":["https://www.example.com/a?b"],' +
+        '"prefixes":["https://www.example.com/blog/"],"hosts":["www.example.com"],"everything":false,' +
+        '"epochs":{"first":1795000000000000,"last":1795000001500000}}}',
+    )
+  })
+
+  it("has every list for everything too, all empty", async () => {
+    const { body } = await delivered(sample("everything", "invalidate"))
+    expect(JSON.parse(body)).toMatchObject({
+      data: {
+        mode: "invalidate",
+        namespaces: [],
+        tags: [],
+        urls: [],
+        prefixes: [],
+        hosts: [],
+        everything: true,
+      },
+    })
+  })
+
+  it("is the same on a retry but for the time and signature of the attempt", async () => {
+    const batch: Batch = { ...FAST, id: "msg_2f", mode: "purge", values }
+    const first = await delivered(batch)
+    const again = await delivered(batch, NOW + 61_000)
+    expect(again.body).toBe(first.body)
+    expect([first, again].map(({ headers }) => headers.get("webhook-id"))).toEqual(["msg_2f", "msg_2f"])
+    expect(
+      Number(again.headers.get("webhook-timestamp")) - Number(first.headers.get("webhook-timestamp")),
+    ).toBe(61)
+    expect(again.headers.get("webhook-signature")).not.toBe(first.headers.get("webhook-signature"))
+  })
+
+  it("is signed over every byte", async () => {
+    const { headers, body } = await delivered({ ...FAST, mode: "purge", values })
+    expect(await verifies(headers, body)).toBe(true)
+    expect(await verifies(headers, body.replace("post-1", "post-3"))).toBe(false)
+    const other = new Headers(headers)
+    other.set("webhook-id", "b-2")
+    expect(await verifies(other, body)).toBe(false)
+  })
+
+  it("stays within 256 KiB with the most and the worst that the plan may hand over", async () => {
+    const { maxBytes = 0, kinds } = http.capabilities({ type: "http" })
+    const kindsAsked: Kind[] = ["tag", "url", "prefix", "host", "namespace"]
+    const size = Math.floor(maxBytes / 1_000) - 1
+    const worst = Array.from({ length: kinds.tag?.batch ?? 0 }, (_, index) =>
+      valueOf(kindsAsked[index % kindsAsked.length] ?? "tag", `"\\`.repeat(size).slice(0, size)),
+    )
+    const tenant = "t".repeat(63)
+    const epochs = { first: 2 ** 53 - 1, last: 8_640_000_000_000_000 }
+    const { body } = await delivered({ id: "b", tenant, epochs, mode: "invalidate", values: worst })
+    expect(byteLength(body)).toBeGreaterThan(250 * 1024)
+  })
+
+  it("accepts any 2xx, with a body or without", async () => {
+    for (const status of [200, 201, 202, 204]) {
+      const answer = () => new Response(status === 204 ? null : "fine", { status })
+      expect(await driverOn(transportTo(answer).fetch).purge(sample("tag", "purge"), soon())).toEqual({
+        outcome: "accepted",
+        status,
+      })
+    }
+  })
+
+  it("is told of as a host, without path and query", async () => {
+    const outcome = await driverOn(transportTo(() => new Response("no", { status: 422 })).fetch).purge(
+      sample("tag", "purge"),
+      soon(),
+    )
+    expect(outcome).toEqual({ outcome: "refused", status: 422, detail: "hooks.example.net answered 422" })
+  })
+})
+
+const create = (more: Partial<TargetConfigOf<"http">>) => () =>
+  http.create(config(more), { fetch: transportTo(receiver).fetch, now: () => NOW })
+
+describe("its configuration", () => {
+  it.each(["", "whsec_", "whsec_no base64", SECRET.slice("whsec_".length), "whpk_aGVsbG8=", `${SECRET}!`])(
+    "refuses the secret %j without repeating it",
+    (secret) => {
+      expect(create({ secret })).toThrow(TypeError)
+      expect(create({ secret })).toThrow(/^secret /)
+      if (secret.length > 6) expect(create({ secret })).not.toThrow(secret)
+    },
+  )
+
+  it("refuses credentials in the url", () => {
+    expect(create({ url: "https://a:hunter2@hooks.example.net/" })).toThrow(/^url (?!.*hunter2)/)
+  })
+
+  it("is delivered elsewhere where an endpoint is configured", async () => {
+    const { fetch, received } = transportTo(() => new Response(null, { status: 204 }))
+    const driver = http.create(config({ endpoint: "http://127.0.0.1:9000/in" }), { fetch, now: () => NOW })
+    await driver.purge(sample("tag", "purge"), soon())
+    expect(received.map(({ url }) => url)).toEqual(["http://127.0.0.1:9000/in"])
+  })
+})

@@ -1,0 +1,197 @@
+import { utf8 } from "../../protocol/bytes.ts"
+import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { type Answer, ask, baseAddress, beyond, byStatus, tidy } from "./answer.ts"
+import type {
+  Batch,
+  Capabilities,
+  Outcome,
+  Surroundings,
+  TargetConfigOf,
+  TargetDriver,
+  Value,
+} from "./target.ts"
+
+/**
+ * Ours: Varnish has no limit of its own, and the bytes below nearly always come first. It keeps a purge that is
+ * refused, and so cut in two, small.
+ */
+const MAX_TAGS = 200
+
+/**
+ * A whole header line may have `http_req_hdr_len`, 8,192 bytes by default; the name and what proxies on the way add
+ * must fit too. FOSHttpCache cuts its tag headers at the same size.
+ *
+ * @see https://varnish-cache.org/docs/trunk/reference/varnishd.html#list-of-parameters
+ * @see https://github.com/FriendsOfSymfony/FOSHttpCache/pull/273
+ */
+const MAX_HEADER_BYTES = 7_500
+
+const CAPABILITIES: Capabilities = {
+  kinds: {
+    tag: { modes: ["invalidate", "purge"], batch: MAX_TAGS },
+    url: { modes: ["invalidate", "purge"], batch: 1 },
+    // A ban makes what it matches unusable; there is no soft one.
+    prefix: { modes: ["purge"], batch: 1 },
+    host: { modes: ["purge"], batch: 1 },
+    everything: { modes: ["purge"], batch: 1 },
+  },
+  mixed: false,
+  maxBytes: MAX_HEADER_BYTES,
+  tags: PORTABLE_CODEC,
+}
+
+/**
+ * Varnish with vmod_xkey, asked in the words of `infra/varnish/tidemark.vcl`. Every node holds a cache of its own, so
+ * each is asked, and a batch is accepted only when all of them took it. `endpoint`, where given, is a broadcaster that
+ * stands for all of them.
+ */
+export const varnish: TargetDriver<TargetConfigOf<"varnish">> = {
+  type: "varnish",
+  capabilities: () => CAPABILITIES,
+  pace: () => [],
+  create({ endpoint, endpoints }, surroundings) {
+    const nodes = nodesOf(endpoint === undefined ? endpoints : [endpoint])
+    return {
+      async purge(batch, signal) {
+        const unsupported = beyond(CAPABILITIES, batch)
+        if (unsupported) return unsupported
+        const requests = requestsOf(batch)
+        const sendTo = (node: Node) => requests.map((request) => send(surroundings, node, request, signal))
+        return together(await Promise.all(nodes.flatMap(sendTo)))
+      },
+    }
+  },
+}
+
+interface Node {
+  readonly base: string
+  readonly host: string
+}
+
+/** @throws {TypeError} for `"dev"`, which only `tidemark dev` can put an address to, and for what is no address */
+function nodesOf(endpoints: "dev" | readonly string[]): readonly Node[] {
+  if (endpoints === "dev")
+    throw new TypeError(`endpoints: "dev" means the Varnish of \`tidemark dev\`; list addresses`)
+  return endpoints.map((text, index) => baseAddress(`endpoints.${index}`, text))
+}
+
+interface NodeRequest {
+  readonly method: "PURGE" | "BAN"
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+}
+
+/** Tags share one header; anything else goes alone, which a batch of its kind is anyway. */
+function requestsOf({ mode, values }: Batch): readonly NodeRequest[] {
+  const tags = values.filter(({ kind }) => kind === "tag").map(({ value }) => value)
+  const rest = values.filter(({ kind }) => kind !== "tag")
+  const header = mode === "purge" ? "xkey-purge" : "xkey-softpurge"
+  const tagged: NodeRequest[] =
+    tags.length === 0 ? [] : [{ method: "PURGE", path: "/", headers: { [header]: tags.join(" ") } }]
+  return [...tagged, ...rest.map((value) => requestOf(value, mode))]
+}
+
+function requestOf({ kind, value }: Value, mode: Batch["mode"]): NodeRequest {
+  if (kind === "url") {
+    const { host, pathname, search } = new URL(value)
+    const soft: Record<string, string> = mode === "invalidate" ? { "x-tidemark-mode": mode } : {}
+    // A `fetch` that keeps to its standard sends the endpoint's own Host, whatever it is told; the VCL takes the other.
+    return { method: "PURGE", path: pathname + search, headers: { host, "x-tidemark-host": host, ...soft } }
+  }
+  if (kind === "prefix") {
+    const { host, url } = prefixRegexes(value)
+    return { method: "BAN", path: "/", headers: { "x-tidemark-ban-host": host, "x-tidemark-ban-url": url } }
+  }
+  if (kind === "host")
+    return { method: "BAN", path: "/", headers: { "x-tidemark-ban-host": hostRegex(value) } }
+  return { method: "BAN", path: "/", headers: { "x-tidemark-ban": "everything" } }
+}
+
+interface NodeAnswer {
+  readonly outcome: Outcome
+  /** How many objects it dropped, where it says so. */
+  readonly purged?: string
+}
+
+async function send(
+  surroundings: Surroundings,
+  node: Node,
+  request: NodeRequest,
+  signal: AbortSignal,
+): Promise<NodeAnswer> {
+  const { method, path, headers } = request
+  // Joined as text: resolved against a base, a path that begins with `//` would name another server.
+  const answer = await ask(surroundings, node.host, node.base + path, { method, headers }, signal)
+  if ("outcome" in answer) return { outcome: answer }
+  // Some VCLs say so where nothing matched: then nothing stale is left there either.
+  if (answer.status === 404) return { outcome: { outcome: "accepted", status: 404 } }
+  const purged = purgedOf(answer)
+  return {
+    outcome: byStatus(node.host, answer, surroundings.now()),
+    ...(purged === undefined ? {} : { purged }),
+  }
+}
+
+function purgedOf({ headers }: Answer): string | undefined {
+  const count = headers.get("x-tidemark-purged") ?? ""
+  return /^\d{1,12}$/.test(count) ? count : undefined
+}
+
+/**
+ * What became of a batch at all nodes together: the worst that any of them answered. Trouble first, as every node is
+ * asked again then in any case. Credentials before a refusal: cutting up a batch that one node would take from nobody
+ * makes dead letters of all of it.
+ */
+function together(answers: readonly NodeAnswer[]): Outcome {
+  const outcomes = answers.map(({ outcome }) => outcome)
+  const detail = tidy(outcomes.flatMap((each) => ("detail" in each ? [each.detail] : [])).join("; "))
+  const troubles = outcomes.filter((each) => each.outcome === "trouble")
+  if (troubles[0]) {
+    const pauses = troubles.flatMap((each) => each.retryAfter ?? [])
+    return { ...troubles[0], detail, ...(pauses.length > 0 ? { retryAfter: Math.max(...pauses) } : {}) }
+  }
+  const worst =
+    outcomes.find((each) => each.outcome === "unauthorised") ??
+    outcomes.find((each) => each.outcome === "refused")
+  if (worst) return { ...worst, detail }
+  const counts = answers.map(({ purged }) => purged ?? "-")
+  const status = outcomes.find((each) => each.outcome === "accepted")?.status ?? 200
+  return {
+    outcome: "accepted",
+    status,
+    ...(answers.some((each) => each.purged) ? { vendorId: counts.join(",") } : {}),
+  }
+}
+
+/** Stands for itself in a regular expression, within a header and within a ban. */
+const PLAIN = /[\w/~!@%&=:;,-]/
+const SYNTAX = /[.*+?^$(){}[\]|\\]/
+
+/**
+ * A text as PCRE that matches it and nothing else. White space, quotes and whatever is not ASCII come as `\x20`: a ban
+ * is one line of words separated by spaces, and a quote would begin a word that has them.
+ *
+ * @see https://varnish-cache.org/docs/trunk/users-guide/purging.html#bans
+ */
+const literal = (text: string): string =>
+  Array.from(utf8(text), (byte) => {
+    const char = String.fromCharCode(byte)
+    if (PLAIN.test(char)) return char
+    return SYNTAX.test(char) ? `\\${char}` : `\\x${byte.toString(16).padStart(2, "0")}`
+  }).join("")
+
+/** The `Host` headers that a host covers: one without a port covers all its ports. */
+export const hostRegex = (host: string): string =>
+  /:\d+$/.test(host) ? `^${literal(host)}$` : `^${literal(host)}(:\\d+)?$`
+
+/**
+ * The `Host` headers and the paths with queries that a prefix covers, by whole segments and with or without its last
+ * slash. The scheme is not among them, as Varnish does not see it.
+ */
+export function prefixRegexes(prefix: string): { readonly host: string; readonly url: string } {
+  const { host, pathname } = new URL(prefix)
+  const path = pathname.replace(/\/$/, "")
+  // What is left ends in a slash for the root and for an empty last segment only. Neither can do without the other one.
+  const end = path === "" || path.endsWith("/") ? "/" : "(/|\\?|$)"
+  return { host: hostRegex(host), url: `^${literal(path)}${end}` }
+}
