@@ -39,9 +39,13 @@ let loaded = 0
 export async function loadConfigFile(given?: string): Promise<ConfigFile> {
   const path = findConfigFile(given)
   if (path === undefined) {
-    throw new CliError("usage", `there is no configuration file: none of ${FILE_NAMES.join(", ")} lies here`, {
-      lines: ["  name one by --config or TIDEMARK_CONFIG"],
-    })
+    throw new CliError(
+      "usage",
+      `there is no configuration file: none of ${FILE_NAMES.join(", ")} lies here`,
+      {
+        lines: ["  name one by --config or TIDEMARK_CONFIG"],
+      },
+    )
   }
   if (!existsSync(path)) throw new CliError("usage", `there is no configuration file at ${path}`)
   const input = await importDefault(path)
@@ -65,6 +69,6 @@ async function importDefault(path: string): Promise<unknown> {
 /** The message and the line. Never the line's text, which the stack of a syntax error quotes: it may hold a secret. */
 function reasonOf(error: unknown, url: URL): string {
   if (!(error instanceof Error)) return "it threw something that is no error"
-  const place = /:\d+(?::\d+)?/.exec((error.stack ?? "").split(url.search)[1] ?? "")?.[0]
+  const place = /^:\d+(?::\d+)?/.exec((error.stack ?? "").split(url.search)[1] ?? "")?.[0]
   return place === undefined ? error.message : `${error.message} (line ${place.slice(1)})`
 }

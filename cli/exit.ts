@@ -62,7 +62,7 @@ interface Ran {
 
 /** An action whose result is the process's exit code, and whose foreseen failures are told in a sentence. */
 export const exitsWith =
-  <Given extends readonly unknown[]>(handler: (...given: Given) => Promise<ExitCode>) =>
+  <Given extends readonly unknown[]>(handler: (...given: Given) => Promise<number>) =>
   async (...given: Given): Promise<void> => {
     try {
       process.exitCode = await handler(...given)

@@ -38,12 +38,21 @@ function section(title: string, rows: readonly (readonly [string, string])[]): s
 }
 
 /** Adds what commander does not write by itself to a command's help. */
-export function addHelp(command: Command, { notes = [], examples = [], environment = [], exits = [] }: HelpText): void {
+export function addHelp(
+  command: Command,
+  { notes = [], examples = [], environment = [], exits = [] }: HelpText,
+): void {
   const lines = [
     ...notes.flatMap((note) => ["", note]),
     ...section("Examples", examples),
-    ...section("Environment", environment.map((name) => [name, VARIABLES[name]] as const)),
-    ...section("Exit codes", exits.map((name) => [String(EXIT[name]), EXIT_MEANINGS[name]] as const)),
+    ...section(
+      "Environment",
+      environment.map((name) => [name, VARIABLES[name]] as const),
+    ),
+    ...section(
+      "Exit codes",
+      exits.map((name) => [String(EXIT[name]), EXIT_MEANINGS[name]] as const),
+    ),
   ]
   command.addHelpText("after", lines.join("\n"))
 }

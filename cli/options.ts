@@ -37,7 +37,10 @@ export function addCommonOptions(command: Command, url: UrlMeaning): Command {
   )
   const options = [
     new Option("--json", "print one JSON object on standard output"),
-    new Option("--config <file>", "configuration file (TIDEMARK_CONFIG, else ./tidemark.config.ts, .js or .mjs)"),
+    new Option(
+      "--config <file>",
+      "configuration file (TIDEMARK_CONFIG, else ./tidemark.config.ts, .js or .mjs)",
+    ),
     address.hideHelp(silent),
     new Option("--token-file <file>", "file that holds the token (else TIDEMARK_TOKEN)").hideHelp(silent),
   ]
@@ -65,7 +68,10 @@ export function connectionOf(
 ): Connection {
   const { variable, fallback } = ADDRESSES[part]
   const given = options.worker ?? (typeof options.url === "string" ? options.url : undefined)
-  const url = parseAddress(given ?? (env[variable] || fallback), given === undefined ? variable : "the address")
+  const url = parseAddress(
+    given ?? (env[variable] || fallback),
+    given === undefined ? variable : "the address",
+  )
   const token = findToken(options, url, env)
   return token ? { url, ...token } : { url }
 }
@@ -132,7 +138,9 @@ export const repeated = (value: string, before: readonly string[] | undefined): 
 export function parseSeconds(text: string): Milliseconds {
   const seconds = /^\d{1,6}(\.\d{1,3})?$/.test(text) ? Number(text) : 0
   if (seconds > 0) return seconds * SECOND
-  throw new InvalidArgumentError("It must be a number of seconds. (A bare --wait goes last, or is written --wait=30.)")
+  throw new InvalidArgumentError(
+    "It must be a number of seconds. (A bare --wait goes last, or is written --wait=30.)",
+  )
 }
 
 /** @throws {InvalidArgumentError} */

@@ -10,9 +10,7 @@ const textOf = (cell: string | Cell): string => plain(typeof cell === "string" ?
 
 /** Lines of columns that are as wide as what they hold; the last is not filled up. */
 export function table(rows: readonly (readonly (string | Cell)[])[], heading?: readonly string[]): string[] {
-  const headed = heading
-    ? [heading.map((text): Cell => ({ text, format: "dim" })), ...rows]
-    : rows
+  const headed = heading ? [heading.map((text): Cell => ({ text, format: "dim" })), ...rows] : rows
   const widths: number[] = []
   for (const row of headed) {
     for (const [column, cell] of row.entries()) {

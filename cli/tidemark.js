@@ -34,7 +34,8 @@ async function start() {
 
   // Node runs TypeScript as it is, but not below node_modules: a published package carries its build instead.
   const inClone = existsSync(new URL("main.ts", import.meta.url))
-  const locate = (module) => new URL(inClone ? `../${module}.ts` : `../dist/${module}.js`, import.meta.url).href
+  const locate = (module) =>
+    new URL(inClone ? `../${module}.ts` : `../dist/${module}.js`, import.meta.url).href
 
   // A configuration may lie anywhere, also where no tidemark is installed, or another one.
   registerHooks({

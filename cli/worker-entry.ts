@@ -11,7 +11,8 @@ export interface DevelopmentExtras {
   readonly hosts: readonly string[]
 }
 
-const camelCase = (name: string): string => name.replaceAll(/-([a-z0-9])/g, (_, char: string) => char.toUpperCase())
+const camelCase = (name: string): string =>
+  name.replaceAll(/-([a-z0-9])/g, (_, char: string) => char.toUpperCase())
 
 const unique = (types: readonly string[]): string[] => [...new Set(types)].toSorted()
 

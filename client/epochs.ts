@@ -1,13 +1,13 @@
 import type { Epoch, Stamp } from "../protocol/epoch.ts"
-import { type Answer, askedTags, type HighWater } from "../protocol/freshness.ts"
-import type { Asked, Lookup, LookupRequest } from "../protocol/lookup.ts"
+import type { Answer, HighWater } from "../protocol/freshness.ts"
+import type { Lookup } from "../protocol/lookup.ts"
 import { isNamespace, type Namespace } from "../protocol/namespace.ts"
-import { checkTag, URL_TAG } from "../protocol/selector.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
+import { type Chunk, chunksOf, complete, isAskable, requestOf } from "./asking.ts"
 import type { EpochCache } from "./l2.ts"
 import { hold, Memory, missingTags, type Slot } from "./memory.ts"
 import { settles } from "./patience.ts"
-import { type EpochStore, MAX_NAMESPACES, MAX_SELECTORS, StoreRefusal } from "./store.ts"
+import { type EpochStore, StoreRefusal } from "./store.ts"
 import { Told } from "./told.ts"
 
 /**
@@ -78,13 +78,6 @@ interface Want {
   atLeast: Epoch
 }
 
-/** What one request to the store asks. */
-interface Chunk {
-  readonly wanted: Map<Namespace, string[]>
-  /** Namespaces in use that are asked along, so that all that is held was read at one point of the log. */
-  readonly along: readonly Namespace[]
-}
-
 /**
  * Epochs as they were last heard: in memory, then in the cache of the data centre, then from the store.
  *
@@ -118,7 +111,7 @@ export class Epochs {
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const slot = this.#memory.use(namespace, now())
       const needsTags = this.#needsTags(slot, question)
-      if (needsTags) tags = tags.filter((tag) => isTag(tag))
+      if (needsTags) tags = tags.filter((tag) => isAskable(tag))
       const missing = needsTags ? missingTags(slot, tags) : []
       const serves = slot.row !== undefined && missing.length === 0 && !this.#isBehind(slot, question.atLeast)
       const age = slot.row ? now() - slot.row.asOf : Infinity
@@ -148,7 +141,9 @@ export class Epochs {
     if (!row) return false
     const { ttl, maxStale, onStoreFailure, now } = this.#options
     const age = now() - row.asOf
-    return age < 2 * ttl || (age <= maxStale && (onStoreFailure === "serve-stale" || gave > since))
+    if (age < 2 * ttl || (age <= maxStale && onStoreFailure === "serve-stale")) return true
+    // Asked for by this very look-up, it is the best there is, unless the store itself had it from a dead mirror.
+    return gave > since && row.askedAt - row.asOf <= maxStale
   }
 
   #view(slot: Slot, question: Question, tags: readonly string[], since: number): View | undefined {
@@ -176,13 +171,21 @@ export class Epochs {
   }
 
   /** Waits for a flight that can tell what is wanted: one under way that was sent late enough, or a new one. */
-  async #ask(namespace: Namespace, tags: readonly string[], question: Question, since: number): Promise<void> {
+  async #ask(
+    namespace: Namespace,
+    tags: readonly string[],
+    question: Question,
+    since: number,
+  ): Promise<void> {
     const { ttl, now } = this.#options
     // Sent before the mark rose, or before somebody asked for more than it, a flight may well tell less.
     const after = question.atLeast > (this.#told.high?.last ?? 0) ? since : this.#sentIfRaised(namespace)
     const joined = [...this.#flying].find(
       (flight) =>
-        flight.attended && flight.number > after && now() - flight.sentAt < ttl && covers(flight, namespace, tags),
+        flight.attended &&
+        flight.number > after &&
+        now() - flight.sentAt < ttl &&
+        covers(flight, namespace, tags),
     )
     const flight = joined ?? this.#board(namespace, tags, question.atLeast)
     flight.attended = true
@@ -214,7 +217,14 @@ export class Epochs {
 
   #prepare(): Flight {
     const none = Promise.resolve([])
-    const flight: Flight = { number: 0, sentAt: 0, wants: new Map(), attended: false, answered: none, landed: none }
+    const flight: Flight = {
+      number: 0,
+      sentAt: 0,
+      wants: new Map(),
+      attended: false,
+      answered: none,
+      landed: none,
+    }
     flight.answered = this.#send(flight)
     flight.landed = flight.answered.then((lookups) => this.#keep(lookups))
     return flight
@@ -231,7 +241,8 @@ export class Epochs {
     try {
       const wanted = await this.#askCache(flight)
       if (wanted.size === 0 || now() < this.#retryAt) return []
-      const chunks = this.#chunks(wanted)
+      const inUse = this.#memory.usedSince(now() - 2 * this.#options.ttl)
+      const chunks = chunksOf(wanted, inUse)
       return (await Promise.all(chunks.map((chunk) => this.#askStore(chunk, flight.number)))).flat()
     } finally {
       this.#flying.delete(flight)
@@ -246,7 +257,8 @@ export class Epochs {
         Array.from(wants.keys(), async (namespace) => {
           const found = await quietly(() => l2.get(namespace))
           if (!found || (this.#tenant !== undefined && found.tenant !== this.#tenant)) return
-          this.#hear({ ...found, asOf: Math.min(found.asOf, now()) }, wants, 0)
+          const asOf = Math.min(found.asOf, now())
+          this.#hear({ ...found, asOf }, wants, { number: 0, askedAt: asOf })
         }),
       )
     }
@@ -260,34 +272,9 @@ export class Epochs {
     return left
   }
 
-  /** Cuts what is wanted to what one request may carry, and fills up with the namespaces in use. */
-  #chunks(wanted: ReadonlyMap<Namespace, readonly string[]>): Chunk[] {
-    const { now, ttl } = this.#options
-    const parts: Map<Namespace, string[]>[] = []
-    let room = 0
-    for (const [namespace, tags] of wanted) {
-      for (let start = 0; start === 0 || start < tags.length; ) {
-        let part = parts.at(-1)
-        if (!part || part.size === MAX_NAMESPACES || (room === 0 && tags.length > 0)) {
-          part = new Map()
-          parts.push(part)
-          room = MAX_SELECTORS
-        }
-        const taken = tags.slice(start, start + room)
-        part.set(namespace, taken)
-        room -= taken.length
-        start += Math.max(taken.length, 1)
-      }
-    }
-    const inUse = this.#memory.usedSince(now() - 2 * ttl).filter((namespace) => !wanted.has(namespace))
-    return parts.map((part) => ({ wanted: part, along: inUse.slice(0, MAX_NAMESPACES - part.size) }))
-  }
-
   async #askStore(chunk: Chunk, request: number): Promise<readonly Lookup[]> {
     const { store, now } = this.#options
-    const asking = new Map<Namespace, Asked>()
-    for (const [namespace, tags] of chunk.wanted) asking.set(namespace, split(tags))
-    for (const namespace of chunk.along) asking.set(namespace, split([]))
+    const asking = requestOf(chunk)
     const askedAt = now()
     let lookup: Lookup
     try {
@@ -297,7 +284,7 @@ export class Epochs {
       this.#fail()
       return []
     }
-    if (!this.#hear(lookup, asking, request)) {
+    if (!this.#hear(lookup, asking, { number: request, askedAt })) {
       this.#fail()
       return []
     }
@@ -322,20 +309,26 @@ export class Epochs {
     return (await Promise.all(alone.map((chunk) => this.#askStore(chunk, request)))).flat()
   }
 
-  /** Takes an answer in. `request` is 0 for one that a cache had. False where it is not to be believed. */
-  #hear(lookup: Lookup, wanted: ReadonlyMap<Namespace, unknown>, request: number): boolean {
+  /** Takes an answer in; its number is 0 where a cache had it. False where it is not to be believed. */
+  #hear(
+    lookup: Lookup,
+    wanted: ReadonlyMap<Namespace, unknown>,
+    { number, askedAt }: { readonly number: number; readonly askedAt: Milliseconds },
+  ): boolean {
     const now = this.#options.now()
     const { generation, last, asOf } = lookup
-    const heard = this.#told.hear({ generation, last }, now, request > 0)
+    const heard = this.#told.hear({ generation, last }, now, number > 0)
     if (heard === "ignored") return false
     if (heard === "renewed") this.#memory.clear()
     if (heard !== "known") this.#sentWhenRaised = this.#sent
     for (const [namespace, { tags, ...told }] of lookup.namespaces) {
       // To be asked along is no use of its own: what nobody reads any more drops out.
-      const slot = this.#memory.find(namespace) ?? (wanted.has(namespace) ? this.#memory.use(namespace, now) : undefined)
+      const slot =
+        this.#memory.find(namespace) ?? (wanted.has(namespace) ? this.#memory.use(namespace, now) : undefined)
       if (!slot) continue
-      if (request > 0) slot.along = true
-      hold(slot, { ...told, generation, last, asOf }, tags, { request, now, useUpTo: 2 * this.#options.ttl })
+      if (number > 0) slot.along = true
+      const row = { ...told, generation, last, asOf, askedAt }
+      hold(slot, row, tags, { request: number, now, useUpTo: 2 * this.#options.ttl })
     }
     return true
   }
@@ -364,27 +357,6 @@ const covers = ({ wants }: Flight, namespace: Namespace, tags: readonly string[]
   const want = wants.get(namespace)
   return want !== undefined && tags.every((tag) => want.tags.has(tag))
 }
-
-const split = (members: readonly string[]): Asked => ({
-  tags: members.filter((member) => !member.startsWith(URL_TAG)),
-  urls: members.filter((member) => member.startsWith(URL_TAG)).map((member) => member.slice(URL_TAG.length)),
-})
-
-/**
- * An answer with everything in it that it says: a tag that was asked and is not listed counts as the floor, and the
- * store was not asked before we asked, whatever its clock says.
- */
-function complete(lookup: Lookup, asked: LookupRequest, askedAt: Milliseconds): Lookup {
-  const namespaces = new Map(lookup.namespaces)
-  for (const [namespace, told] of lookup.namespaces) {
-    const unlisted = askedTags(asked.get(namespace) ?? {}).map((tag): [string, Epoch] => [tag, told.floor])
-    namespaces.set(namespace, { ...told, tags: new Map([...unlisted, ...told.tags]) })
-  }
-  return { ...lookup, namespaces, asOf: Math.min(lookup.asOf, askedAt) }
-}
-
-/** What cannot be published need not be asked, and would get the whole request refused. */
-const isTag = (member: string): boolean => member.startsWith(URL_TAG) || "value" in checkTag(member)
 
 /** A cache that fails is a cache that has nothing. */
 async function quietly<T>(work: () => Promise<T>): Promise<T | undefined> {

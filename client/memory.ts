@@ -12,6 +12,8 @@ export const MAX_HELD_TAGS = 1_024
 /** What an answer told of one namespace, without its tags, and when the store was asked. */
 export interface Row extends Omit<Answer, "tags"> {
   readonly asOf: Milliseconds
+  /** When we asked: not before `asOf`, and much later where the store had it from elsewhere. */
+  readonly askedAt: Milliseconds
 }
 
 /** What a reader holds of one namespace. */
@@ -57,7 +59,7 @@ export class Memory {
     return [...this.#slots]
       .filter(([, slot]) => slot.along && slot.usedAt >= since)
       .map(([namespace]) => namespace)
-      .reverse()
+      .toReversed()
   }
 
   /** Forgets every answer: another generation has begun. */
@@ -66,7 +68,14 @@ export class Memory {
   }
 }
 
-const emptySlot = (): Slot => ({ row: undefined, gave: 0, tags: new Map(), retryAt: 0, usedAt: 0, along: false })
+const emptySlot = (): Slot => ({
+  row: undefined,
+  gave: 0,
+  tags: new Map(),
+  retryAt: 0,
+  usedAt: 0,
+  along: false,
+})
 
 /**
  * Takes an answer in where it is better than what is held: it tells more of the log, or as much and later. One that
@@ -76,7 +85,11 @@ export function hold(
   slot: Slot,
   row: Row,
   tags: Iterable<readonly [string, Epoch]>,
-  { request, now, useUpTo }: { readonly request: number; readonly now: Milliseconds; readonly useUpTo: Milliseconds },
+  {
+    request,
+    now,
+    useUpTo,
+  }: { readonly request: number; readonly now: Milliseconds; readonly useUpTo: Milliseconds },
 ): void {
   const held = slot.row
   const better =

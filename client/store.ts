@@ -65,21 +65,27 @@ const REFUSALS: ReadonlySet<number> = new Set([400, 403, 404, 413, 422])
  *
  * @throws {RangeError} when `timeout` is not a positive number
  */
-export function workerStore({ url, token, fetch: given, timeout = 2 * SECOND }: WorkerStoreOptions): EpochStore {
+export function workerStore({
+  url,
+  token,
+  fetch: given,
+  timeout = 2 * SECOND,
+}: WorkerStoreOptions): EpochStore {
   if (!(timeout > 0)) throw new RangeError(`timeout must be above 0 ms, got ${timeout}`)
   const endpoint = `${url.replace(/\/+$/, "")}/v1/epochs`
   const send = fetchOf(given)
   return {
     async lookup(request, after) {
       const query = queryOf(request, after)
-      const init: RequestInit = {
-        headers: { authorization: `Bearer ${token}`, accept: "application/json" },
-        // Followed, a redirect would carry the token to wherever it points.
-        redirect: "manual",
-        signal: AbortSignal.timeout(timeout),
-      }
+      const headers = { authorization: `Bearer ${token}`, accept: "application/json" }
+      // Followed, a redirect would carry the token to wherever it points.
+      const init: RequestInit = { headers, redirect: "manual", signal: AbortSignal.timeout(timeout) }
       const response = await (query === undefined
-        ? send(endpoint, { ...init, ...bodyOf(request, after), headers: { ...init.headers, "content-type": "application/json" } })
+        ? send(endpoint, {
+            ...init,
+            ...bodyOf(request, after),
+            headers: { ...headers, "content-type": "application/json" },
+          })
         : send(`${endpoint}?${query}`, init))
       if (response.status !== 200) throw await failureOf(response)
       const lookup = parseLookupJson(await response.json())
@@ -114,10 +120,15 @@ function queryOf(request: LookupRequest, after: Epoch | undefined): string | und
   }
   if (after !== undefined) query.append("after", String(after))
   const text = query.toString()
-  return request.size <= MAX_NAMESPACES && selectors <= MAX_SELECTORS && text.length <= MAX_QUERY ? text : undefined
+  return request.size <= MAX_NAMESPACES && selectors <= MAX_SELECTORS && text.length <= MAX_QUERY
+    ? text
+    : undefined
 }
 
 const bodyOf = (request: LookupRequest, after: Epoch | undefined) => ({
   method: "POST",
-  body: JSON.stringify({ namespaces: Object.fromEntries(request), ...(after === undefined ? {} : { after }) }),
+  body: JSON.stringify({
+    namespaces: Object.fromEntries(request),
+    ...(after === undefined ? {} : { after }),
+  }),
 })

@@ -100,9 +100,19 @@ export interface Tidemark {
   /** To be called, and waited for, *before* the origin is read: the stamp for the entry that is filled from it. */
   begin(namespace: Namespace, options?: ReadOptions): Promise<Fill>
   /** What may be done with an entry of this stamp. No stamp at all is `dead`. */
-  judge(stamp: Stamp | undefined, namespace: Namespace, depends?: Depends, options?: ReadOptions): Promise<Judgement>
+  judge(
+    stamp: Stamp | undefined,
+    namespace: Namespace,
+    depends?: Depends,
+    options?: ReadOptions,
+  ): Promise<Judgement>
   /** Whether an entry may be served as fresh. */
-  isFresh(stamp: Stamp | undefined, namespace: Namespace, depends?: Depends, options?: ReadOptions): Promise<boolean>
+  isFresh(
+    stamp: Stamp | undefined,
+    namespace: Namespace,
+    depends?: Depends,
+    options?: ReadOptions,
+  ): Promise<boolean>
   /** Whether an entry may be served while it is revalidated: it is fresh, or was invalidated but not purged. */
   isServable(stamp: Stamp | undefined, namespace: Namespace, options?: ReadOptions): Promise<boolean>
   /**
@@ -121,7 +131,14 @@ export interface Tidemark {
  * @throws {RangeError} when an option is out of range, naming it
  */
 export function createTidemark(options: TidemarkOptions): Tidemark {
-  const { store, l2, onStoreFailure = "serve-stale", tagPrefix = "", now = Date.now, random = Math.random } = options
+  const {
+    store,
+    l2,
+    onStoreFailure = "serve-stale",
+    tagPrefix = "",
+    now = Date.now,
+    random = Math.random,
+  } = options
   const { ttl = 5 * SECOND, maxStale = MINUTE } = options
   if (!(ttl >= 0 && ttl < Infinity)) throw new RangeError(`ttl must be 0 ms or more, got ${ttl}`)
   if (!(maxStale >= 2 * ttl && maxStale < Infinity)) {
@@ -129,10 +146,19 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
   }
   const epochs = new Epochs({ store, ttl, maxStale, onStoreFailure, l2, now, random })
 
-  const read = (namespace: Namespace, { fresh, waitUntil = options.waitUntil }: ReadOptions = {}, stamp?: Stamp, tags: readonly string[] = []) =>
-    epochs.read(namespace, { stamp, tags, atLeast: fresh?.atLeast ?? 0, waitUntil })
+  const read = (
+    namespace: Namespace,
+    { fresh, waitUntil = options.waitUntil }: ReadOptions = {},
+    stamp?: Stamp,
+    tags: readonly string[] = [],
+  ) => epochs.read(namespace, { stamp, tags, atLeast: fresh?.atLeast ?? 0, waitUntil })
 
-  async function judge(stamp: Stamp | undefined, namespace: Namespace, depends: Depends = {}, how?: ReadOptions): Promise<Judgement> {
+  async function judge(
+    stamp: Stamp | undefined,
+    namespace: Namespace,
+    depends: Depends = {},
+    how?: ReadOptions,
+  ): Promise<Judgement> {
     if (!stamp) return { verdict: "dead" }
     const tags = tagsOf(depends)
     const view = await read(namespace, how, stamp, tags)
@@ -150,8 +176,9 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
       return (await judge(stamp, namespace, depends, how)).verdict === "fresh"
     },
     async isServable(stamp, namespace, how) {
-      const view = stamp && (await read(namespace, how))
-      return view !== undefined && isServable(stamp!, view.answer, view.high)
+      if (!stamp) return false
+      const view = await read(namespace, how)
+      return view !== undefined && isServable(stamp, view.answer, view.high)
     },
     async key(namespace, { on = "anything", ...how } = {}) {
       const view = await read(namespace, how)
@@ -177,7 +204,9 @@ function verdictOf(stamp: Stamp, view: View, dependsOnAnything: boolean, now: Mi
   const { high } = view
   const blind = dependsOnAnything || view.tagsMissing
   // A tag that is not listed counts as the floor: with the watermark for one, any invalidation counts.
-  const answer: Answer = blind ? { ...view.answer, floor: view.answer.watermark, tags: new Map() } : view.answer
+  const answer: Answer = blind
+    ? { ...view.answer, floor: view.answer.watermark, tags: new Map() }
+    : view.answer
   const tags = blind ? [""] : view.tags
   if (isFresh(stamp, answer, tags, high)) return { verdict: "fresh" }
   if (!isServable(stamp, answer, high)) return { verdict: "dead" }

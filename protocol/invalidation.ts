@@ -1,7 +1,8 @@
+import * as z from "zod/mini"
 import { type Fault, pointer } from "./errors.ts"
 import type { Epoch } from "./epoch.ts"
 import type { Namespace } from "./namespace.ts"
-import { checked, duration, namespaceName, z } from "./schema.ts"
+import { checked, duration, namespaceName } from "./schema.ts"
 import { checkHost, checkPrefix, checkTag, checkUrl } from "./selector.ts"
 import { HOUR, type Milliseconds } from "./time.ts"
 
@@ -27,7 +28,7 @@ const list = (item: ReturnType<typeof checked>) =>
 
 const entityText = z.string().check(z.minLength(1), z.maxLength(255))
 
-const invalidationBody = z.strictObject({
+export const invalidationBody = z.strictObject({
   namespace: z.optional(namespaceName),
   tags: list(checked(checkTag)),
   urls: list(checked(checkUrl)),

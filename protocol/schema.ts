@@ -1,13 +1,11 @@
 import * as z from "zod/mini"
-import { en } from "zod/locales"
+import en from "zod/v4/locales/en.js"
 import { isNamespace, NAMESPACE_RULE } from "./namespace.ts"
 import { type Checked } from "./selector.ts"
 import { DURATION, type Milliseconds, parseDuration } from "./time.ts"
 
 // zod/mini brings no messages of its own; without this every fault would read "Invalid input".
 z.config(en())
-
-export { z }
 
 /** A duration as text (`"30s"`), read as milliseconds, `max` at most. */
 export const duration = (max = Number.MAX_SAFE_INTEGER) =>

@@ -1,5 +1,5 @@
 /**
- * Writes every `*.gen.ts`: Lua texts as a module, as a Worker has no file system.
+ * Writes every `*.gen.ts`: Lua texts as a module, as a Worker has no file system, and the API's description.
  * `--check` writes nothing and fails where a generated file is not what this would write.
  */
 import { createHash } from "node:crypto"
@@ -45,7 +45,19 @@ import type { Script } from "./store.ts"
 ${parts.join("\n")}`
 }
 
-const FILES: Readonly<Record<string, () => string>> = { "protocol/scripts.gen.ts": scriptsModule }
+/** As text: a schema library in the bundle would weigh more than all that it describes. */
+async function openApiModule(): Promise<string> {
+  const { openApi } = await import("./openapi.ts")
+  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string }
+  return `// Written by scripts/generate.ts from scripts/openapi.ts. Do not edit.
+export const openApiText: string = ${JSON.stringify(JSON.stringify(openApi(version)))}
+`
+}
+
+const FILES: Readonly<Record<string, () => string | Promise<string>>> = {
+  "protocol/scripts.gen.ts": scriptsModule,
+  "worker/openapi.gen.ts": openApiModule,
+}
 
 const read = (path: string): string | undefined => {
   try {
@@ -59,7 +71,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const check = process.argv.includes("--check")
   for (const [file, make] of Object.entries(FILES)) {
     const path = join(root, file)
-    const text = make()
+    const text = await make()
     if (read(path) === text) continue
     if (check) {
       process.stderr.write(`${file} is not up to date: npm run generate\n`)

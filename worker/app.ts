@@ -1,4 +1,4 @@
-import { Hono } from "hono"
+import { Hono } from "hono/tiny"
 import { type Problem, problemParts, Problem as ProblemError } from "../protocol/errors.ts"
 import { asProblem, type Edge, type EdgeEnv } from "./context.ts"
 import { openApiText } from "./openapi.gen.ts"

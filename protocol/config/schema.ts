@@ -1,5 +1,6 @@
+import * as z from "zod/mini"
 import { isNamespace, isPattern, NAME, NAMESPACE_RULE } from "../namespace.ts"
-import { checked, duration, namespaceName, z } from "../schema.ts"
+import { checked, duration, namespaceName } from "../schema.ts"
 import { checkHost, checkPrefix } from "../selector.ts"
 import { DAY, HOUR, MINUTE } from "../time.ts"
 import { secretSchema } from "./secret.ts"

@@ -1,4 +1,5 @@
-import { z } from "../schema.ts"
+import * as z from "zod/mini"
+import "../schema.ts"
 
 /** The *name* of a secret: plain data, so that a configuration can be printed, sent and kept without its secrets. */
 export interface Secret {

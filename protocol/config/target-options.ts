@@ -1,4 +1,5 @@
-import { z } from "../schema.ts"
+import * as z from "zod/mini"
+import "../schema.ts"
 import { secretSchema } from "./secret.ts"
 
 /**

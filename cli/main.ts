@@ -1,0 +1,71 @@
+import { Command, CommanderError } from "commander"
+import { addConfigCheck } from "./commands/config-check.ts"
+import { addDemo } from "./commands/demo.ts"
+import { addDev } from "./commands/dev.ts"
+import { addEpochs } from "./commands/epochs.ts"
+import { addGateway } from "./commands/gateway.ts"
+import { addLog } from "./commands/log.ts"
+import { addPublish } from "./commands/publish.ts"
+import { addRelay } from "./commands/relay.ts"
+import { addStatus } from "./commands/status.ts"
+import { addTail } from "./commands/tail.ts"
+import { addTokenCreate } from "./commands/token-create.ts"
+import { EXIT } from "./exit.ts"
+import { ALL_EXITS, addHelp } from "./help.ts"
+import { endWithReader } from "./output.ts"
+import type { StartPart } from "./part.ts"
+import { packageVersion } from "./version.ts"
+
+/**
+ * The command line. Sets `process.exitCode` and lets the process end by itself.
+ *
+ * @param args what stands behind `tidemark`
+ * @param startPart starts the relay or the gateway, which the launcher knows how to find
+ */
+export async function main(args: readonly string[], startPart: StartPart): Promise<void> {
+  endWithReader()
+  const program = createProgram(startPart)
+  try {
+    await program.parseAsync(args, { from: "user" })
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error
+    // Help and version that were asked for; everything else that commander ends with is wrong usage.
+    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage
+  }
+}
+
+/** Every command with its options and help; also what a generator of documentation walks through. */
+export function createProgram(startPart: StartPart): Command {
+  const program = new Command("tidemark")
+    .description("Keeps edge caches true: records an invalidation, raises its epoch, and purges every CDN.")
+    .version(packageVersion(), "-V, --version", "print the version")
+    .helpOption("-h, --help", "print this help, or a command's")
+    .showHelpAfterError("(tidemark --help, or a command's --help, tells more)")
+    .exitOverride()
+
+  program.commandsGroup("Run:")
+  addDev(program)
+  addDemo(program)
+  addRelay(program, startPart)
+  addGateway(program, startPart)
+  program.commandsGroup("Use:")
+  addPublish(program)
+  addStatus(program)
+  addLog(program)
+  addTail(program)
+  addEpochs(program)
+  program.commandsGroup("Set up:")
+  addTokenCreate(program.command("token").description("make tokens"))
+  addConfigCheck(program.command("config").description("look at the configuration"))
+
+  addHelp(program, {
+    examples: [
+      ["tidemark dev", "start everything here, then in another terminal:"],
+      ["tidemark publish blog --tag post-42 --wait", "invalidate a tag, and wait until it is purged"],
+      ["tidemark tail", "follow what is published"],
+    ],
+    environment: ["TIDEMARK_URL", "TIDEMARK_RELAY_URL", "TIDEMARK_TOKEN", "TIDEMARK_CONFIG", "NO_COLOR"],
+    exits: ALL_EXITS,
+  })
+  return program
+}

@@ -1,0 +1,151 @@
+import { SELECTOR_LISTS, type SelectorList } from "../protocol/invalidation.ts"
+import type { InvalidationRecord, TargetRecord } from "../protocol/record.ts"
+import { isRecord } from "./json.ts"
+import { type Format, paint, plain } from "./output.ts"
+import { type Cell, table } from "./table.ts"
+
+/** Records for people. Whatever a server said of itself goes through `plain`. */
+
+const SINGULAR: Readonly<Record<SelectorList, string>> = {
+  tags: "tag",
+  urls: "url",
+  prefixes: "prefix",
+  hosts: "host",
+}
+
+const FORMATS: Readonly<Record<string, Format>> = {
+  done: "green",
+  failed: "red",
+  dead: "red",
+  not_supported: "red",
+  retrying: "yellow",
+  paused: "yellow",
+  unknown: "yellow",
+}
+
+const stateCell = (state: string): Cell => ({ text: state, format: FORMATS[state] ?? "cyan" })
+
+const text = (value: unknown): string => (typeof value === "string" ? plain(value) : "")
+
+/** What it selects, one by one: `tag post-1`. A whole namespace selects nothing singly. */
+export const selectorsOf = (record: InvalidationRecord): string[] =>
+  SELECTOR_LISTS.flatMap((list) => {
+    const values = record[list]
+    return Array.isArray(values) ? values.map((value) => `${SINGULAR[list]} ${text(value)}`) : []
+  })
+
+/** On one line there is room for so many selectors. */
+const SHOWN = 3
+
+/** What it is about, on one line. */
+export function subjectOf(record: InvalidationRecord): string {
+  if (record["resync"] === true) return "resync"
+  if (record["everything"] === true) return "everything"
+  const selectors = selectorsOf(record)
+  if (selectors.length === 0) return "the whole namespace"
+  const more = selectors.length - SHOWN
+  return selectors.slice(0, SHOWN).join(", ") + (more > 0 ? ` and ${more} more` : "")
+}
+
+export const namespaceOf = (record: InvalidationRecord): string => text(record["namespace"]) || "*"
+
+/** `token deploy`, `source contentful-main`, `relay …`. */
+export function publisherOf(record: InvalidationRecord): string {
+  const [by] = isRecord(record["by"]) ? Object.entries(record["by"]) : []
+  return by ? plain(`${by[0]} ${text(by[1])}`) : ""
+}
+
+/** Entries of the log, one line each. */
+export const logTable = (records: readonly InvalidationRecord[]): string[] =>
+  table(
+    records.map((record) => [
+      text(record["acceptedAt"]),
+      record.id,
+      namespaceOf(record),
+      text(record["mode"]),
+      stateCell(record.state),
+      publisherOf(record),
+      subjectOf(record),
+    ]),
+    ["ACCEPTED", "ID", "NAMESPACE", "MODE", "STATE", "BY", "WHAT"],
+  )
+
+/** One entry of the log on a line by itself, as `tail` shows it. */
+export function entryLine(record: InvalidationRecord): string {
+  const reason = text(record["reason"])
+  return [
+    paint("dim", text(record["acceptedAt"])),
+    plain(record.id),
+    paint("bold", namespaceOf(record)),
+    text(record["mode"]),
+    subjectOf(record),
+    paint("dim", `by ${publisherOf(record)}${reason && ` (${reason})`}`),
+  ].join("  ")
+}
+
+/** Everything that a record tells, over several lines. */
+export function recordLines(record: InvalidationRecord): string[] {
+  const { format, text: state } = stateCell(record.state)
+  const fields: [string, string][] = [
+    ["state", paint(format, plain(state))],
+    ["namespace", namespaceOf(record)],
+    ["mode", text(record["mode"])],
+    ["accepted", `${text(record["acceptedAt"])} from ${publisherOf(record)}`],
+    ["reason", text(record["reason"])],
+    ["entity", isRecord(record["entity"]) ? plain(Object.values(record["entity"]).join(" ")) : ""],
+    ["cause", text(record["cause"])],
+    ...passLines(record).map((line): [string, string] => ["pass", line]),
+  ]
+  const selectors = selectorsOf(record)
+  return [
+    paint("bold", `invalidation ${plain(record.id)}`),
+    ...fields.filter(([, value]) => value !== "").map(([name, value]) => `  ${name.padEnd(9)}  ${value}`),
+    ...(selectors.length > 0 ? selectors : [subjectOf(record)]).map(
+      (line) => `  ${"what".padEnd(9)}  ${line}`,
+    ),
+    "",
+    ...targetLines(record),
+  ]
+}
+
+function passLines(record: InvalidationRecord): string[] {
+  const passes = Array.isArray(record["passes"]) ? (record["passes"] as unknown[]) : []
+  return passes.filter(isRecord).map(({ kind, epoch, at }) => {
+    const when = text(at)
+    return `${text(kind)}${epoch === null ? " to come" : ` as ${String(epoch)}`}${when && ` at ${when}`}`
+  })
+}
+
+function targetLines(record: InvalidationRecord): string[] {
+  const targets = Object.entries(record.targets)
+  if (targets.length === 0) return ["no target is concerned: readers at request time see the epoch"]
+  return table(
+    targets.map(([name, target]) => [
+      name,
+      stateCell(target.state),
+      target.ms === null ? "-" : `${target.ms} ms`,
+      callsOf(target),
+      target.as ?? "-",
+      target.error ?? "-",
+    ]),
+    ["TARGET", "STATE", "AFTER", "CALLS", "SENT AS", "ERROR"],
+  )
+}
+
+/** `200, 200`; after a failed attempt also how many there were. */
+function callsOf({ calls, attempts }: TargetRecord): string {
+  const statuses = (Array.isArray(calls) ? calls : []).map(({ status, vendorId }) =>
+    vendorId === undefined ? String(status) : `${status} ${vendorId}`,
+  )
+  const tries = attempts > 1 ? `attempt ${attempts}` : ""
+  return [statuses.join(", "), tries].filter((part) => part !== "").join("; ") || "-"
+}
+
+/** How far it is, for a line that changes in place. */
+export function progressOf(record: InvalidationRecord): string {
+  const targets = Object.entries(record.targets)
+  const waiting = targets
+    .filter(([, { state }]) => state !== "done")
+    .map(([name, { state }]) => `${name} ${state}`)
+  return plain(`${targets.length - waiting.length} of ${targets.length} targets done: ${waiting.join(", ")}`)
+}

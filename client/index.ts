@@ -1,0 +1,19 @@
+/** `tidemark/client`: epochs at request time. */
+export { cacheApiL2, type EpochCache } from "./l2.ts"
+export { type EpochStore, StoreRefusal, workerStore, type WorkerStoreOptions } from "./store.ts"
+export type { LabelledHeaders, TagHeaderOptions } from "./tag-header.ts"
+export {
+  createTidemark,
+  type Depends,
+  type Fill,
+  type Judgement,
+  type KeyOptions,
+  type ReadOptions,
+  type Tidemark,
+  type TidemarkOptions,
+} from "./tidemark.ts"
+export type { WaitUntil } from "./epochs.ts"
+export { type Epoch, epochToMs, formatStamp, parseStamp, type Stamp } from "../protocol/epoch.ts"
+export type { Asked, Lookup, LookupRequest } from "../protocol/lookup.ts"
+export type { Namespace } from "../protocol/namespace.ts"
+export type { TagHeader } from "../protocol/tags.ts"
