@@ -49,16 +49,17 @@ export async function loadConfigFile(given?: string): Promise<ConfigFile> {
   }
   if (!existsSync(path)) throw new CliError("usage", `there is no configuration file at ${path}`)
   const input = await importDefault(path)
-  return { path, directory: dirname(path), input: input as ConfigInput, config: parseConfig(input) }
+  return { path, directory: dirname(path), input, config: parseConfig(input) }
 }
 
-async function importDefault(path: string): Promise<unknown> {
+async function importDefault(path: string): Promise<ConfigInput> {
   const url = pathToFileURL(path)
   // The module cache would answer with the file as it once was.
   url.search = `loaded=${process.pid}.${(loaded += 1)}`
-  let module: { readonly default?: unknown }
+  // Of this type only once `parseConfig` has read it.
+  let module: { readonly default?: ConfigInput }
   try {
-    module = (await import(url.href)) as { readonly default?: unknown }
+    module = await import(url.href)
   } catch (error) {
     throw new CliError("usage", `${path} cannot be imported: ${reasonOf(error, url)}`, { cause: error })
   }

@@ -1,3 +1,4 @@
+import { Command } from "commander"
 import { ConfigError } from "../protocol/config/config.ts"
 import { printJson, tell, tellError } from "./output.ts"
 
@@ -55,10 +56,8 @@ export function reportFailure(error: unknown, json: boolean): ExitCode {
   return EXIT[error.exit]
 }
 
-/** Anything with options: the last thing that an action is given. */
-interface Ran {
-  opts(): { readonly json?: boolean }
-}
+/** The last thing that an action is given is its command. */
+const wantsJson = (command: unknown): boolean => command instanceof Command && command.opts()["json"] === true
 
 /** An action whose result is the process's exit code, and whose foreseen failures are told in a sentence. */
 export const exitsWith =
@@ -67,6 +66,6 @@ export const exitsWith =
     try {
       process.exitCode = await handler(...given)
     } catch (error) {
-      process.exitCode = reportFailure(error, (given.at(-1) as Ran).opts().json === true)
+      process.exitCode = reportFailure(error, wantsJson(given.at(-1)))
     }
   }

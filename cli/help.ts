@@ -58,4 +58,11 @@ export function addHelp(
 }
 
 /** Every exit code, in order. */
-export const ALL_EXITS = Object.keys(EXIT) as ExitName[]
+export const ALL_EXITS = [
+  "done",
+  "failed",
+  "usage",
+  "late",
+  "refused",
+  "unreachable",
+] as const satisfies ExitName[]

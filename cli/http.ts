@@ -86,7 +86,7 @@ async function exchange(connection: Connection, call: Call): Promise<{ status: n
 
 /** `fetch failed` says nothing; what lies below it has a code. */
 function reasonOf(error: unknown): string {
-  const { cause } = error as { cause?: unknown }
+  const cause = error instanceof Error ? error.cause : undefined
   const code = isRecord(cause) ? cause["code"] : undefined
   return typeof code === "string" ? code : "the connection broke"
 }

@@ -39,7 +39,7 @@ export function createProgram(startPart: StartPart): Command {
   const program = new Command("tidemark")
     .description("Keeps edge caches true: records an invalidation, raises its epoch, and purges every CDN.")
     .version(packageVersion(), "-V, --version", "print the version")
-    .helpOption("-h, --help", "print this help, or a command's")
+    .helpOption("-h, --help", "print this help")
     .showHelpAfterError("(tidemark --help, or a command's --help, tells more)")
     .exitOverride()
 
@@ -57,6 +57,7 @@ export function createProgram(startPart: StartPart): Command {
   program.commandsGroup("Set up:")
   addTokenCreate(program.command("token").description("make tokens"))
   addConfigCheck(program.command("config").description("look at the configuration"))
+  program.helpCommand("help [command]", "print a command's help")
 
   addHelp(program, {
     examples: [
@@ -64,7 +65,7 @@ export function createProgram(startPart: StartPart): Command {
       ["tidemark publish blog --tag post-42 --wait", "invalidate a tag, and wait until it is purged"],
       ["tidemark tail", "follow what is published"],
     ],
-    environment: ["TIDEMARK_URL", "TIDEMARK_RELAY_URL", "TIDEMARK_TOKEN", "TIDEMARK_CONFIG", "NO_COLOR"],
+    environment: ["TIDEMARK_URL", "TIDEMARK_TOKEN", "TIDEMARK_CONFIG", "NO_COLOR"],
     exits: ALL_EXITS,
   })
   return program

@@ -20,32 +20,39 @@ export interface AddressOptions extends CommonOptions {
   readonly worker?: string
 }
 
-/** What `--url` means to a command. */
-export type UrlMeaning = "address" | "selector" | "nothing"
+/** Which of the common options a kind of command has a use for. */
+const USES = {
+  /** Asks the Worker at `--url`. */
+  asks: { json: true, config: true, address: "--worker, --url <address>" },
+  /** Asks the Worker at `--worker`; its `--url` selects. */
+  selects: { json: true, config: true, address: "--worker <address>" },
+  /** Reads the configuration. */
+  reads: { json: true, config: true },
+  /** Starts parts, which speak JSON in any case. */
+  starts: { json: false, config: true },
+  /** Needs nothing but its own options. */
+  makes: { json: true, config: false },
+} as const
 
 const GROUP = "Common options:"
 
-/**
- * Adds the common options. Where `--url` selects, the address is `--worker`; elsewhere the two are one. A command that
- * asks nobody takes the address and the token all the same, and does not speak of them.
- */
-export function addCommonOptions(command: Command, url: UrlMeaning): Command {
-  const silent = url === "nothing"
-  const address = new Option(
-    url === "selector" ? "--worker <address>" : "--worker, --url <address>",
-    "where the Worker answers (TIDEMARK_URL)",
-  )
+/** Adds the common options. All commands take all of them; the help names those that the command has a use for. */
+export function addCommonOptions(command: Command, kind: keyof typeof USES): Command {
+  const uses = USES[kind]
+  const address = "address" in uses ? uses.address : undefined
+  const config = address
+    ? "configuration file, beside which the token of `tidemark dev` lies (TIDEMARK_CONFIG)"
+    : "configuration file (TIDEMARK_CONFIG, else ./tidemark.config.ts, .js or .mjs)"
   const options = [
-    new Option("--json", "print one JSON object on standard output"),
-    new Option(
-      "--config <file>",
-      "configuration file (TIDEMARK_CONFIG, else ./tidemark.config.ts, .js or .mjs)",
+    new Option("--json", "print one JSON object on standard output").hideHelp(!uses.json),
+    new Option("--config <file>", config).hideHelp(!uses.config),
+    new Option(address ?? "--worker, --url <address>", "where the Worker answers (TIDEMARK_URL)").hideHelp(
+      !address,
     ),
-    address.hideHelp(silent),
-    new Option("--token-file <file>", "file that holds the token (else TIDEMARK_TOKEN)").hideHelp(silent),
+    new Option("--token-file <file>", "file that holds the token (else TIDEMARK_TOKEN)").hideHelp(!address),
   ]
   for (const option of options) command.addOption(option.helpGroup(GROUP))
-  return command
+  return command.addHelpOption(new Option("-h, --help", "print this help").helpGroup(GROUP))
 }
 
 /** Parts with an address, and where it comes from. */

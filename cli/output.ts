@@ -60,20 +60,21 @@ export interface Progress {
 }
 
 /** A line on standard error that changes in place; nothing at all where that is no terminal. */
-export function progress(): Progress {
-  const { stderr } = process
+export function progress(
+  screen: Pick<NodeJS.WriteStream, "isTTY" | "columns" | "write"> = process.stderr,
+): Progress {
   let shown = false
   const clear = () => {
     if (!shown) return
-    stderr.write("\r\u001b[2K")
+    screen.write("\r\u001b[2K")
     shown = false
   }
   return {
     show(text) {
-      if (!stderr.isTTY) return
+      if (!screen.isTTY) return
       clear()
       // A line that wraps could not be taken away again.
-      stderr.write(text.slice(0, Math.max((stderr.columns || 80) - 1, 0)))
+      screen.write(text.slice(0, Math.max((screen.columns || 80) - 1, 0)))
       shown = true
     },
     clear,

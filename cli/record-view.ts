@@ -112,7 +112,7 @@ function passLines(record: InvalidationRecord): string[] {
   const passes = Array.isArray(record["passes"]) ? (record["passes"] as unknown[]) : []
   return passes.filter(isRecord).map(({ kind, epoch, at }) => {
     const when = text(at)
-    return `${text(kind)}${epoch === null ? " to come" : ` as ${String(epoch)}`}${when && ` at ${when}`}`
+    return `${text(kind)}${typeof epoch === "number" ? ` as ${epoch}` : " to come"}${when && ` at ${when}`}`
   })
 }
 

@@ -47,6 +47,14 @@ async function start() {
     },
   })
 
+  // Whoever started this part holds the other end of the pipe: when that is gone, so is the part.
+  if (process.env.TIDEMARK_END_WITH_STDIN) {
+    process.stdin
+      .once("close", () => process.kill(process.pid, "SIGTERM"))
+      .resume()
+      .unref()
+  }
+
   const run = async (module, args) => (await import(locate(module))).main(args, startPart)
   const startPart = (part, args) => run(PARTS[part], args)
 

@@ -98,7 +98,8 @@ export class Epochs {
   #tenant: string | undefined
 
   constructor(options: EpochsOptions) {
-    this.#options = options
+    // With a ttl of 0 no answer of a cache would ever do.
+    this.#options = options.ttl > 0 ? options : { ...options, l2: undefined }
     this.#told = new Told(options.maxStale)
   }
 
@@ -113,11 +114,13 @@ export class Epochs {
       const needsTags = this.#needsTags(slot, question)
       if (needsTags) tags = tags.filter((tag) => isAskable(tag))
       const missing = needsTags ? missingTags(slot, tags) : []
-      const serves = slot.row !== undefined && missing.length === 0 && !this.#isBehind(slot, question.atLeast)
+      const behind = this.#isBehind(slot, question.atLeast)
+      const serves = slot.row !== undefined && missing.length === 0 && !behind
       const age = slot.row ? now() - slot.row.asOf : Infinity
       if (serves && (age < ttl || slot.gave > since)) break
       // While the store is let alone, only the cache below is asked, and only for what is not known at all.
-      const letAlone = now() < Math.max(this.#retryAt, slot.retryAt)
+      const lags = now() < slot.laggingUntil && (behind || age < 2 * ttl)
+      const letAlone = lags || now() < Math.max(this.#retryAt, slot.refusedUntil)
       if (letAlone && (slot.row || !this.#options.l2 || round > 0)) break
       if ((serves && age < 2 * ttl) || (this.#failing && this.#isUsable(slot, since))) {
         this.#refresh(namespace, missing, question)
@@ -197,8 +200,7 @@ export class Epochs {
       return
     }
     const slot = this.#memory.find(namespace)
-    // A replica that lags is let alone as long as a store that failed.
-    if (slot && this.#isBehind(slot, question.atLeast)) slot.retryAt = this.#retryTime()
+    if (slot && this.#isBehind(slot, question.atLeast)) slot.laggingUntil = this.#retryTime()
   }
 
   #sentIfRaised(namespace: Namespace): number {
@@ -252,7 +254,7 @@ export class Epochs {
   /** Asks the cache below, and returns what is left to ask of the store. */
   async #askCache({ wants }: Flight): Promise<Map<Namespace, string[]>> {
     const { l2, ttl, now } = this.#options
-    if (l2 && ttl > 0) {
+    if (l2) {
       await Promise.all(
         Array.from(wants.keys(), async (namespace) => {
           const found = await quietly(() => l2.get(namespace))
@@ -302,7 +304,7 @@ export class Epochs {
     }
     const [only] = wanted.keys()
     if (wanted.size === 1 && along.length === 0 && only !== undefined) {
-      this.#memory.use(only, this.#options.now()).retryAt = this.#retryTime()
+      this.#memory.use(only, this.#options.now()).refusedUntil = this.#retryTime()
       return []
     }
     const alone = Array.from(wanted, (one): Chunk => ({ wanted: new Map([one]), along: [] }))
@@ -326,7 +328,10 @@ export class Epochs {
       const slot =
         this.#memory.find(namespace) ?? (wanted.has(namespace) ? this.#memory.use(namespace, now) : undefined)
       if (!slot) continue
-      if (number > 0) slot.along = true
+      if (number > 0) {
+        slot.along = true
+        slot.laggingUntil = last < (this.#told.high?.last ?? 0) ? this.#retryTime() : 0
+      }
       const row = { ...told, generation, last, asOf, askedAt }
       hold(slot, row, tags, { request: number, now, useUpTo: 2 * this.#options.ttl })
     }

@@ -26,8 +26,10 @@ export interface Slot {
    * stands, nothing in the namespace was invalidated.
    */
   readonly tags: Map<string, Epoch>
-  /** The store is not asked again for this namespace before. */
-  retryAt: Milliseconds
+  /** The store said no to this namespace, and is not asked for it before. */
+  refusedUntil: Milliseconds
+  /** The store told less than is known. Before this, it is not asked again for what would only say no. */
+  laggingUntil: Milliseconds
   usedAt: Milliseconds
   /** Whether requests for other namespaces may ask this one along. */
   along: boolean
@@ -72,7 +74,8 @@ const emptySlot = (): Slot => ({
   row: undefined,
   gave: 0,
   tags: new Map(),
-  retryAt: 0,
+  refusedUntil: 0,
+  laggingUntil: 0,
   usedAt: 0,
   along: false,
 })

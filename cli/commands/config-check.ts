@@ -14,7 +14,7 @@ export function addConfigCheck(parent: Command): void {
     .command("check")
     .summary("report every mistake of the configuration at once")
     .description("Reads the configuration file, reports every mistake by its path, and sums up what it says.")
-  addCommonOptions(command, "nothing").action(exitsWith(checkConfig))
+  addCommonOptions(command, "reads").action(exitsWith(checkConfig))
   addHelp(command, {
     notes: [
       "A secret that the environment lacks is a warning: the Worker and the relay may hold it where they run.",

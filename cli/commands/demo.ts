@@ -11,13 +11,16 @@ interface DemoModule {
   runDemo(options: DemoOptions): Promise<number>
 }
 
+// Looked for when it is wanted, and not before.
+const DEMO: string = "../demo/demo.ts"
+
 /** `tidemark demo`: one webhook through all of it. */
 export function addDemo(program: Command): void {
   const command = program
     .command("demo")
     .summary("send one CMS webhook through all of it, and watch two caches")
     .description(
-      "Starts everything on ports of its own, sends one signed CMS webhook, prints each step with its time, and is done\nonly when both caches served the new page and no reader saw the old one later than it may.",
+      "Starts everything on ports of its own, sends one signed CMS webhook, prints each step with its time, and is done only when both caches served the new page and no reader saw the old one later than it may.",
     )
     .addOption(
       new Option("--break <part>", "break a part, and see which cache serves the old page").choices([
@@ -26,11 +29,10 @@ export function addDemo(program: Command): void {
         "epoch",
       ]),
     )
-  addCommonOptions(command, "nothing").action(
+  addCommonOptions(command, "reads").action(
     exitsWith(async (options: DemoOptions) => {
-      // As a string of its own, so that it is looked for when it is wanted.
-      const { runDemo } = (await import("../demo/demo.ts" as string)) as DemoModule
-      return runDemo(options)
+      const demo: DemoModule = await import(DEMO)
+      return demo.runDemo(options)
     }),
   )
   addHelp(command, {

@@ -7,19 +7,21 @@ interface DevModule {
   runDev(options: CommonOptions): Promise<number>
 }
 
+// Looked for when it is wanted, and not before.
+const DEV: string = "../dev/dev.ts"
+
 /** `tidemark dev`: everything on this machine. */
 export function addDev(program: Command): void {
   const command = program
     .command("dev")
     .summary("start everything on this machine")
     .description(
-      "Starts a Redis, the gateway, the Worker, the relay, a Varnish and a demo site, each as a process of its own, until\nit is interrupted. Standard output gets one JSON line for each part, standard error is for people.",
+      "Starts a Redis, the gateway, the Worker, the relay, a Varnish and a demo site, each as a process of its own, until it is interrupted. Standard output gets one JSON line for each part, standard error is for people.",
     )
-  addCommonOptions(command, "nothing").action(
+  addCommonOptions(command, "starts").action(
     exitsWith(async (options: CommonOptions) => {
-      // As a string of its own, so that it is looked for when it is wanted.
-      const { runDev } = (await import("../dev/dev.ts" as string)) as DevModule
-      return runDev(options)
+      const dev: DevModule = await import(DEV)
+      return dev.runDev(options)
     }),
   )
   addHelp(command, {

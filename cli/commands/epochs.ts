@@ -28,7 +28,7 @@ export function addEpochs(program: Command): void {
     .option("--tag <tag>", "a tag; may be repeated, as the next", repeated)
     .option("--url <url>", "a url (here not the Worker's address: see --worker)", repeated)
     .option("--after <epoch>", "also list what changed since", parseEpochText)
-  addCommonOptions(command, "selector").action(exitsWith(epochs))
+  addCommonOptions(command, "selects").action(exitsWith(epochs))
   addHelp(command, {
     notes: [
       "An entry is fresh when its stamp is of the same generation and not below the watermark, or not below the\nepoch and each of its tags.",

@@ -13,10 +13,10 @@ export function addGateway(program: Command, startPart: StartPart): void {
     .command("gateway")
     .summary("serve the Upstash REST protocol in front of any Redis")
     .description(
-      "Serves the Upstash REST protocol in front of any Redis, so that the Worker runs on a self-hosted one. Until SIGINT\nor SIGTERM; standard output gets one JSON line when it is ready.",
+      "Serves the Upstash REST protocol in front of any Redis, so that the Worker runs on a self-hosted one. Until SIGINT or SIGTERM; standard output gets one JSON line when it is ready.",
     )
     .option("--all-commands", "let every command through, on loopback only: for tests")
-  addCommonOptions(command, "nothing").action(async (options: GatewayOptions) => {
+  addCommonOptions(command, "starts").action(async (options: GatewayOptions) => {
     useConfig(options)
     await startPart("gateway", options.allCommands ? ["--all-commands"] : [])
   })

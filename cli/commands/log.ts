@@ -45,7 +45,7 @@ export function addLog(program: Command): void {
         .conflicts("after"),
     )
     .option("--after <epoch>", "only newer ones than this, from the oldest on", parseEpochText)
-  addCommonOptions(command, "address").action(exitsWith(log))
+  addCommonOptions(command, "asks").action(exitsWith(log))
   addHelp(command, {
     notes: [
       "--json prints {items, next} as the Worker does: newest first, but with --after. next is null at the end.",

@@ -21,7 +21,8 @@ interface PublishOptions extends AddressOptions {
   readonly secondPass?: string
   readonly reason?: string
   readonly idempotencyKey?: string
-  readonly wait?: Milliseconds
+  /** `true` without a value. */
+  readonly wait?: Milliseconds | true
 }
 
 /** `tidemark publish`: one invalidation, and with `--wait` what becomes of it. */
@@ -37,7 +38,7 @@ export function addPublish(program: Command): void {
     .option("--host <host>", "all pages of this host", repeated)
     .option("--everything", "every namespace of the tenant")
     .addOption(
-      new Option("--mode <mode>", "mark stale, or never serve again (default: invalidate)").choices([
+      new Option("--mode <mode>", "mark stale, which is the default, or never serve again").choices([
         "invalidate",
         "purge",
       ]),
@@ -50,15 +51,12 @@ export function addPublish(program: Command): void {
       "--idempotency-key <key>",
       "the same key and request is one invalidation, however often it is sent",
     )
-    .addOption(
-      new Option(
-        "--wait [seconds]",
-        `wait until every target is done (${DEFAULT_WAIT / SECOND} s where nothing is said)`,
-      )
-        .argParser(parseSeconds)
-        .preset(String(DEFAULT_WAIT / SECOND)),
+    .option(
+      "--wait [seconds]",
+      `wait until every target is done; ${DEFAULT_WAIT / SECOND} s where nothing is said`,
+      parseSeconds,
     )
-  addCommonOptions(command, "selector").action(exitsWith(publish))
+  addCommonOptions(command, "selects").action(exitsWith(publish))
   addHelp(command, {
     notes: [
       "Without a tag, url, prefix or host the whole namespace is meant. A duration is 500ms, 30s, 5m, 24h or 0.",
@@ -97,7 +95,7 @@ async function publish(namespace: string | undefined, options: PublishOptions): 
     )
   }
   for (const warning of textsOf(accepted["warnings"])) tellWarning(warning)
-  if (options.wait !== undefined) return waitFor(connection, accepted["id"], accepted, options, options.wait)
+  if (options.wait !== undefined) return waitFor(connection, accepted["id"], accepted, options)
   if (options.json) printJson(accepted)
   else showAccepted(accepted["id"], accepted)
   return EXIT.done
@@ -121,7 +119,7 @@ function bodyOf(namespace: string | undefined, options: PublishOptions): Invalid
   }
   const body = Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined))
   const read = parseInvalidation(body)
-  if ("value" in read) return body as InvalidationInput
+  if ("value" in read) return body
   const message = "the request is not as it must be, and was not sent"
   throw new CliError("usage", message, {
     json: { code: "usage", detail: message, errors: read.errors },
@@ -149,8 +147,8 @@ async function waitFor(
   id: string,
   accepted: unknown,
   options: PublishOptions,
-  wait: Milliseconds,
 ): Promise<ExitCode> {
+  const wait = typeof options.wait === "number" ? options.wait : DEFAULT_WAIT
   const waited = await waitForRecord(connection, id, wait)
   const code = showWaited(waited, options.json === true, accepted)
   if (code === EXIT.late) {

@@ -11,7 +11,7 @@ export function addRelay(program: Command, startPart: StartPart): void {
     .description(
       "Runs the relay until SIGINT or SIGTERM. Standard output gets one JSON line when it is ready, standard error its log.",
     )
-  addCommonOptions(command, "nothing").action(async (options: CommonOptions) => {
+  addCommonOptions(command, "starts").action(async (options: CommonOptions) => {
     useConfig(options)
     await startPart("relay", [])
   })

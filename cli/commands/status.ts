@@ -26,7 +26,7 @@ export function addStatus(program: Command): void {
         .argParser(parseSeconds)
         .default(DEFAULT_WAIT, String(DEFAULT_WAIT / SECOND)),
     )
-  addCommonOptions(command, "address").action(exitsWith(status))
+  addCommonOptions(command, "asks").action(exitsWith(status))
   addHelp(command, {
     notes: [
       "Without --watch the exit code only says whether it could be read; with it 0 is done, 1 failed, 3 still pending.",

@@ -32,7 +32,7 @@ export function addTail(program: Command): void {
         .argParser(parseCount(0, 1_000))
         .default(DEFAULT_LINES),
     )
-  addCommonOptions(command, "address").action(exitsWith(tail))
+  addCommonOptions(command, "asks").action(exitsWith(tail))
   addHelp(command, {
     notes: ["--json prints one record a line, as it stood when it was read."],
     examples: [

@@ -18,7 +18,7 @@ export function addTokenCreate(parent: Command): void {
     .command("create")
     .summary("make a token, and the line for the configuration file")
     .description(
-      "Makes a token. It is printed once, on standard output, and stored nowhere; the line for the configuration\nfile, which holds only its hash, is printed on standard error.",
+      "Makes a token. It is printed once, on standard output, and stored nowhere; the line for the configuration file, which holds only its hash, is printed on standard error.",
     )
     .argument("<name>", "what records and logs call it: lower-case letters, digits and '-'")
     .addOption(
@@ -28,7 +28,7 @@ export function addTokenCreate(parent: Command): void {
     )
     .option("--tenant <tenant>", "whose namespaces it is for (default: default)")
     .option("--expires <day>", 'the day on which it ends, at 00:00 UTC, such as "2027-01-31"')
-  addCommonOptions(command, "nothing").action(exitsWith(createToken))
+  addCommonOptions(command, "makes").action(exitsWith(createToken))
   addHelp(command, {
     notes: [
       "Scopes: publish:<pattern>, read:<pattern>, epochs:<pattern>, events:<pattern>, everything, metrics, operate. A\npattern is '*', or a namespace and all below it. None implies another.",

@@ -1,0 +1,254 @@
+import { randomBytes } from "node:crypto"
+import { join } from "node:path"
+import type { Config } from "../../protocol/config/schema.ts"
+import { hashToken } from "../../protocol/tokens.ts"
+import { isClone, moduleFile, packageRoot } from "../package-root.ts"
+import { startRedis } from "../servers/redis.ts"
+import type { RunningServer } from "../servers/process.ts"
+import { findVarnish, type VarnishInstall } from "../servers/provision.ts"
+import { startVarnish } from "../servers/varnish.ts"
+import { workerEntry } from "../worker-entry.ts"
+import { type DevEnvironment, prepareEnvironment } from "./environment.ts"
+import { keepRunning, type Part, type RunningPart, startNodePart } from "./part.ts"
+import { originVcl } from "./varnish-vcl.ts"
+import type { WorkerPartSettings } from "./worker-part.ts"
+
+/** The whole path on one machine: Redis, gateway, Worker, relay, Varnish and a site behind both kinds of cache. */
+
+export type PartName = "redis" | "gateway" | "worker" | "relay" | "varnish" | "site"
+
+export interface DevSettings {
+  readonly config: Config
+  readonly configPath: string
+  /** Where `.tidemark/` and `.dev.vars` lie. */
+  readonly directory: string
+  readonly env: NodeJS.ProcessEnv
+  readonly ports: Readonly<Record<PartName, number>>
+  /** Lines for programs, as they stand on standard output. */
+  readonly onEvent: (event: DevEvent) => void
+  /** Lines for people. */
+  readonly onMessage: (text: string) => void
+  /** Stops the start where it is; what was started is stopped again. */
+  readonly signal?: AbortSignal
+  /** Extra bindings of the demo site. */
+  readonly site?: Readonly<Record<string, string>>
+  /** Where the relay is told that development's Varnish is, instead of where it is. */
+  readonly purgeAt?: string
+}
+
+export type DevEvent =
+  | { readonly event: "ready"; readonly part: PartName; readonly url: string; readonly tokenFile?: string }
+  | { readonly event: "ready"; readonly part: "all" }
+  | { readonly event: "skipped"; readonly part: PartName; readonly reason: string }
+
+export interface RunningDev {
+  readonly urls: Readonly<Partial<Record<PartName, string>>>
+  readonly environment: DevEnvironment
+  readonly gatewayToken: string
+  stop(): Promise<void>
+}
+
+const HOST = "127.0.0.1"
+const GRACE_MS = 30_000
+
+const PORT_VARIABLES: Readonly<Record<PartName, string>> = {
+  worker: "TIDEMARK_WORKER_PORT",
+  relay: "TIDEMARK_RELAY_PORT",
+  gateway: "TIDEMARK_GATEWAY_PORT",
+  redis: "TIDEMARK_REDIS_PORT",
+  varnish: "TIDEMARK_VARNISH_PORT",
+  site: "TIDEMARK_SITE_PORT",
+}
+
+const DEFAULT_PORTS: Readonly<Record<PartName, number>> = {
+  worker: 8787,
+  relay: 8788,
+  gateway: 8789,
+  redis: 0,
+  varnish: 0,
+  site: 8790,
+}
+
+/** @throws {Error} naming every variable that holds no port */
+export function readPorts(env: NodeJS.ProcessEnv): Record<PartName, number> {
+  const names = Object.keys(PORT_VARIABLES) as PartName[]
+  const ports = names.map((name): [PartName, number] => [name, Number(env[PORT_VARIABLES[name]] || DEFAULT_PORTS[name])])
+  const wrong = ports.filter(([, port]) => !Number.isInteger(port) || port < 0 || port > 65_535)
+  if (wrong.length > 0) throw new Error(`${wrong.map(([name]) => PORT_VARIABLES[name]).join(", ")} must be 0 to 65535`)
+  return Object.fromEntries(ports) as Record<PartName, number>
+}
+
+/**
+ * Starts every part, in the order in which they need one another, and keeps each running.
+ *
+ * @throws {Error} when one does not start; those that did are stopped again
+ */
+export async function startDev(settings: DevSettings): Promise<RunningDev> {
+  const dev = new Dev(settings)
+  try {
+    await dev.start()
+  } catch (error) {
+    await dev.stop()
+    throw error
+  }
+  return dev
+}
+
+class Dev implements RunningDev {
+  readonly urls: Partial<Record<PartName, string>> = {}
+  readonly environment: DevEnvironment
+  readonly gatewayToken: string
+  readonly #settings: DevSettings
+  readonly #parts: Part[] = []
+
+  constructor(settings: DevSettings) {
+    this.#settings = settings
+    this.environment = prepareEnvironment(settings.config, settings.directory, settings.env)
+    this.gatewayToken = settings.env.UPSTASH_REDIS_REST_TOKEN || randomBytes(24).toString("base64url")
+  }
+
+  async start(): Promise<void> {
+    const { env, onMessage } = this.#settings
+    const [install, redisUrl] = await Promise.all([this.#findVarnish(), this.#redis()])
+    for (const [name, missing] of Object.entries(this.environment.off)) {
+      onMessage(`target ${name} is off: no ${missing.join(", ")}`)
+    }
+    const { gatewayToken } = this
+    const gateway = await this.#node("gateway", [join(packageRoot, "cli/tidemark.js"), "gateway"], {
+      REDIS_URL: redisUrl,
+      UPSTASH_REDIS_REST_TOKEN: gatewayToken,
+    })
+    const bindings = { ...this.#secrets(), UPSTASH_REDIS_REST_URL: gateway, UPSTASH_REDIS_REST_TOKEN: gatewayToken }
+    const worker = await this.#worker(bindings)
+    // The site tells Varnish where it lives, and Varnish is what the relay purges.
+    const site = env.TIDEMARK_SITE_URL || (await this.#site(worker))
+    const varnish = install && (await this.#varnish(site, install))
+    await this.#node("relay", [join(packageRoot, "cli/tidemark.js"), "relay"], {
+      REDIS_URL: redisUrl,
+      TIDEMARK_CONFIG: this.#settings.configPath,
+      TIDEMARK_DEV_TOKEN_SHA256: await hashToken(this.environment.token),
+      TIDEMARK_TOKEN_FILE: this.environment.tokenFile,
+      TIDEMARK_VARNISH_URL: this.#settings.purgeAt ?? varnish ?? "",
+    })
+    this.#settings.onEvent({ event: "ready", part: "all" })
+  }
+
+  async stop(): Promise<void> {
+    // The relay first: it drains, and needs the others for that.
+    for (const part of this.#parts.splice(0).toReversed()) await part.stop()
+  }
+
+  async #redis(): Promise<string> {
+    const { env, onMessage } = this.#settings
+    if (env.REDIS_URL) {
+      this.#ready("redis", withoutCredentials(env.REDIS_URL))
+      return env.REDIS_URL
+    }
+    return this.#server("redis", (port) => startRedis({ port, onProgress: onMessage }))
+  }
+
+  /** Looked for first: without one, targets that mean it are off in every part. */
+  async #findVarnish(): Promise<VarnishInstall | undefined> {
+    const { onMessage, onEvent, config } = this.#settings
+    try {
+      return await findVarnish({ onProgress: onMessage })
+    } catch (error) {
+      onEvent({ event: "skipped", part: "varnish", reason: error instanceof Error ? error.message : "unknown" })
+      for (const [name, target] of Object.entries(config.targets)) {
+        if ("endpoints" in target && target.endpoints === "dev") this.environment.off[name] = ["Varnish"]
+      }
+      return undefined
+    }
+  }
+
+  #varnish(site: string, install: VarnishInstall): Promise<string> {
+    const { hostname, port, host } = new URL(site)
+    const backend = { host: hostname, port: Number(port || 80) }
+    return this.#server("varnish", (at) => startVarnish({ port: at, backend, vcl: originVcl(host), install }))
+  }
+
+  async #worker(bindings: Readonly<Record<string, string>>): Promise<string> {
+    const { config, configPath } = this.#settings
+    const { token, tokenFile, off, withoutHash } = this.environment
+    const entry = workerEntry(configPath, config, {
+      tokenSha256: await hashToken(token),
+      off: Object.keys(off),
+      withoutHash,
+      hosts: [HOST, "localhost", "[::1]"],
+    })
+    return this.#workerd({ part: "worker", entry, from: configPath, bindings, tokenFile })
+  }
+
+  #site(worker: string): Promise<string> {
+    const file = isClone ? join(packageRoot, "examples/demo/site.ts") : moduleFile("examples/demo/site")
+    const bindings = { TIDEMARK_URL: worker, TIDEMARK_TOKEN: this.environment.token, ...this.#settings.site }
+    return this.#workerd({ part: "site", entry: `export { default } from ${JSON.stringify(file)}`, from: file, bindings })
+  }
+
+  #workerd(settings: Pick<WorkerPartSettings, "entry" | "from" | "bindings" | "tokenFile"> & { part: PartName }): Promise<string> {
+    const { part } = settings
+    return this.#keep(part, (port) => {
+      const where = { host: HOST, port, portVariable: PORT_VARIABLES[part] }
+      return startNodePart({
+        name: part,
+        args: [moduleFile("cli/dev/worker-part")],
+        env: this.#plainEnv(),
+        input: JSON.stringify({ ...settings, ...where } satisfies WorkerPartSettings),
+        graceMs: GRACE_MS,
+      })
+    })
+  }
+
+  #node(part: "gateway" | "relay", args: readonly string[], env: Readonly<Record<string, string>>): Promise<string> {
+    return this.#keep(part, (port) =>
+      startNodePart({
+        name: part,
+        args,
+        env: { ...this.environment.vars, LOG_LEVEL: "warn", ...this.#plainEnv(), ...env, [PORT_VARIABLES[part]]: String(port) },
+        graceMs: GRACE_MS,
+      }),
+    )
+  }
+
+  #server(part: "redis" | "varnish", start: (port: number) => Promise<RunningServer>): Promise<string> {
+    return this.#keep(part, start)
+  }
+
+  async #keep(part: PartName, start: (port: number) => Promise<RunningPart>): Promise<string> {
+    this.#settings.signal?.throwIfAborted()
+    const running = await keepRunning({
+      name: part,
+      start: (port) => start(port ?? this.#settings.ports[part]),
+      onReady: (url) => this.#ready(part, url),
+      onTrouble: this.#settings.onMessage,
+    })
+    this.#parts.push(running)
+    return running.url
+  }
+
+  #ready(part: PartName, url: string): void {
+    this.urls[part] = url
+    const hasToken = part === "worker" || part === "relay"
+    this.#settings.onEvent({ event: "ready", part, url, ...(hasToken ? { tokenFile: this.environment.tokenFile } : {}) })
+  }
+
+  /** The environment that parts inherit. A variable that would send them elsewhere is not ours to hand on. */
+  #plainEnv(): NodeJS.ProcessEnv {
+    const { REDIS_URL: _, TIDEMARK_HOST: __, ...env } = this.#settings.env
+    return { ...env, CLOUDFLARE_CF_FETCH_ENABLED: "false", WRANGLER_SEND_METRICS: "false" }
+  }
+
+  /** What the configuration names, and nothing else of the environment. */
+  #secrets(): Record<string, string> {
+    const named = JSON.stringify(this.#settings.config).matchAll(/"secret":"([A-Z][A-Z0-9_]*)"/g)
+    const names = new Set([...named].map((match) => match[1]))
+    return Object.fromEntries(Object.entries(this.environment.vars).filter(([name]) => names.has(name)))
+  }
+}
+
+const withoutCredentials = (text: string): string => {
+  const url = new URL(text)
+  url.username = ""
+  url.password = ""
+  return url.href
+}

@@ -1,0 +1,126 @@
+import type { Epoch, Generation } from "../../protocol/epoch.ts"
+import type { Lookup, LookupRequest } from "../../protocol/lookup.ts"
+import { chain, isWithin, type Namespace } from "../../protocol/namespace.ts"
+import type { Milliseconds } from "../../protocol/time.ts"
+import { type EpochStore, StoreRefusal } from "../store.ts"
+
+/** An invalidation, or (`renewal`) a store that lost what it had and began another generation. */
+export interface Event {
+  readonly kind: "tags" | "urls" | "namespace" | "everything" | "renewal"
+  readonly namespace: Namespace
+  readonly values: readonly string[]
+  readonly hard: boolean
+  readonly generation: Generation
+  readonly epoch: Epoch
+  readonly at: Milliseconds
+}
+
+export type Publication = Pick<Event, "kind" | "namespace"> & Partial<Pick<Event, "values" | "hard">>
+
+/** A clock that only tests move. */
+export class Clock {
+  time: Milliseconds = 1_800_000_000_000
+  readonly now = (): Milliseconds => this.time
+}
+
+/**
+ * The server as its documents describe it, written a second time: a list of events, and answers computed from as much
+ * of the list as a replica has seen.
+ */
+export class ModelStore implements EpochStore {
+  readonly #clock: Clock
+  readonly events: Event[] = []
+  generation: Generation = 0
+  last: Epoch = 0
+  /** How far the host's clock is ahead of everybody's; behind where negative. */
+  skew: Milliseconds = 0
+  /** Events that the replica that is asked has not seen yet. */
+  lag = 0
+  away = false
+  /** Runs when a look-up was read, before it is answered. */
+  onLookup: (version: number) => Promise<void> | void = () => undefined
+  readonly refused = new Set<Namespace>()
+  readonly requests: LookupRequest[] = []
+
+  constructor(clock: Clock) {
+    this.#clock = clock
+  }
+
+  get version(): number {
+    return this.events.length
+  }
+
+  publish({ kind, namespace, values = [], hard = false }: Publication): Event {
+    const now = (this.#clock.time + this.skew) * 1_000
+    this.last = Math.max(this.last + 1, now)
+    if (this.generation === 0 || kind === "renewal") this.generation = this.last
+    const { generation, last: epoch } = this
+    const event = { kind, namespace, values, hard, generation, epoch, at: this.#clock.time }
+    this.events.push(event)
+    return event
+  }
+
+  /** The store lost everything, epochs included, and began again on a host whose clock is off by `skew`. */
+  renew(skew: Milliseconds): Event {
+    this.skew = skew
+    // Were its number one that was used before, nobody could tell.
+    const used = new Set(this.events.map((event) => event.generation))
+    let first = (this.#clock.time + skew) * 1_000
+    while (used.has(first)) first += 1
+    this.last = first - 1
+    return this.publish({ kind: "renewal", namespace: "", hard: false })
+  }
+
+  async lookup(request: LookupRequest): Promise<Lookup> {
+    this.requests.push(request)
+    const asOf = this.#clock.time
+    if (this.away) throw new Error("the store is away")
+    for (const namespace of request.keys()) {
+      if (this.refused.has(namespace)) throw new StoreRefusal(422, "not declared")
+    }
+    const version = Math.max(0, this.version - this.lag)
+    const answer = answerAt(this.events.slice(0, version), request, asOf)
+    await this.onLookup(version)
+    return answer
+  }
+}
+
+/** What a replica answers that has seen these events. */
+export function answerAt(events: readonly Event[], request: LookupRequest, asOf: Milliseconds): Lookup {
+  const generation = events.at(-1)?.generation ?? 0
+  const seen = events.filter((event) => event.generation === generation)
+  const last = seen.at(-1)?.epoch ?? 0
+  const highest = (matches: (event: Event) => boolean): Epoch =>
+    seen.reduce((epoch, event) => (matches(event) ? event.epoch : epoch), 0)
+  const namespaces = new Map(
+    Array.from(request, ([namespace, { tags, urls }]) => {
+      const above = new Set(chain(namespace))
+      const epoch = highest((event) => isWhole(event) && above.has(event.namespace))
+      const own = highest((event) => event.namespace === namespace || event.namespace === "")
+      const hard = highest((event) => event.hard && above.has(event.namespace))
+      const of = (kind: "tags" | "urls", value: string) =>
+        highest(
+          (event) => event.kind === kind && event.namespace === namespace && event.values.includes(value),
+        )
+      const asked = [
+        ...tags.map((tag): [string, Epoch] => [tag, of("tags", tag)]),
+        ...urls.map((url): [string, Epoch] => [`u:${url}`, of("urls", url)]),
+      ]
+      const known = new Map(asked.filter(([, score]) => score > 0))
+      return [namespace, { epoch, watermark: Math.max(own, epoch), hard, floor: 0, tags: known }] as const
+    }),
+  )
+  return { tenant: "default", generation, last, asOf, namespaces: new Map(namespaces) }
+}
+
+const isWhole = ({ kind }: Event): boolean =>
+  kind === "namespace" || kind === "everything" || kind === "renewal"
+
+/** Whether an event is about an entry of this namespace with these tags and this url. */
+export function concerns(event: Event, namespace: Namespace, tags: readonly string[], url: string): boolean {
+  if (event.kind === "renewal" || event.kind === "everything") return true
+  if (event.kind === "namespace") return isWithin(namespace, event.namespace)
+  if (namespace !== event.namespace) return false
+  const own = event.kind === "tags" ? tags : [url]
+  return event.values.some((value) => own.includes(value))
+}
