@@ -321,7 +321,7 @@ export class Epochs {
     const { generation, last, asOf } = lookup
     const heard = this.#told.hear({ generation, last }, now, number > 0)
     if (heard === "ignored") return false
-    if (heard === "renewed") this.#memory.clear()
+    if (heard === "renewed") this.#memory.forgetAnswers()
     if (heard !== "known") this.#sentWhenRaised = this.#sent
     for (const [namespace, { tags, ...told }] of lookup.namespaces) {
       // To be asked along is no use of its own: what nobody reads any more drops out.

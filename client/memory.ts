@@ -64,9 +64,14 @@ export class Memory {
       .toReversed()
   }
 
-  /** Forgets every answer: another generation has begun. */
-  clear(): void {
-    this.#slots.clear()
+  /** Forgets every answer: another generation has begun. Not who may not be asked. */
+  forgetAnswers(): void {
+    for (const slot of this.#slots.values()) {
+      slot.row = undefined
+      slot.gave = 0
+      slot.tags.clear()
+      slot.laggingUntil = 0
+    }
   }
 }
 

@@ -1,5 +1,4 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
 import { isDeepStrictEqual } from "node:util"
 
 /** One request that is expected, and what it is answered with. */
@@ -55,7 +54,8 @@ export async function fakeWorker(
     })
   })
   await new Promise<void>((listening) => server.listen(port, "127.0.0.1", listening))
-  const { port: bound } = server.address() as AddressInfo
+  const address = server.address()
+  const bound = typeof address === "object" && address ? address.port : 0
   return {
     url: `http://127.0.0.1:${bound}`,
     port: bound,

@@ -1,0 +1,116 @@
+import { formatStamp, parseStamp, type Stamp } from "../protocol/epoch.ts"
+import { type Milliseconds, SECOND } from "../protocol/time.ts"
+import type { Depends } from "./tidemark.ts"
+
+/** The header of a stored copy that holds its stamp, what it depends on, and the headers that it had. Never sent on. */
+const ENTRY = "tidemark-entry"
+
+/** Of larger ones, the tags are left out: such a copy counts as depending on anything. */
+const MAX_ENTRY_BYTES = 8_000
+
+/** Headers by which an origin steers caches. A stored copy carries its own, and gives these back when it is served. */
+const STEERING = [
+  "cache-control",
+  "expires",
+  "pragma",
+  "surrogate-control",
+  "cdn-cache-control",
+  "cloudflare-cdn-cache-control",
+  "netlify-cdn-cache-control",
+  "vercel-cdn-cache-control",
+] as const
+
+/** What a cache adds, and another request must not be told as its own. */
+const ADDED = [ENTRY, "age", "cf-cache-status"]
+
+const FORBIDS_STORING = /(?:^|[,\s])(?:private|no-store|no-cache)(?=$|[\s,=])/i
+
+/**
+ * Why a request has nothing to do with a shared cache, in the words of RFC 9211; undefined where it has.
+ *
+ * Only GET is cached. What carries `Authorization` may be answered for one person, a part (`Range`) is no page, and
+ * a request may say that it wants nothing of caches (`no-store`).
+ */
+export function whyForwarded({ method, headers }: Request): "method" | "request" | undefined {
+  if (method !== "GET") return "method"
+  const isOurs = !headers.has("authorization") && !headers.has("range")
+  return isOurs && !/(?:^|[,\s])no-store(?=$|[\s,])/i.test(headers.get("cache-control") ?? "")
+    ? undefined
+    : "request"
+}
+
+/**
+ * Whether a response may be kept and shown to others: 200, nothing in its headers that says it is private, no cookie,
+ * no stream of events, and `Vary` only by what is in the key (`accept-encoding` is the runtime's own concern).
+ *
+ * Nor one that another such cache answered: its copy is older than the stamp that it would get here.
+ */
+export function isStorable({ status, headers }: Response, varied: ReadonlySet<string>): boolean {
+  if (status !== 200 || headers.has("set-cookie")) return false
+  if (STEERING.some((name) => FORBIDS_STORING.test(headers.get(name) ?? ""))) return false
+  if (/^text\/event-stream\b/i.test(headers.get("content-type") ?? "")) return false
+  if (/(?:^|[\s,"])tidemark[\s",;]/i.test(headers.get("cache-status") ?? "")) return false
+  const vary = (headers.get("vary") ?? "").toLowerCase().split(",")
+  return vary
+    .map((name) => name.trim())
+    .every((name) => name === "" || name === "accept-encoding" || varied.has(name))
+}
+
+export interface Entry {
+  readonly stamp: Stamp
+  readonly depends: Depends
+}
+
+/**
+ * The copy that goes into the Cache API, made of a response that nobody else reads. It lives for `keep`: how long it
+ * may be *served* is for its stamp to say, not for its age.
+ */
+export function storedCopy(response: Response, { stamp, depends }: Entry, keep: Milliseconds): Response {
+  const headers = new Headers(response.headers)
+  const given: Record<string, string> = {}
+  for (const name of STEERING) {
+    const value = headers.get(name)
+    if (value !== null) given[name] = value
+    headers.delete(name)
+  }
+  for (const name of ADDED) headers.delete(name)
+  headers.set("cache-control", `max-age=${Math.ceil(keep / SECOND)}`)
+  const textOf = (what: Depends) => ascii({ stamp: formatStamp(stamp), depends: what, headers: given })
+  const text = textOf(depends)
+  headers.set(ENTRY, text.length <= MAX_ENTRY_BYTES ? text : textOf("anything"))
+  return new Response(response.body, { status: response.status, headers })
+}
+
+/** What a stored copy is; undefined for what somebody else put there. */
+export function entryOf(copy: Response): (Entry & { readonly headers: Record<string, string> }) | undefined {
+  try {
+    const { stamp, depends, headers } = JSON.parse(copy.headers.get(ENTRY) ?? "")
+    const parsed = parseStamp(stamp)
+    return parsed && { stamp: parsed, depends, headers }
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * A stored copy as it is served. One that is stale goes out as `no-store`: a cache in front that has just been purged
+ * would otherwise take the old page for the new one, and keep it.
+ */
+export function servedCopy(
+  copy: Response,
+  given: Readonly<Record<string, string>>,
+  isStale: boolean,
+): Response {
+  const headers = new Headers(copy.headers)
+  for (const name of [...ADDED, "cache-control"]) headers.delete(name)
+  for (const [name, value] of Object.entries(isStale ? { "cache-control": "no-store" } : given))
+    headers.set(name, value)
+  return new Response(copy.body, { status: copy.status, headers })
+}
+
+/** JSON that a header can carry. */
+const ascii = (value: unknown): string =>
+  JSON.stringify(value).replaceAll(
+    /[\u007f-\uffff]/g,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  )
