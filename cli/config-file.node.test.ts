@@ -9,7 +9,11 @@ it("tells where the file lies, what it says and what that means, anew each time"
   const path = join(here.path, "tidemark.config.mjs")
   writeFileSync(path, `export default { namespaces: { blog: { settle: "30s" } } }`)
   const first = await loadConfigFile(path)
-  expect(first).toMatchObject({ path, directory: here.path, input: { namespaces: { blog: { settle: "30s" } } } })
+  expect(first).toMatchObject({
+    path,
+    directory: here.path,
+    input: { namespaces: { blog: { settle: "30s" } } },
+  })
   expect(first.config.namespaces["blog"]?.settle).toBe(30_000)
   writeFileSync(path, `export default { namespaces: { news: {} } }`)
   expect(Object.keys((await loadConfigFile(path)).config.namespaces)).toEqual(["news"])

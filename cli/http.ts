@@ -59,7 +59,7 @@ async function exchange(connection: Connection, call: Call): Promise<{ status: n
   for (const [name, value] of Object.entries(query)) {
     for (const item of value === undefined ? [] : [value].flat()) url.searchParams.append(name, item)
   }
-  const deadline = AbortSignal.timeout(timeout)
+  const deadline = AbortSignal.timeout(Math.ceil(timeout))
   try {
     const response = await fetch(url, {
       method,
@@ -79,7 +79,7 @@ async function exchange(connection: Connection, call: Call): Promise<{ status: n
     return { status: response.status, text }
   } catch (error) {
     signal?.throwIfAborted()
-    const reason = deadline.aborted ? `not within ${timeout / SECOND} s` : reasonOf(error)
+    const reason = deadline.aborted ? `not within ${Math.ceil(timeout / SECOND)} s` : reasonOf(error)
     throw new CliError("unreachable", `nothing answers at ${base.href}: ${reason}`, { cause: error })
   }
 }
@@ -87,8 +87,8 @@ async function exchange(connection: Connection, call: Call): Promise<{ status: n
 /** `fetch failed` says nothing; what lies below it has a code. */
 function reasonOf(error: unknown): string {
   const cause = error instanceof Error ? error.cause : undefined
-  const code = isRecord(cause) ? cause["code"] : undefined
-  return typeof code === "string" ? code : "the connection broke"
+  if (!(cause instanceof Error)) return "the connection broke"
+  return "code" in cause && typeof cause.code === "string" ? cause.code : plain(cause.message)
 }
 
 function parseJson(text: string): unknown {

@@ -94,7 +94,10 @@ describe.for([
       ["relay", "--help"],
       ["relay", "--from-main"],
     ],
-    [["publish", "relay"], ["main", "publish", "relay"]],
+    [
+      ["publish", "relay"],
+      ["main", "publish", "relay"],
+    ],
     [[], ["main"]],
   ])("runs %j", async ([args = [], expected]) => {
     await using root = await folder()
@@ -110,7 +113,10 @@ describe.for([
     // Another tidemark is installed there: it is not the one that is running.
     const other = join(elsewhere.path, "node_modules/tidemark")
     mkdirSync(other, { recursive: true })
-    writeFileSync(join(other, "package.json"), '{ "name": "tidemark", "exports": { "./config": "./config.js" } }')
+    writeFileSync(
+      join(other, "package.json"),
+      '{ "name": "tidemark", "exports": { "./config": "./config.js" } }',
+    )
     writeFileSync(join(other, "config.js"), "throw new Error('the wrong one')")
     const file = join(elsewhere.path, "importing.mjs")
     const entries = ["config", "worker", "client", "hono"]
@@ -122,12 +128,21 @@ describe.for([
     )
     const { code, stdout, stderr } = await run(["import", file], { launcher: layOut(root.path, { built }) })
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
-    expect(JSON.parse(stdout)).toEqual(["protocol/config/define", "worker/index", "client/index", "client/hono"])
+    expect(JSON.parse(stdout)).toEqual([
+      "protocol/config/define",
+      "worker/index",
+      "client/index",
+      "client/hono",
+    ])
   })
 
   it("tells a failure that nobody caught, and exits 1", async () => {
     await using root = await folder()
     const launcher = layOut(root.path, { built })
-    expect(await run(["break"], { launcher })).toEqual({ code: 1, stdout: "", stderr: "tidemark: it broke\n" })
+    expect(await run(["break"], { launcher })).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: "tidemark: it broke\n",
+    })
   })
 })

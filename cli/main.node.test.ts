@@ -6,6 +6,12 @@ import { fakeWorker } from "./testing/fake-worker.ts"
 import { ID, problemOf, recordOf } from "./testing/records.ts"
 import { run, TOKEN } from "./testing/run.ts"
 
+/** An address that nobody listens at. */
+const NOBODY = await fakeWorker(undefined, []).then(async (worker) => {
+  await worker[Symbol.asyncDispose]()
+  return worker.url
+})
+
 const nothing = async () => {}
 
 function commandsOf(command: Command, path: readonly string[] = []): string[][] {
@@ -48,7 +54,9 @@ describe("help", () => {
     expect(code).toBe(0)
     for (const [name = ""] of COMMANDS) expect(stdout).toMatch(new RegExp(`^  ${name}\\b`, "m"))
     for (const title of ["Examples:", "Environment:"]) expect(stdout).toContain(title)
-    expect(stdout).toMatch(/0 {2}done\n.*1 {2}failed\n.*2 {2}wrong.*\n.*3 {2}accepted.*\n.*4 {2}refused.*\n.*5 {2}nothing answers/)
+    expect(stdout).toMatch(
+      /0 {2}done\n.*1 {2}failed\n.*2 {2}wrong.*\n.*3 {2}accepted.*\n.*4 {2}refused.*\n.*5 {2}nothing answers/,
+    )
   })
 
   it("says where --url selects, and where it is the address", async () => {
@@ -68,12 +76,17 @@ describe("help", () => {
       createProgram(nothing),
     )
     const flags = command.options.flatMap(({ short, long }) => [short, long])
-    for (const flag of ["--json", "--config", "--url", "--token-file", "--worker"]) expect(flags).toContain(flag)
+    for (const flag of ["--json", "--config", "--url", "--token-file", "--worker"])
+      expect(flags).toContain(flag)
   })
 })
 
 it("prints its version", async () => {
-  expect(await run(["--version"])).toEqual({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/), stderr: "" })
+  expect(await run(["--version"])).toEqual({
+    code: 0,
+    stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/),
+    stderr: "",
+  })
 })
 
 describe("exit 2, wrong usage", () => {
@@ -116,7 +129,7 @@ describe("exit 2, wrong usage", () => {
     ["token", "create", "Deploy", "--scope", "read:*"],
     ["config", "check", "--config", "/nowhere/tidemark.config.ts"],
   ])("%j", async (args) => {
-    const { code, stdout, stderr } = await run(args, { env: { TIDEMARK_URL: "http://127.0.0.1:1" } })
+    const { code, stdout, stderr } = await run(args, { env: { TIDEMARK_URL: NOBODY } })
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" })
     expect(stderr).not.toBe("")
     expect(stderr).not.toMatch(/^\s+at /m)
@@ -131,7 +144,7 @@ describe("exit 2, wrong usage", () => {
 
   it("a token that no header can hold, which is not repeated", async () => {
     const result = await run(["log", "--json"], {
-      env: { TIDEMARK_URL: "http://127.0.0.1:1", TIDEMARK_TOKEN: "tm_hidden\nand more" },
+      env: { TIDEMARK_URL: NOBODY, TIDEMARK_TOKEN: "tm_hidden\nand more" },
     })
     expect(result.code).toBe(2)
     expect(JSON.parse(result.stdout)).toMatchObject({ code: "usage" })
@@ -158,14 +171,18 @@ describe.for(ASKING)("$args", ({ args, ...request }) => {
   ])("a problem with $status is exit $exit, shown with its pointers", async ({ status, exit }) => {
     // A server that repeats what it was sent is not our Worker's way, but anything may answer.
     const detail = `It says no to ${TOKEN}.`
-    const problem = problemOf(status, "some_code", detail, [{ pointer: "/tags/0", detail: "is not good\u001b[31m" }])
+    const problem = problemOf(status, "some_code", detail, [
+      { pointer: "/tags/0", detail: "is not good\u001b[31m" },
+    ])
     for (const json of [false, true]) {
       await using worker = await fakeWorker(TOKEN, [{ ...request, status, answer: problem }])
       const env = { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN }
       const { code, stdout, stderr } = await run([...args, ...(json ? ["--json"] : [])], { env })
       expect(worker.complaints()).toEqual([])
       expect(code).toBe(exit)
-      expect(stderr).toContain(`tidemark: It says no to [token]. (${status} some_code)\n  /tags/0: is not good\ufffd[31m\n`)
+      expect(stderr).toContain(
+        `tidemark: It says no to [token]. (${status} some_code)\n  /tags/0: is not good\ufffd[31m\n`,
+      )
       expect(stdout + stderr).not.toContain(TOKEN)
       if (json) expect(JSON.parse(stdout)).toEqual({ ...problem, detail: "It says no to [token]." })
       else expect(stdout).toBe("")
@@ -175,7 +192,9 @@ describe.for(ASKING)("$args", ({ args, ...request }) => {
   it("an answer that is no Tidemark's is exit 1", async () => {
     for (const answer of ["<html>It works!</html>", { items: 1 }, []]) {
       await using worker = await fakeWorker(TOKEN, [{ ...request, answer }])
-      const { code, stdout, stderr } = await run(args, { env: { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN } })
+      const { code, stdout, stderr } = await run(args, {
+        env: { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN },
+      })
       expect({ code, stdout }).toEqual({ code: 1, stdout: "" })
       expect(stderr).toMatch(/is that a Tidemark\?/)
       expect(worker.complaints()).toEqual([])
@@ -196,31 +215,35 @@ describe.for(ASKING)("$args", ({ args, ...request }) => {
 describe("exit 5, unreachable", () => {
   it.for(ASKING.filter(({ args }) => !args.includes("--watch")))("$args", async ({ args }) => {
     for (const json of [false, true]) {
-      const env = { TIDEMARK_URL: "http://127.0.0.1:1", TIDEMARK_TOKEN: TOKEN }
+      const env = { TIDEMARK_URL: NOBODY, TIDEMARK_TOKEN: TOKEN }
       const { code, stdout, stderr } = await run([...args, ...(json ? ["--json"] : [])], { env })
       expect(code).toBe(5)
-      expect(stderr).toBe("tidemark: nothing answers at http://127.0.0.1:1/: ECONNREFUSED\n")
+      expect(stderr).toBe(`tidemark: nothing answers at ${NOBODY}/: ECONNREFUSED\n`)
       if (json) expect(JSON.parse(stdout)).toMatchObject({ code: "unreachable" })
     }
   })
 
   it("status --watch, once its time is over", async () => {
-    const env = { TIDEMARK_URL: "http://127.0.0.1:1", TIDEMARK_TOKEN: TOKEN }
+    const env = { TIDEMARK_URL: NOBODY, TIDEMARK_TOKEN: TOKEN }
     expect((await run(["status", ID, "--watch", "--timeout", "0.2"], { env })).code).toBe(5)
   })
 })
 
 describe("the address", () => {
   it("may have a path of its own", async () => {
-    await using worker = await fakeWorker(TOKEN, [{ method: "GET", path: `/edge/v1/invalidations/${ID}`, answer: recordOf() }])
+    await using worker = await fakeWorker(TOKEN, [
+      { method: "GET", path: `/edge/v1/invalidations/${ID}`, answer: recordOf() },
+    ])
     const env = { TIDEMARK_URL: `${worker.url}/edge`, TIDEMARK_TOKEN: TOKEN }
     expect((await run(["status", ID], { env })).code).toBe(0)
     expect(worker.complaints()).toEqual([])
   })
 
   it.for(["--url", "--worker"])("is what %s says, before TIDEMARK_URL", async (flag) => {
-    await using worker = await fakeWorker(TOKEN, [{ method: "GET", path: `/v1/invalidations/${ID}`, answer: recordOf() }])
-    const env = { TIDEMARK_URL: "http://127.0.0.1:1", TIDEMARK_TOKEN: TOKEN }
+    await using worker = await fakeWorker(TOKEN, [
+      { method: "GET", path: `/v1/invalidations/${ID}`, answer: recordOf() },
+    ])
+    const env = { TIDEMARK_URL: NOBODY, TIDEMARK_TOKEN: TOKEN }
     expect((await run(["status", ID, flag, worker.url], { env, cwd: tmpdir() })).code).toBe(0)
     expect(worker.complaints()).toEqual([])
   })

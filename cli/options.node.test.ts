@@ -24,7 +24,11 @@ describe("the token", () => {
     write(join(here.path, ".tidemark/dev.token"), "tm_here\n")
     write(join(there.path, ".tidemark/dev.token"), "tm_there\n")
     const cases = [
-      { token: "tm_file", args: ["--token-file", file], env: { TIDEMARK_TOKEN: "tm_env", TIDEMARK_CONFIG: config } },
+      {
+        token: "tm_file",
+        args: ["--token-file", file],
+        env: { TIDEMARK_TOKEN: "tm_env", TIDEMARK_CONFIG: config },
+      },
       { token: "tm_env", args: ["--config", config], env: { TIDEMARK_TOKEN: "tm_env" } },
       { token: "tm_there", args: ["--config", config], env: {} },
       { token: "tm_there", args: [], env: { TIDEMARK_CONFIG: config, TIDEMARK_TOKEN: "" } },
@@ -33,7 +37,10 @@ describe("the token", () => {
     ]
     for (const { token, args, env } of cases) {
       await using worker = await fakeWorker(token, [request])
-      const result = await run(["status", ID, ...args], { cwd: here.path, env: { TIDEMARK_URL: worker.url, ...env } })
+      const result = await run(["status", ID, ...args], {
+        cwd: here.path,
+        env: { TIDEMARK_URL: worker.url, ...env },
+      })
       expect(worker.complaints()).toEqual([])
       expect(result.code).toBe(0)
     }
@@ -73,7 +80,10 @@ describe("addresses", () => {
   it("have the ports of development as their default", () => {
     expect(connectionOf({}, "worker", {}).url.href).toBe("http://127.0.0.1:8787/")
     expect(connectionOf({}, "relay", {}).url.href).toBe("http://127.0.0.1:8788/")
-    const env = { TIDEMARK_URL: "https://edge.example.com/tm", TIDEMARK_RELAY_URL: "https://relay.example.com" }
+    const env = {
+      TIDEMARK_URL: "https://edge.example.com/tm",
+      TIDEMARK_RELAY_URL: "https://relay.example.com",
+    }
     expect(connectionOf({}, "worker", env).url.href).toBe("https://edge.example.com/tm/")
     expect(connectionOf({}, "relay", env).url.href).toBe("https://relay.example.com/")
   })
@@ -84,11 +94,15 @@ describe("addresses", () => {
     expect(url.href).toBe("https://edge.example.com/")
   })
 
-  it.for(["edge.example.com", "ftp://edge.example.com", "https://me:pw@edge.example.com", "https://e.com/?a=b"])(
-    "cannot be %s",
-    (url) => {
-      expect(() => connectionOf({ url }, "worker", {})).toThrow(CliError)
-      expect(() => connectionOf({}, "worker", { TIDEMARK_URL: url })).toThrow(/^TIDEMARK_URL must be an http or https URL/)
-    },
-  )
+  it.for([
+    "edge.example.com",
+    "ftp://edge.example.com",
+    "https://me:pw@edge.example.com",
+    "https://e.com/?a=b",
+  ])("cannot be %s", (url) => {
+    expect(() => connectionOf({ url }, "worker", {})).toThrow(CliError)
+    expect(() => connectionOf({}, "worker", { TIDEMARK_URL: url })).toThrow(
+      /^TIDEMARK_URL must be an http or https URL/,
+    )
+  })
 })

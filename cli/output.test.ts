@@ -56,6 +56,10 @@ describe("table", () => {
       ["a", { text: "done", format: "green" as const }, "x\u001by"],
       ["longer", "p", ""],
     ]
-    expect(table(rows, ["ONE", "TWO", "THREE"])).toEqual(["ONE     TWO   THREE", "a       done  x\ufffdy", "longer  p"])
+    expect(table(rows, ["ONE", "TWO", "THREE"])).toEqual([
+      "ONE     TWO   THREE",
+      "a       done  x\ufffdy",
+      "longer  p",
+    ])
   })
 })

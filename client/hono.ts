@@ -4,10 +4,10 @@ import type { Namespace } from "../protocol/namespace.ts"
 import { TAG_HEADERS, type TagHeader } from "../protocol/tags.ts"
 import { DAY, type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
-import { entryOf, isStorable, servedCopy, storedCopy, whyForwarded } from "./page.ts"
+import { dependsOn, entryOf, isStorable, keyRequest, servedCopy, storedCopy, whyForwarded } from "./page.ts"
 import { settles } from "./patience.ts"
 import { SingleFlight } from "./single-flight.ts"
-import type { Depends, ReadOptions, Tidemark } from "./tidemark.ts"
+import type { ReadOptions, Tidemark } from "./tidemark.ts"
 
 /** How long a request waits for another that is filling the same page; a Worker may have lost it. */
 const FILL_PATIENCE: Milliseconds = 5 * SECOND
@@ -253,10 +253,10 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
   function answer(c: Context<E>, response: Response, how: string): Response {
     response.headers.append("cache-status", `tidemark; ${how}`)
     // Through the context, so that headers which others prepared are not lost.
-    return c.newResponse(response.body, { status: response.status, headers: response.headers })
+    return c.newResponse(response.body, response)
   }
 
-  return async function epochCache(c, next) {
+  return async function serveFromEpochCache(c, next) {
     const forwarded = whyForwarded(c.req.raw)
     const cache = forwarded ? undefined : await findCache(options.cache)
     if (!cache) {
@@ -288,26 +288,6 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
     return undefined
   }
 }
-
-/**
- * The key of a page. On a host of its own: under the page's own url, an origin that is fetched through the same cache
- * would be answered with our copy, which would then be stamped anew.
- */
-function keyRequest(
-  namespace: Namespace,
-  key: string,
-  varied: readonly (readonly [string, string])[],
-): Request {
-  const url = new URL(`https://pages.tidemark.invalid/${encodeURIComponent(namespace)}`)
-  url.searchParams.set("key", key)
-  for (const [name, value] of varied) url.searchParams.append(`vary-${name}`, value)
-  return new Request(url)
-}
-
-const dependsOn = (depends: Depends, urls: readonly string[]): Depends =>
-  depends === "anything"
-    ? depends
-    : { tags: depends.tags ?? [], urls: [...new Set([...(depends.urls ?? []), ...urls])] }
 
 /** The runtime's own cache: Workers have a default one, others have to open it. */
 async function findCache(given: Cache | undefined): Promise<Cache | undefined> {

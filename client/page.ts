@@ -1,4 +1,5 @@
 import { formatStamp, parseStamp, type Stamp } from "../protocol/epoch.ts"
+import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { Depends } from "./tidemark.ts"
 
@@ -107,6 +108,27 @@ export function servedCopy(
     headers.set(name, value)
   return new Response(copy.body, { status: copy.status, headers })
 }
+
+/**
+ * The key of a page. On a host of its own: under the page's own url, an origin that is fetched through the same cache
+ * would be answered with our copy, which would then be stamped anew.
+ */
+export function keyRequest(
+  namespace: Namespace,
+  key: string,
+  varied: readonly (readonly [string, string])[],
+): Request {
+  const url = new URL(`https://pages.tidemark.invalid/${encodeURIComponent(namespace)}`)
+  url.searchParams.set("key", key)
+  for (const [name, value] of varied) url.searchParams.append(`vary-${name}`, value)
+  return new Request(url)
+}
+
+/** What a copy depends on, and the urls by which it is asked for this time. */
+export const dependsOn = (depends: Depends, urls: readonly string[]): Depends =>
+  depends === "anything"
+    ? depends
+    : { tags: depends.tags ?? [], urls: [...new Set([...(depends.urls ?? []), ...urls])] }
 
 /** JSON that a header can carry. */
 const ascii = (value: unknown): string =>

@@ -71,8 +71,13 @@ tokens
       ok: true,
       file: path,
       namespaces: ["blog", "catalog/products"],
-      sources: { "contentful-main": { type: "contentful", namespace: "blog", webhook: "/v1/hooks/contentful-main" } },
-      targets: { "www-varnish": { type: "varnish", namespaces: ["blog"] }, hook: { type: "http", namespaces: ["*"] } },
+      sources: {
+        "contentful-main": { type: "contentful", namespace: "blog", webhook: "/v1/hooks/contentful-main" },
+      },
+      targets: {
+        "www-varnish": { type: "varnish", namespaces: ["blog"] },
+        hook: { type: "http", namespaces: ["*"] },
+      },
       tokens: [{ name: "deploy", scopes: ["publish:*", "read:*"] }],
       missingSecrets: [
         { name: "DEPLOY_TOKEN_SHA256", paths: ["tokens.0.sha256"] },
@@ -89,7 +94,13 @@ describe("a configuration with mistakes", () => {
     for (const json of [false, true]) {
       const { code, stdout, stderr } = await check(here.path, json ? ["--json"] : [])
       expect(code).toBe(2)
-      const paths = ["tokens.0.name", "tokens.0.sha256", "tokens.0.scopes", "namespaces.blog.hostes", "sources.cms.secret"]
+      const paths = [
+        "tokens.0.name",
+        "tokens.0.sha256",
+        "tokens.0.scopes",
+        "namespaces.blog.hostes",
+        "sources.cms.secret",
+      ]
       for (const path of paths) expect(stderr).toContain(`  ${path}: `)
       expect(stdout + stderr).not.toContain("sesame")
       if (!json) expect(stdout).toBe("")
@@ -103,13 +114,21 @@ describe("a configuration with mistakes", () => {
 
   it.for([
     { mistake: "no default export", text: "export const config = {}", told: "has no default export" },
-    { mistake: "another's error", text: 'throw new Error("not today")', told: "cannot be imported: not today (line 1:7)" },
+    {
+      mistake: "another's error",
+      text: 'throw new Error("not today")',
+      told: "cannot be imported: not today (line 1:7)",
+    },
     {
       mistake: "a syntax error, whose line is not repeated",
       text: '\nexport default { secret: "sesame-open-up" "oops" }',
       told: "cannot be imported: ",
     },
-    { mistake: "a secret's wrong name", text: 'import { secret } from "tidemark/config"\nsecret("a")', told: "(line 2:" },
+    {
+      mistake: "a secret's wrong name",
+      text: 'import { secret } from "tidemark/config"\nsecret("a")',
+      told: "(line 2:",
+    },
   ])("$mistake is exit 2", async ({ text, told }) => {
     await using here = await folder()
     writeFileSync(join(here.path, "tidemark.config.mjs"), text)
@@ -129,7 +148,8 @@ describe("which file", () => {
     mkdirSync(join(here.path, "elsewhere"))
     const put = (file: string, name: string) => writeFileSync(join(here.path, file), named(name))
     const found = async (args: readonly string[] = [], env: Record<string, string> = {}) =>
-      (JSON.parse((await check(here.path, [...args, "--json"], env)).stdout) as { namespaces: string[] }).namespaces
+      (JSON.parse((await check(here.path, [...args, "--json"], env)).stdout) as { namespaces: string[] })
+        .namespaces
     put("package.json", "")
     writeFileSync(join(here.path, "package.json"), '{ "type": "module" }')
     put("elsewhere/given.mjs", "given")

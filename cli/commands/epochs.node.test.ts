@@ -12,13 +12,22 @@ const lookup = {
   stamp: `1700000000000000.${EPOCH}`,
   asOf: 1763672400123,
   namespaces: {
-    blog: { epoch: 0, watermark: EPOCH, hard: 0, floor: 1700000000000001, tags: { "post-42": EPOCH }, urls: { [url]: EPOCH } },
+    blog: {
+      epoch: 0,
+      watermark: EPOCH,
+      hard: 0,
+      floor: 1700000000000001,
+      tags: { "post-42": EPOCH },
+      urls: { [url]: EPOCH },
+    },
   },
 }
 
 async function epochs(args: readonly string[], exchanges: readonly Exchange[]) {
   await using worker = await fakeWorker(TOKEN, exchanges)
-  const result = await run(["epochs", "blog", ...args], { env: { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN } })
+  const result = await run(["epochs", "blog", ...args], {
+    env: { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN },
+  })
   expect(worker.complaints()).toEqual([])
   return result
 }
@@ -48,7 +57,10 @@ tag a:b  1700000000000001  2023-11-14T22:13:20.000Z  not known singly: the floor
 })
 
 it("prints the answer as one object with --json", async () => {
-  const { code, stdout } = await epochs(["--json"], [{ method: "GET", path: "/v1/epochs?ns=blog", answer: lookup }])
+  const { code, stdout } = await epochs(
+    ["--json"],
+    [{ method: "GET", path: "/v1/epochs?ns=blog", answer: lookup }],
+  )
   expect(code).toBe(0)
   expect(JSON.parse(stdout)).toEqual(lookup)
 })
@@ -59,6 +71,9 @@ it.for([
   [{ blog: null }, "what changed since is not known, or is too much\n"],
 ] as const)("lists what changed since: %j", async ([changed, expected]) => {
   const path = "/v1/epochs?ns=blog&after=17"
-  const { stdout } = await epochs(["--after", "17"], [{ method: "GET", path, answer: { ...lookup, changed } }])
+  const { stdout } = await epochs(
+    ["--after", "17"],
+    [{ method: "GET", path, answer: { ...lookup, changed } }],
+  )
   expect(stdout).toContain(`\n\n${expected}`)
 })

@@ -16,7 +16,8 @@ async function log(args: readonly string[], exchanges: readonly Exchange[]) {
   return result
 }
 
-const idsOf = (stdout: string): number[] => [...stdout.matchAll(/ {2}(\d+) {2}blog/g)].map((match) => Number(match[1]))
+const idsOf = (stdout: string): number[] =>
+  [...stdout.matchAll(/ {2}(\d+) {2}blog/g)].map((match) => Number(match[1]))
 
 const NEWEST = "before=9007199254740991"
 
@@ -31,8 +32,12 @@ it("lists the newest, newest last", async () => {
 })
 
 it("goes back from --before, and on from --after, which comes oldest first", async () => {
-  expect(idsOf((await log(["--before", "30"], [page("before=30&limit=100", [20, 10])])).stdout)).toEqual([10, 20])
-  expect(idsOf((await log(["--after", "10"], [page("after=10&limit=100", [20, 30])])).stdout)).toEqual([20, 30])
+  expect(idsOf((await log(["--before", "30"], [page("before=30&limit=100", [20, 10])])).stdout)).toEqual([
+    10, 20,
+  ])
+  expect(idsOf((await log(["--after", "10"], [page("after=10&limit=100", [20, 30])])).stdout)).toEqual([
+    20, 30,
+  ])
 })
 
 it("asks for a namespace", async () => {

@@ -30,14 +30,30 @@ async function publish(args: readonly string[], exchanges: readonly Exchange[]) 
 describe("what is sent", () => {
   it.for([
     { args: ["blog"], body: { namespace: "blog" } },
-    { args: ["catalog/products", "--tag", "a", "--tag", "b"], body: { namespace: "catalog/products", tags: ["a", "b"] } },
+    {
+      args: ["catalog/products", "--tag", "a", "--tag", "b"],
+      body: { namespace: "catalog/products", tags: ["a", "b"] },
+    },
     {
       args: ["blog", "--url", "https://www.example.com/a", "--url", "https://www.example.com/b"],
       body: { namespace: "blog", urls: ["https://www.example.com/a", "https://www.example.com/b"] },
     },
     {
-      args: ["--prefix", "https://www.example.com/x/", "--host", "www.example.com", "--mode", "purge", "blog"],
-      body: { namespace: "blog", prefixes: ["https://www.example.com/x/"], hosts: ["www.example.com"], mode: "purge" },
+      args: [
+        "--prefix",
+        "https://www.example.com/x/",
+        "--host",
+        "www.example.com",
+        "--mode",
+        "purge",
+        "blog",
+      ],
+      body: {
+        namespace: "blog",
+        prefixes: ["https://www.example.com/x/"],
+        hosts: ["www.example.com"],
+        mode: "purge",
+      },
     },
     { args: ["--everything", "--reason", "new layout"], body: { everything: true, reason: "new layout" } },
     {
@@ -53,7 +69,12 @@ describe("what is sent", () => {
   it("its idempotency key", async () => {
     const { code, stdout } = await publish(
       ["blog", "--idempotency-key", "build 17"],
-      [posted({ namespace: "blog" }, { headers: { "idempotency-key": "build 17" }, answer: acceptedOf({ duplicate: true }) })],
+      [
+        posted(
+          { namespace: "blog" },
+          { headers: { "idempotency-key": "build 17" }, answer: acceptedOf({ duplicate: true }) },
+        ),
+      ],
     )
     expect(code).toBe(0)
     expect(stdout).toContain("as before: the key was used already")
@@ -62,14 +83,20 @@ describe("what is sent", () => {
 
 it("prints the answer as one object with --json", async () => {
   const answer = acceptedOf({ warnings: ["mind this"] })
-  const { code, stdout, stderr } = await publish(["blog", "--json"], [posted({ namespace: "blog" }, { answer })])
+  const { code, stdout, stderr } = await publish(
+    ["blog", "--json"],
+    [posted({ namespace: "blog" }, { answer })],
+  )
   expect(code).toBe(0)
   expect(JSON.parse(stdout)).toEqual(answer)
   expect(stderr).toBe("warning: mind this\n")
 })
 
 it("says so where no target is concerned", async () => {
-  const { stdout } = await publish(["blog"], [posted({ namespace: "blog" }, { answer: acceptedOf({ targets: [] }) })])
+  const { stdout } = await publish(
+    ["blog"],
+    [posted({ namespace: "blog" }, { answer: acceptedOf({ targets: [] }) })],
+  )
   expect(stdout).toContain("no target is concerned")
 })
 
@@ -103,7 +130,10 @@ describe("--wait", () => {
   it("ends with exit 1 when it has failed", async () => {
     const failed = recordOf({
       state: "failed",
-      targets: { a: doneTarget, b: { ...pendingTarget, state: "dead", attempts: 3, error: "the zone is\u001b[31m gone" } },
+      targets: {
+        a: doneTarget,
+        b: { ...pendingTarget, state: "dead", attempts: 3, error: "the zone is\u001b[31m gone" },
+      },
     })
     const exchanges = [posted(body), read({ answer: failed })]
     const { code, stdout } = await publish(["blog", "--wait=5"], exchanges)
@@ -115,10 +145,15 @@ describe("--wait", () => {
     for (const json of [false, true]) {
       const exchanges = [posted(body), read({ answer: pending, always: true })]
       const began = performance.now()
-      const { code, stdout, stderr } = await publish(["blog", "--wait", "0.5", ...(json ? ["--json"] : [])], exchanges)
+      const { code, stdout, stderr } = await publish(
+        ["blog", "--wait", "0.5", ...(json ? ["--json"] : [])],
+        exchanges,
+      )
       expect(code).toBe(3)
       expect(performance.now() - began).toBeGreaterThan(450)
-      expect(stderr).toContain(`accepted as ${ID}, but not known to be done; see: tidemark status ${ID} --watch`)
+      expect(stderr).toContain(
+        `accepted as ${ID}, but not known to be done; see: tidemark status ${ID} --watch`,
+      )
       if (json) expect(JSON.parse(stdout)).toEqual(pending)
       else expect(stdout).toContain("pending")
     }

@@ -12,7 +12,9 @@ const read = (members: Partial<Exchange>): Exchange => ({
 
 async function status(args: readonly string[], exchanges: readonly Exchange[]) {
   await using worker = await fakeWorker(TOKEN, exchanges)
-  const result = await run(["status", ID, ...args], { env: { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN } })
+  const result = await run(["status", ID, ...args], {
+    env: { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN },
+  })
   expect(worker.complaints()).toEqual([])
   return result
 }
@@ -67,7 +69,10 @@ www-cloudflare  retrying  -      429; attempt 2  namespace  429 from the vendor
 it.for([
   [{ namespace: "blog", tags: undefined }, "the whole namespace"],
   [{ namespace: null, tags: undefined, everything: true }, "everything"],
-  [{ namespace: null, tags: undefined, resync: true, cause: "the log was lost", by: { relay: "r-1" } }, "resync"],
+  [
+    { namespace: null, tags: undefined, resync: true, cause: "the log was lost", by: { relay: "r-1" } },
+    "resync",
+  ],
 ] as const)("says what is meant where nothing is selected: %j", async ([members, what]) => {
   const { stdout } = await status([], [read({ answer: recordOf({ ...members, targets: {} }) })])
   expect(stdout).toContain(`  what       ${what}\n`)
@@ -96,7 +101,10 @@ describe("the exit code", () => {
   })
 
   it("with --watch is 3 when the time is over", async () => {
-    const { code, stdout, stderr } = await status(["--watch", "--timeout", "0.4"], [read({ answer: pending, always: true })])
+    const { code, stdout, stderr } = await status(
+      ["--watch", "--timeout", "0.4"],
+      [read({ answer: pending, always: true })],
+    )
     expect({ code, stderr }).toEqual({ code: 3, stderr: "still pending after 0.4 s\n" })
     expect(stdout).toContain("state      pending")
   })

@@ -19,22 +19,25 @@ const idsOf = (stdout: string): string[] =>
     .map((line) => String((JSON.parse(line) as { id: string }).id))
 
 describe("tail", { timeout: 30_000 }, () => {
-  it.for(["SIGINT", "SIGTERM"] as const)("begins with the newest, follows page by page, and ends with 0 on %s", async (signal) => {
-    await using worker = await fakeWorker(TOKEN, [
-      page(`${NEWEST}&ns=blog&limit=10`, [30, 20]),
-      page("after=30&ns=blog", [40, 50], 50),
-      page("after=50&ns=blog", [], 60),
-      page("after=60&ns=blog", [70]),
-      { ...page("after=70&ns=blog", []), always: true },
-    ])
-    const env = { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN }
-    const { child, output, finished } = start(["tail", "--ns", "blog", "--json"], { env })
-    await expect.poll(() => worker.count(), POLLED).toBeGreaterThanOrEqual(5)
-    expect(idsOf(output.stdout)).toEqual(["20", "30", "40", "50", "70"])
-    child.kill(signal)
-    expect(await finished).toMatchObject({ code: 0, stderr: "" })
-    expect(worker.complaints()).toEqual([])
-  })
+  it.for(["SIGINT", "SIGTERM"] as const)(
+    "begins with the newest, follows page by page, and ends with 0 on %s",
+    async (signal) => {
+      await using worker = await fakeWorker(TOKEN, [
+        page(`${NEWEST}&ns=blog&limit=10`, [30, 20]),
+        page("after=30&ns=blog", [40, 50], 50),
+        page("after=50&ns=blog", [], 60),
+        page("after=60&ns=blog", [70]),
+        { ...page("after=70&ns=blog", []), always: true },
+      ])
+      const env = { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN }
+      const { child, output, finished } = start(["tail", "--ns", "blog", "--json"], { env })
+      await expect.poll(() => worker.count(), POLLED).toBeGreaterThanOrEqual(5)
+      expect(idsOf(output.stdout)).toEqual(["20", "30", "40", "50", "70"])
+      child.kill(signal)
+      expect(await finished).toMatchObject({ code: 0, stderr: "" })
+      expect(worker.complaints()).toEqual([])
+    },
+  )
 
   it("prints one line an entry", async () => {
     await using worker = await fakeWorker(TOKEN, [

@@ -8,7 +8,17 @@ const sha256 = (text: string): string => createHash("sha256").update(text).diges
 
 it("prints the token once on standard output, the line for the file on standard error, and stores nothing", async () => {
   await using here = await folder()
-  const args = ["deploy", "--scope", "publish:*", "--scope", "read:catalog/products", "--tenant", "acme", "--expires", "2999-01-31"]
+  const args = [
+    "deploy",
+    "--scope",
+    "publish:*",
+    "--scope",
+    "read:catalog/products",
+    "--tenant",
+    "acme",
+    "--expires",
+    "2999-01-31",
+  ]
   const { code, stdout, stderr } = await run(["token", "create", ...args], { cwd: here.path })
   expect(code).toBe(0)
   expect(stdout).toMatch(/^tm_[A-Za-z0-9_-]{43}\n$/)
@@ -25,7 +35,9 @@ it("is one object with --json, whose entry the configuration takes", async () =>
   expect(code).toBe(0)
   const { token, ...entry } = JSON.parse(stdout) as { token: string; sha256: string }
   expect(entry.sha256).toBe(sha256(token))
-  expect(parseConfig({ tokens: [entry] }).tokens).toEqual([{ name: "site", scopes: ["epochs:blog"], tenant: "default", sha256: entry.sha256 }])
+  expect(parseConfig({ tokens: [entry] }).tokens).toEqual([
+    { name: "site", scopes: ["epochs:blog"], tenant: "default", sha256: entry.sha256 },
+  ])
 })
 
 it("makes another each time", async () => {
@@ -36,18 +48,34 @@ it("makes another each time", async () => {
 
 describe("refuses by the configuration's own schema, all at once, and makes none", () => {
   it.for([
-    { args: ["Deploy", "--scope", "write:*", "--scope", "read:a b"], paths: ["name", "scopes.0", "scopes.1"] },
+    {
+      args: ["Deploy", "--scope", "write:*", "--scope", "read:a b"],
+      paths: ["name", "scopes.0", "scopes.1"],
+    },
     { args: ["deploy", "--scope", "operate", "--tenant", "A"], paths: ["tenant"] },
     { args: ["deploy", "--scope", "operate", "--expires", "2027-02-30"], paths: ["expires"] },
   ])("$args", async ({ args, paths }) => {
     const { code, stdout, stderr } = await run(["token", "create", ...args])
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" })
-    expect(stderr.split("\n").slice(1, -1).map((line) => line.trim().split(":")[0])).toEqual(paths)
+    expect(
+      stderr
+        .split("\n")
+        .slice(1, -1)
+        .map((line) => line.trim().split(":")[0]),
+    ).toEqual(paths)
   })
 })
 
 it("warns of a day that is over", async () => {
-  const { code, stderr } = await run(["token", "create", "a", "--scope", "metrics", "--expires", "2001-01-01"])
+  const { code, stderr } = await run([
+    "token",
+    "create",
+    "a",
+    "--scope",
+    "metrics",
+    "--expires",
+    "2001-01-01",
+  ])
   expect(code).toBe(0)
   expect(stderr).toContain("warning: that day is over")
 })
