@@ -85,7 +85,8 @@ interface Visit {
   readonly cache: Cache
   readonly key: Request
   readonly urls: readonly string[]
-  readonly read: ReadOptions & { readonly waitUntil: WaitUntil }
+  readonly read: ReadOptions
+  readonly waitUntil: WaitUntil
 }
 
 /** What the cache has for a visit: a response, or why the app has to be asked. */
@@ -125,6 +126,7 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
     const url = options.url?.(c) ?? c.req.url
     const key = (await options.key?.(c)) ?? url
     const fresh = options.fresh?.(c)
+    const waitUntil = waitUntilOf(c)
     return {
       tidemark: tidemarkOf(c),
       namespace,
@@ -135,13 +137,14 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
         [...varied].map((name) => [name, c.req.header(name) ?? ""]),
       ),
       urls: [...new Set([url, key])],
-      read: { waitUntil: waitUntilOf(c), ...(fresh ? { fresh } : {}) },
+      read: { ...(waitUntil ? { waitUntil } : {}), ...(fresh ? { fresh } : {}) },
+      waitUntil: waitUntil ?? (() => undefined),
     }
   }
 
   /** Looks for a copy that may be served, and sets off its revalidation where it is stale. */
   async function find(c: Context<E>, visit: Visit): Promise<Found> {
-    const copy = await visit.cache.match(visit.key)
+    const copy = await quietly(() => visit.cache.match(visit.key))
     const entry = copy && entryOf(copy)
     if (!copy || !entry) return { how: "fwd=uri-miss", hadCopy: false }
     const judgement = await visit.tidemark.judge(
@@ -172,7 +175,7 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
   }
 
   /** Runs the app once more for a page, whoever else asks for it meanwhile. */
-  function revalidate(c: Context<E>, through: NonNullable<typeof app>, { key, read }: Visit): void {
+  function revalidate(c: Context<E>, through: NonNullable<typeof app>, { key, waitUntil }: Visit): void {
     if (revalidations.running(key.url)) return
     const { end } = revalidations.start(key.url)
     // Without the visitor's signal: the page is still wanted when they have left.
@@ -183,13 +186,15 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
       try {
         const response = await through.fetch(request, c.env, executionCtxOf(c))
         await response.body?.cancel()
+        // Only when it is stored is the next visitor served the new one.
+        await fills.running(key.url)
       } catch {
         // The old page stays until `swr` has passed; the next visit tries again.
       } finally {
         end()
       }
     }
-    read.waitUntil(run())
+    waitUntil(run())
   }
 
   /** Runs the handler, and keeps what it made under a stamp from before. Returns how, for `Cache-Status`. */
@@ -199,18 +204,19 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
     visit: Visit,
     found: { how: string; hadCopy: boolean },
   ): Promise<string> {
-    const { cache, key, tidemark, namespace, read } = visit
+    const { cache, key, tidemark, namespace, read, waitUntil } = visit
     const { done, end } = fills.start(key.url)
     // Others may be waiting for this: it goes on though the visitor leaves.
-    read.waitUntil(done)
+    waitUntil(done)
     let isBeingStored = false
     try {
       const { stamp } = await tidemark.begin(namespace, read)
+      if (!stamp) end()
       await next()
       const tags = await label(c)
       const isKept = !c.error && isStorable(c.res, varied)
       remember(unstorable, key.url, !isKept)
-      if (!isKept && found.hadCopy && c.res.status < 500) read.waitUntil(quietly(() => cache.delete(key)))
+      if (!isKept && found.hadCopy && c.res.status < 500) waitUntil(quietly(() => cache.delete(key)))
       if (!isKept) return found.how
       if (!stamp) return "fwd=bypass; detail=epochs-unknown"
       const copy = storedCopy(c.res.clone(), { stamp, depends: { tags, urls: visit.urls } }, maxCacheTtl)
@@ -224,7 +230,7 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
           end()
         }
       }
-      read.waitUntil(put())
+      waitUntil(put())
       return `${found.how}; stored`
     } finally {
       if (!isBeingStored) end()
@@ -265,7 +271,7 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
         onWarning({ code: "no-cache-api", message: "This runtime has no Cache API: nothing is cached." })
       }
       await next()
-      await label(c)
+      if (c.req.method === "GET" || c.req.method === "HEAD") await label(c)
       tell(c, forwarded ? `fwd=${forwarded}` : "fwd=bypass; detail=no-cache-api")
       return undefined
     }
@@ -305,9 +311,9 @@ function executionCtxOf(c: Context): ExecutionContext | undefined {
   }
 }
 
-function waitUntilOf(c: Context): WaitUntil {
+function waitUntilOf(c: Context): WaitUntil | undefined {
   const executionCtx = executionCtxOf(c)
-  return (promise) => executionCtx?.waitUntil(promise)
+  return executionCtx && ((promise) => executionCtx.waitUntil(promise))
 }
 
 function remember(set: Set<string>, key: string, isIn: boolean): void {
@@ -317,10 +323,11 @@ function remember(set: Set<string>, key: string, isIn: boolean): void {
   if (set.size > MAX_UNSTORABLE && oldest !== undefined) set.delete(oldest)
 }
 
-async function quietly(work: () => Promise<unknown>): Promise<void> {
+/** A cache that fails has nothing; and a copy that could not be removed is still judged by its stamp. */
+async function quietly<T>(work: () => Promise<T>): Promise<T | undefined> {
   try {
-    await work()
+    return await work()
   } catch {
-    // A copy that could not be removed is still judged by its stamp.
+    return undefined
   }
 }

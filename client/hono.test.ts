@@ -1,0 +1,448 @@
+import { type Context, type ExecutionContext, Hono } from "hono"
+import { describe, expect, it } from "vitest"
+import { epochCache, type EpochCacheOptions, type EpochCacheWarning } from "./hono.ts"
+import { MapCache } from "./testing/map-cache.ts"
+import { Clock, ModelStore } from "./testing/model-store.ts"
+import { createTidemark, type TidemarkOptions } from "./tidemark.ts"
+
+const TTL = 5_000
+const SITE = "https://www.example.com"
+
+interface SetUp extends Partial<EpochCacheOptions> {
+  readonly reader?: Partial<TidemarkOptions>
+  /** Answers instead of the ordinary page. */
+  readonly page?: (c: Context, visits: number) => Response | Promise<Response>
+  readonly withoutApp?: boolean
+}
+
+/** An app behind the middleware, its cache, and the background work of its requests. */
+function setUp({ reader, page, withoutApp, ...options }: SetUp = {}) {
+  const clock = new Clock()
+  const store = new ModelStore(clock)
+  store.publish({ kind: "everything", namespace: "" })
+  const cache = new MapCache()
+  const warnings: EpochCacheWarning[] = []
+  const background: Promise<unknown>[] = []
+  const executionCtx: ExecutionContext = {
+    waitUntil: (promise) => void background.push(promise),
+    passThroughOnException: () => undefined,
+    props: {},
+  }
+  const app = new Hono()
+  let visits = 0
+  const tidemark = createTidemark({ store, now: clock.now, random: () => 0, ...reader })
+  app.use(
+    epochCache({
+      tidemark,
+      namespace: "blog",
+      tags: (c) => [`post-${c.req.path.slice(1)}`],
+      cache: cache.asCache(),
+      onWarning: (warning) => warnings.push(warning),
+      ...(withoutApp ? {} : { app }),
+      ...options,
+    }),
+  )
+  app.get("*", (c) => {
+    visits += 1
+    return page
+      ? page(c, visits)
+      : c.text(`${c.req.path} v${visits}`, 200, { "cache-control": "public, max-age=60" })
+  })
+  const idle = async () => {
+    while (background.length > 0) await background.shift()
+  }
+  /** A request whose background work runs on, until `idle`. */
+  const open = (path: string, init?: RequestInit) =>
+    Promise.resolve(app.fetch(new Request(SITE + path, init), {}, executionCtx))
+  /** What a visitor sees: the body, and what the cache says of itself. */
+  const visit = async (path = "/a", init?: RequestInit) => {
+    const response = await open(path, init)
+    const seen = `${await response.text()} | ${response.headers.get("cache-status")}`
+    await idle()
+    return seen
+  }
+  return { clock, store, cache, tidemark, app, open, visit, idle, warnings, visits: () => visits }
+}
+
+describe("a page behind the epoch cache", () => {
+  it("is made once, and then served from the cache", async () => {
+    const { visit, visits } = setUp()
+    expect(await visit()).toBe("/a v1 | tidemark; fwd=uri-miss; stored")
+    expect(await visit()).toBe("/a v1 | tidemark; hit")
+    expect(await visit("/a?page=2")).toBe("/a v2 | tidemark; fwd=uri-miss; stored")
+    expect(visits()).toBe(2)
+  })
+
+  it("is served with the headers that its handler gave it, and nothing of ours", async () => {
+    const { open, idle } = setUp({
+      page: (c) =>
+        c.text("page", 200, {
+          "cache-control": "public, s-maxage=60",
+          expires: "Thu, 01 Jan 2026 00:00:00 GMT",
+          "x-own": "1",
+        }),
+    })
+    const first = await open("/a")
+    await idle()
+    const second = await open("/a")
+    const headersOf = (response: Response) =>
+      Object.fromEntries([...response.headers].filter(([name]) => name !== "cache-status"))
+    expect(headersOf(second)).toEqual(headersOf(first))
+    expect(headersOf(second)).toEqual({
+      "cache-control": "public, s-maxage=60",
+      "cache-tag": "ns/blog,post-a",
+      "content-type": "text/plain; charset=UTF-8",
+      expires: "Thu, 01 Jan 2026 00:00:00 GMT",
+      "x-own": "1",
+    })
+  })
+
+  it("is kept in the Cache API for as long as was said, whatever it says of itself", async () => {
+    const { visit, cache } = setUp({ maxCacheTtl: 90_000 })
+    await visit()
+    const [copy] = cache.kept.values()
+    expect(copy?.headers.get("cache-control")).toBe("max-age=90")
+  })
+
+  it.each([
+    ["a tag of it", { kind: "tags", namespace: "blog", values: ["post-a"] }, true],
+    ["its url", { kind: "urls", namespace: "blog", values: [`${SITE}/a`] }, true],
+    ["its namespace", { kind: "namespace", namespace: "blog" }, true],
+    ["everything", { kind: "everything", namespace: "" }, true],
+    ["another tag", { kind: "tags", namespace: "blog", values: ["post-b"] }, false],
+    ["another url", { kind: "urls", namespace: "blog", values: [`${SITE}/a?page=2`] }, false],
+    ["another namespace", { kind: "namespace", namespace: "shop" }, false],
+  ] as const)("purged by %s", async (_, event, concerned) => {
+    const { visit, store, clock } = setUp()
+    await visit()
+    clock.time += 1
+    store.publish({ ...event, hard: true })
+    clock.time += 2 * TTL
+    expect(await visit()).toBe(
+      concerned ? "/a v2 | tidemark; fwd=stale; detail=purged; stored" : "/a v1 | tidemark; hit",
+    )
+    expect(await visit()).toBe(concerned ? "/a v2 | tidemark; hit" : "/a v1 | tidemark; hit")
+  })
+
+  it("after a soft invalidation is served old while one revalidation runs, and then new", async () => {
+    const revalidated = Promise.withResolvers<void>()
+    const { open, visit, store, clock, visits, idle } = setUp({
+      page: async (c, count) => {
+        if (count > 1) await revalidated.promise
+        return c.text(`v${count}`, 200, {
+          "cache-control": "public, max-age=3600",
+          "cdn-cache-control": "max-age=9",
+        })
+      },
+    })
+    await visit()
+    clock.time += 1
+    store.publish({ kind: "namespace", namespace: "blog" })
+    clock.time += 2 * TTL
+    for (let visitor = 0; visitor < 3; visitor += 1) {
+      const response = await open("/a")
+      expect(await response.text()).toBe("v1")
+      expect(response.headers.get("cache-status")).toBe("tidemark; hit; detail=stale-while-revalidate")
+      // A cache in front that was just purged must not keep the old page.
+      expect(response.headers.get("cache-control")).toBe("no-store")
+      expect(response.headers.get("cdn-cache-control")).toBeNull()
+    }
+    revalidated.resolve()
+    await idle()
+    expect(visits()).toBe(2)
+    expect(await visit()).toBe("v2 | tidemark; hit")
+  })
+
+  it("is served old for no longer than swr, counted from the invalidation", async () => {
+    for (const [waited, expected] of [
+      [60_000, "hit; detail=stale-while-revalidate"],
+      [60_001, "fwd=stale; detail=invalidated; stored"],
+    ] as const) {
+      const { visit, store, clock } = setUp()
+      await visit()
+      clock.time += 1
+      store.publish({ kind: "namespace", namespace: "blog" })
+      clock.time += waited
+      expect(await visit()).toContain(expected)
+    }
+  })
+
+  it.each([{ swr: 0 }, { withoutApp: true }])("waits for the new page with %j", async (options) => {
+    const { visit, store, clock } = setUp(options)
+    await visit()
+    clock.time += 1
+    store.publish({ kind: "namespace", namespace: "blog" })
+    clock.time += 2 * TTL
+    expect(await visit()).toBe("/a v2 | tidemark; fwd=stale; detail=invalidated; stored")
+  })
+
+  it("asks for the whole page when it revalidates, whatever the visitor had", async () => {
+    const { visit, store, clock } = setUp({
+      page: (c, count) =>
+        c.req.header("if-none-match") ? c.body(null, 304) : c.text(`v${count}`, 200, { etag: `"${count}"` }),
+    })
+    await visit()
+    clock.time += 1
+    store.publish({ kind: "namespace", namespace: "blog" })
+    clock.time += 2 * TTL
+    const headers = { "if-none-match": `"1"` }
+    expect(await visit("/a", { headers })).toBe("v1 | tidemark; hit; detail=stale-while-revalidate")
+    expect(await visit("/a", { headers })).toBe("v2 | tidemark; hit")
+  })
+
+  it("tries again at the next visit when a revalidation failed, and forgets a page that is gone", async () => {
+    let status = 500
+    const { visit, store, clock, cache } = setUp({
+      page: (c, count) =>
+        count === 1 ? c.text("v1") : status === 500 ? c.text("broken", 500) : c.text("gone", 404),
+    })
+    await visit()
+    clock.time += 1
+    store.publish({ kind: "namespace", namespace: "blog" })
+    clock.time += 2 * TTL
+    expect(await visit()).toContain("v1 | tidemark; hit; detail=stale")
+    expect(await visit()).toContain("v1 | tidemark; hit; detail=stale")
+    status = 404
+    expect(await visit()).toContain("v1 | tidemark; hit; detail=stale")
+    expect(cache.kept.size).toBe(0)
+    expect(await visit()).toBe("gone | tidemark; fwd=uri-miss")
+  })
+
+  // The race that a cache without stamps loses: read before the invalidation, stored after it.
+  it("that was read before an invalidation and stored after it is stale at once", async () => {
+    const origin = Promise.withResolvers<void>()
+    const { open, visit, store, clock, idle } = setUp({
+      page: async (c, count) => {
+        if (count === 1) await origin.promise
+        return c.text(`v${count}`)
+      },
+    })
+    const slow = open("/a")
+    await new Promise((resolve) => setTimeout(resolve, 0))
+    clock.time += 1
+    store.publish({ kind: "tags", namespace: "blog", values: ["post-a"], hard: true })
+    clock.time += 2 * TTL
+    origin.resolve()
+    expect(await (await slow).text()).toBe("v1")
+    await idle()
+    expect(await visit()).toBe("v2 | tidemark; fwd=stale; detail=purged; stored")
+    expect(await visit()).toBe("v2 | tidemark; hit")
+  })
+
+  it("is made once for visitors that come together", async () => {
+    const origin = Promise.withResolvers<void>()
+    const { open, visits, idle } = setUp({
+      page: async (c, count) => {
+        await origin.promise
+        return c.text(`v${count}`)
+      },
+    })
+    const visitors = [open("/a"), open("/a"), open("/a")]
+    await new Promise((resolve) => setTimeout(resolve, 0))
+    origin.resolve()
+    const seen = await Promise.all(
+      visitors.map(
+        async (visitor) => `${await (await visitor).text()} ${(await visitor).headers.get("cache-status")}`,
+      ),
+    )
+    await idle()
+    expect(seen).toEqual([
+      "v1 tidemark; fwd=uri-miss; stored",
+      "v1 tidemark; fwd=uri-miss; collapsed",
+      "v1 tidemark; fwd=uri-miss; collapsed",
+    ])
+    expect(visits()).toBe(1)
+  })
+
+  it("lets nobody wait for one that is not kept", async () => {
+    const { open, visit } = setUp({
+      page: async (c, count) => {
+        if (count === 2) await new Promise(() => undefined)
+        return c.text(`v${count}`, 200, { "cache-control": "private" })
+      },
+    })
+    await visit()
+    void open("/a")
+    expect(await visit()).toBe("v3 | tidemark; fwd=uri-miss")
+  })
+
+  it("bypasses the cache when nothing is known of the epochs, and is back when it is", async () => {
+    const { visit, store, clock } = setUp()
+    await visit()
+    store.away = true
+    clock.time += 60_000
+    expect(await visit()).toBe("/a v1 | tidemark; hit")
+    clock.time += 1_001
+    expect(await visit()).toBe("/a v2 | tidemark; fwd=bypass; detail=epochs-unknown")
+    expect(await visit("/b")).toBe("/b v3 | tidemark; fwd=bypass; detail=epochs-unknown")
+    store.away = false
+    clock.time += 2_000
+    expect(await visit()).toBe("/a v1 | tidemark; hit")
+  })
+
+  it("reads one's own write", async () => {
+    let atLeast = 0
+    const { visit, store, clock } = setUp({ fresh: () => ({ atLeast }) })
+    await visit()
+    clock.time += 1
+    atLeast = store.publish({ kind: "urls", namespace: "blog", values: [`${SITE}/a`], hard: true }).epoch
+    expect(await visit()).toBe("/a v2 | tidemark; fwd=stale; detail=purged; stored")
+  })
+})
+
+describe("what is not for a shared cache", () => {
+  it.each([
+    ["private", { "cache-control": "private, max-age=60" }],
+    ["no-store", { "cache-control": "max-age=0,no-store" }],
+    ["no-cache", { "cache-control": "no-cache" }],
+    ["no-store for caches in front", { "cdn-cache-control": "no-store" }],
+    ["a cookie", { "set-cookie": "id=1" }],
+    ["any Vary", { vary: "*" }],
+    ["Vary by what is not in the key", { vary: "accept-encoding, Cookie" }],
+    ["a stream of events", { "content-type": "text/event-stream" }],
+    ["what another such cache answered", { "cache-status": "tidemark; hit" }],
+  ])("%s", async (_, headers) => {
+    const { visit, cache } = setUp({ page: (c, count) => c.body(`v${count}`, 200, headers) })
+    await visit()
+    expect(await visit()).toContain("v2 | ")
+    expect(cache.kept.size).toBe(0)
+  })
+
+  it.each([201, 206, 301, 404, 500])("status %i", async (status) => {
+    const { visit, cache } = setUp({ page: (_, count) => new Response(`v${count}`, { status }) })
+    expect(await visit()).toBe("v1 | tidemark; fwd=uri-miss")
+    expect(cache.kept.size).toBe(0)
+  })
+
+  it("what a handler threw", async () => {
+    const { visit, app, cache } = setUp({ page: () => Promise.reject(new Error("broken")) })
+    app.onError((_, c) => c.text("sorry", 200))
+    expect(await visit()).toBe("sorry | tidemark; fwd=uri-miss")
+    expect(cache.kept.size).toBe(0)
+  })
+
+  it.each([
+    ["a request with Authorization", { headers: { authorization: "Bearer x" } }, "request"],
+    ["a request for a part", { headers: { range: "bytes=0-1" } }, "request"],
+    ["a request that wants nothing of caches", { headers: { "cache-control": "no-store" } }, "request"],
+    ["HEAD", { method: "HEAD" }, "method"],
+  ])("%s", async (_, init, why) => {
+    const { visit, cache } = setUp()
+    await visit()
+    expect(await visit("/a", init)).toBe(`${init.method === "HEAD" ? "" : "/a v2"} | tidemark; fwd=${why}`)
+    expect(await visit("/b", init)).toContain(`fwd=${why}`)
+    expect(cache.kept.size).toBe(1)
+  })
+
+  it("max-age=0 and words that only look like a refusal do not keep a page out", async () => {
+    const { visit } = setUp({
+      page: (c) =>
+        c.text("page", 200, { "cache-control": "public, max-age=0, x-private-y=1, must-revalidate" }),
+    })
+    await visit()
+    expect(await visit()).toBe("page | tidemark; hit")
+  })
+})
+
+describe("keys", () => {
+  it("part pages by the headers that they vary by", async () => {
+    const { visit } = setUp({
+      vary: ["Accept-Language"],
+      page: (c) =>
+        c.text(`${c.req.header("accept-language")}`, 200, { vary: "accept-language, Accept-Encoding" }),
+    })
+    const nl = { headers: { "accept-language": "nl" } }
+    const de = { headers: { "accept-language": "de" } }
+    expect(await visit("/a", nl)).toContain("nl | tidemark; fwd=uri-miss")
+    expect(await visit("/a", de)).toContain("de | tidemark; fwd=uri-miss")
+    expect(await visit("/a", nl)).toBe("nl | tidemark; hit")
+  })
+
+  it("of several urls are asked as well, so that the published one reaches them all", async () => {
+    const { visit, store, clock } = setUp({ key: (c) => SITE + c.req.path })
+    await visit("/a?utm=1")
+    expect(await visit("/a?utm=2")).toBe("/a v1 | tidemark; hit")
+    clock.time += 1
+    store.publish({ kind: "urls", namespace: "blog", values: [`${SITE}/a`], hard: true })
+    clock.time += 2 * TTL
+    expect(await visit("/a?utm=3")).toContain("fwd=stale; detail=purged")
+  })
+
+  it("are no page's own url, which an origin behind the same cache would be asked by", async () => {
+    const { visit, cache } = setUp()
+    await visit()
+    for (const key of cache.kept.keys()) expect(new URL(key).host).toBe("pages.tidemark.invalid")
+  })
+})
+
+describe("the tag header", () => {
+  it("is on what comes from the handler and on what comes from the cache", async () => {
+    const { open, idle } = setUp({ header: "surrogate-key" })
+    for (let visit = 0; visit < 2; visit += 1) {
+      expect((await open("/a")).headers.get("surrogate-key")).toBe("ns/blog post-a")
+      await idle()
+    }
+  })
+
+  it("joins what the handler put there, and is left out where that was asked", async () => {
+    const own = { page: (c: Context) => c.text("page", 200, { "surrogate-key": "own" }) }
+    const { open } = setUp({ ...own, header: "surrogate-key" })
+    expect((await open("/a")).headers.get("surrogate-key")).toBe("own ns/blog post-a")
+    const without = setUp({ ...own, header: false })
+    expect([...(await without.open("/a")).headers.keys()]).not.toContain("cache-tag")
+  })
+
+  it("tells by a warning which tags it had no room for; the page is still invalidated by them here", async () => {
+    const { visit, store, clock, warnings } = setUp({ budget: 10 })
+    await visit()
+    expect(warnings).toEqual([
+      { code: "tags-dropped", message: "Tags did not fit into the header cache-tag.", dropped: ["post-a"] },
+    ])
+    clock.time += 1
+    store.publish({ kind: "tags", namespace: "blog", values: ["post-a"], hard: true })
+    clock.time += 2 * TTL
+    expect(await visit()).toContain("fwd=stale")
+  })
+})
+
+describe("a page with more tags than a stored copy can carry", () => {
+  const many = Array.from({ length: 900 }, (_, index) => `a-rather-long-tag-${index}`)
+
+  it("counts as depending on anything in its namespace", async () => {
+    const { visit, store, clock } = setUp({ tags: () => many, header: false })
+    await visit()
+    expect(await visit()).toBe("/a v1 | tidemark; hit")
+    clock.time += 1
+    store.publish({ kind: "tags", namespace: "blog", values: ["none of these"], hard: true })
+    clock.time += 2 * TTL
+    expect(await visit()).toContain("fwd=stale")
+  })
+
+  it("and any character, where it can", async () => {
+    const { visit, store, clock } = setUp({ tags: () => ['naïve 🌊, "tag"'], header: false })
+    await visit()
+    clock.time += 1
+    store.publish({ kind: "tags", namespace: "blog", values: ["other"], hard: true })
+    clock.time += 2 * TTL
+    expect(await visit()).toBe("/a v1 | tidemark; hit")
+    store.publish({ kind: "tags", namespace: "blog", values: ['naïve 🌊, "tag"'], hard: true })
+    clock.time += 2 * TTL
+    expect(await visit()).toContain("fwd=stale")
+  })
+})
+
+describe.skipIf("caches" in globalThis)("where there is no Cache API (this runtime)", () => {
+  it("everything goes through, with one warning", async () => {
+    const warnings: EpochCacheWarning[] = []
+    const { tidemark } = setUp()
+    const app = new Hono()
+    app.use(epochCache({ tidemark, namespace: "blog", app, onWarning: (warning) => warnings.push(warning) }))
+    app.get("*", (c) => c.text("page"))
+    for (let visit = 0; visit < 2; visit += 1) {
+      const response = await app.request("/a")
+      expect(response.headers.get("cache-status")).toBe("tidemark; fwd=bypass; detail=no-cache-api")
+      expect(response.headers.get("cache-tag")).toBe("ns/blog")
+    }
+    expect(warnings.map(({ code }) => code)).toEqual(["no-cache-api"])
+  })
+})
