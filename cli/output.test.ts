@@ -25,12 +25,12 @@ describe("plain", () => {
   })
 })
 
-describe("progress", () => {
-  const screenOf = (isTTY: boolean, columns = 20) => {
-    const written: string[] = []
-    return { written, isTTY, columns, write: (text: string | Uint8Array) => written.push(String(text)) > 0 }
-  }
+const screenOf = (isTTY: boolean, columns = 20) => {
+  const written: string[] = []
+  return { written, isTTY, columns, write: (text: string | Uint8Array) => written.push(String(text)) > 0 }
+}
 
+describe("progress", () => {
   it("is one line that changes, no wider than the terminal, and goes away", () => {
     const screen = screenOf(true)
     const line = progress(screen)

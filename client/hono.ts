@@ -163,11 +163,10 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
       case "dead":
         break
       case "unknown":
-        await copy.body?.cancel()
+        discard(copy)
         return { how: "fwd=bypass; detail=epochs-unknown", hadCopy: false }
     }
-    // An unread body would keep its memory.
-    await copy.body?.cancel()
+    discard(copy)
     return {
       how: `fwd=stale; detail=${judgement.verdict === "stale" ? "invalidated" : "purged"}`,
       hadCopy: true,
@@ -185,7 +184,7 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
     const run = async () => {
       try {
         const response = await through.fetch(request, c.env, executionCtxOf(c))
-        await response.body?.cancel()
+        discard(response)
         // Only when it is stored is the next visitor served the new one.
         await fills.running(key.url)
       } catch {
@@ -321,6 +320,11 @@ function remember(set: Set<string>, key: string, isIn: boolean): void {
   if (isIn) set.add(key)
   const [oldest] = set
   if (set.size > MAX_UNSTORABLE && oldest !== undefined) set.delete(oldest)
+}
+
+/** An unread body keeps its memory. Not waited for: a branch of a body only ends when the other one does. */
+function discard({ body }: Response): void {
+  void quietly(async () => body?.cancel())
 }
 
 /** A cache that fails has nothing; and a copy that could not be removed is still judged by its stamp. */

@@ -21,8 +21,11 @@ const STEERING = [
   "vercel-cdn-cache-control",
 ] as const
 
-/** What a cache adds, and another request must not be told as its own. */
-const ADDED = [ENTRY, "age", "cf-cache-status"]
+/**
+ * What a cache adds, and must not be told to the next one. A page that its stamp found fresh is as good as just made;
+ * by `Age` or `Date` a cache in front would take it for as old as the copy.
+ */
+const ADDED = [ENTRY, "age", "date", "cf-cache-status"]
 
 const FORBIDS_STORING = /(?:^|[,\s])(?:private|no-store|no-cache)(?=$|[\s,=])/i
 

@@ -17,6 +17,8 @@ export type AdoptReason = "same" | "adopted" | "reported" | "missing" | "identit
 export interface Adoption {
   readonly reason: AdoptReason
   readonly head: Position
+  /** Neither the store nor this relay knows of anything before: most likely a first start. */
+  readonly isFirst: boolean
 }
 
 const CAUSE = "\u0000cause\u0000"
@@ -55,9 +57,10 @@ export class Memory {
       onIdentity,
       ...bodyParts(mode, relay),
     ]
-    const [reason, generation, epoch, seq] = asList(await store.script(adoptScript, keys, args)).map(asText)
+    const [reason, generation, epoch, seq, last] = asList(await store.script(adoptScript, keys, args)).map(asText)
     const head = { generation: Number(generation), epoch: Number(epoch), seq: Number(seq) }
+    const isFirst = reason === "missing" && this.#seen.epoch === 0 && last === "0"
     this.#seen = head
-    return { reason: reason as AdoptReason, head }
+    return { reason: reason as AdoptReason, head, isFirst }
   }
 }

@@ -29,7 +29,8 @@ import type { Batch, Capabilities, Driver, Outcome } from "./targets/target.ts"
 export interface LaneEvents {
   "lane:called": { kind: string; mode: Mode; values: number; outcome: Outcome["outcome"]; took: Milliseconds }
   "lane:committed": { entries: number; calls: number; epoch: Epoch; lag: Milliseconds }
-  "lane:resynced": { reason: ResyncReason; from: Position; to: Position }
+  /** `isFirst`: this target has never read this log, which a new one has not. */
+  "lane:resynced": { reason: ResyncReason; isFirst: boolean; from: Position; to: Position }
   "lane:stopped": { state: "retrying" | "paused"; detail: string; attempts: number; wait: Milliseconds }
   "lane:recovered": { attempts: number }
   "lane:lost": Record<never, never>
@@ -195,7 +196,10 @@ export class Lane {
     if (result.stop) return this.#stop(result.stop)
     const committed = await this.#commit(held, to, entries, plan, result, gap)
     if (committed === "lost") return "again"
-    if (gap) this.#emit("lane:resynced", { reason: gap, from: held, to })
+    if (gap) {
+      const { text: _, ...from } = held
+      this.#emit("lane:resynced", { reason: gap, isFirst: held.generation === 0, from, to })
+    }
     if (this.#attempts > 0) this.#emit("lane:recovered", { attempts: this.#attempts })
     this.#attempts = 0
     this.#accepted.clear()

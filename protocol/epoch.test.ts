@@ -7,17 +7,31 @@ const number = fc.maxSafeNat()
 describe("a head", () => {
   it("is read as it is written", () => {
     fc.assert(
-      fc.property(number, number, number, fc.stringMatching(/^[0-9a-f]{16}$|^-$/), (generation, epoch, seq, identity) => {
-        const text = `${generation} ${epoch} ${seq} ${identity}`
-        expect(parseHead(text)).toEqual({ generation, epoch, seq, identity })
-      }),
+      fc.property(
+        number,
+        number,
+        number,
+        fc.stringMatching(/^[0-9a-f]{16}$|^-$/),
+        (generation, epoch, seq, identity) => {
+          const text = `${generation} ${epoch} ${seq} ${identity}`
+          expect(parseHead(text)).toEqual({ generation, epoch, seq, identity })
+        },
+      ),
     )
   })
 
-  it.each([null, undefined, "", "1 2 3", "1 2 3 ", "1 2 x -", "-1 2 3 -", "1 2 3 a b", " 1 2 3 -", "1.5 2 3 -"])(
-    "%j is none",
-    (text) => expect(parseHead(text)).toBeUndefined(),
-  )
+  it.each([
+    null,
+    undefined,
+    "",
+    "1 2 3",
+    "1 2 3 ",
+    "1 2 x -",
+    "-1 2 3 -",
+    "1 2 3 a b",
+    " 1 2 3 -",
+    "1.5 2 3 -",
+  ])("%j is none", (text) => expect(parseHead(text)).toBeUndefined())
 })
 
 describe("a stamp", () => {
@@ -29,10 +43,20 @@ describe("a stamp", () => {
     )
   })
 
-  it.each([null, undefined, "", "1", "1.", ".1", "1.2.3", "1.-2", "1e3.4", " 1.2", "1.2\n", "1.12345678901234567"])(
-    "%j is none",
-    (text) => expect(parseStamp(text)).toBeUndefined(),
-  )
+  it.each([
+    null,
+    undefined,
+    "",
+    "1",
+    "1.",
+    ".1",
+    "1.2.3",
+    "1.-2",
+    "1e3.4",
+    " 1.2",
+    "1.2\n",
+    "1.12345678901234567",
+  ])("%j is none", (text) => expect(parseStamp(text)).toBeUndefined())
 })
 
 describe("an epoch", () => {

@@ -118,18 +118,10 @@ export function parseInvalidation(body: unknown, at: readonly PropertyKey[] = []
     return { errors: [{ pointer: pointer(at), detail: "must be an object" }] }
   }
   const read = invalidationBody.safeParse(body)
-  if (!read.success) return { errors: faults(read.error.issues, at) }
+  const errors = read.success ? [] : faults(read.error.issues, at)
+  errors.push(...crossFaults(body, at))
+  if (!read.success || errors.length > 0) return { errors }
   const { namespace, everything, mode, staleFor, settle, secondPass, entity, reason, ...lists } = read.data
-  const errors: Fault[] = []
-  const fault = (member: string, detail: string) => errors.push({ pointer: pointer([...at, member]), detail })
-  if (everything) {
-    if (namespace !== undefined) fault("namespace", "must not be given with everything, which means every namespace")
-    for (const name of SELECTOR_LISTS) if (lists[name]) fault(name, "must not be given with everything")
-  } else if (namespace === undefined) {
-    fault("namespace", "is required, unless everything is true")
-  }
-  if (mode === "purge" && staleFor !== undefined) fault("staleFor", "goes with mode invalidate only")
-  if (errors.length > 0) return { errors }
   return {
     value: {
       namespace: everything ? null : (namespace ?? null),
@@ -143,11 +135,30 @@ export function parseInvalidation(body: unknown, at: readonly PropertyKey[] = []
   }
 }
 
+/** Members that do not go together, judged as they were sent: told in one breath with what is wrong in each. */
+function* crossFaults(body: Partial<Record<string, unknown>>, at: readonly PropertyKey[]): Generator<Fault> {
+  const fault = (member: string, detail: string): Fault => ({ pointer: pointer([...at, member]), detail })
+  if (body["everything"] === true) {
+    if (body["namespace"] !== undefined) {
+      yield fault("namespace", "must not be given with everything, which means every namespace")
+    }
+    for (const name of SELECTOR_LISTS) {
+      if (body[name] !== undefined) yield fault(name, "must not be given with everything")
+    }
+  } else if (body["namespace"] === undefined) {
+    yield fault("namespace", "is required, unless everything is true")
+  }
+  if (body["mode"] === "purge" && body["staleFor"] !== undefined) {
+    yield fault("staleFor", "goes with mode invalidate only")
+  }
+}
+
 interface Issue {
   readonly code?: string | undefined
   readonly message: string
   readonly path: readonly PropertyKey[]
   readonly keys?: readonly string[]
+  readonly issues?: readonly { readonly message: string }[]
 }
 
 /** zod's issues as faults; an unknown member is named by its own path, not by its parent's. */
@@ -159,6 +170,8 @@ export function faults(issues: readonly unknown[], at: readonly PropertyKey[] = 
         detail: "is not a known member",
       }))
     }
-    return [{ pointer: pointer([...at, ...issue.path]), detail: issue.message }]
+    // Of a record's key, zod says what is wrong with it one level down.
+    const detail = issue.code === "invalid_key" ? (issue.issues?.[0]?.message ?? issue.message) : issue.message
+    return [{ pointer: pointer([...at, ...issue.path]), detail }]
   })
 }

@@ -1,7 +1,7 @@
 import { concernedTargets, concerns, type TargetScope } from "./concern.ts"
 import { type Epoch, epochToMs } from "./epoch.ts"
 import { type EntryBody, SELECTOR_LISTS } from "./invalidation.ts"
-import { cursorKey, idempotencyKey, lanesKey, lateKey, laterKey, logKey, sentKey } from "./keys.ts"
+import { cursorKey, idempotencyKey, lanesKey, lateKey, laterAfterKey, laterKey, logKey, sentKey } from "./keys.ts"
 import { type LogEntry, parseLogEntries } from "./log.ts"
 import { passId, RELAY_PRINCIPAL } from "./publish.ts"
 import { type CallReceipt, type LaneStatus, type LateReceipt, parseJson, type RangeReceipt, sentAs } from "./receipt.ts"
@@ -230,18 +230,23 @@ const PASS_KINDS = ["settle", "second", "stale"] as const
 const passesOf = (entry: LogEntry): Pass[] =>
   entry.body.pass || entry.body.kind === "resync" ? [] : PASS_KINDS.map((kind) => ({ of: entry.epoch, kind }))
 
+/** Whether a pass was appended, is due, or (a second one) waits until the entry before it was handled everywhere. */
 const passCommands = (tenant: string, { of, kind }: Pass): Command[] => [
   ["GET", idempotencyKey(tenant, RELAY_PRINCIPAL, passId(of, kind))],
   ["ZSCORE", laterKey(tenant), passId(of, kind)],
+  ...(kind === "second" ? [["ZSCORE", laterAfterKey(tenant), passId(of, kind)]] : []),
 ]
 
 function readPasses(passes: readonly Pass[], replies: readonly Reply[]): (Pass & PassRecord)[] {
-  return passes.flatMap((pass, index): (Pass & PassRecord)[] => {
-    const answer = asText(replies[2 * index])
-    const due = asText(replies[2 * index + 1])
+  let next = 0
+  return passes.flatMap((pass): (Pass & PassRecord)[] => {
+    const answer = asText(replies[next++])
+    const due = asText(replies[next++])
+    const waiting = pass.kind === "second" ? asText(replies[next++]) : undefined
     const done = /^\S+ \d+ (\d+):\d+/.exec(answer ?? "")?.[1]
     if (done !== undefined) return [{ ...pass, epoch: Number(done), at: isoTime(epochToMs(Number(done))) }]
-    return due === undefined ? [] : [{ ...pass, epoch: null, at: isoTime(Number(due) / 1000) }]
+    if (due !== undefined) return [{ ...pass, epoch: null, at: isoTime(Number(due) / 1000) }]
+    return waiting === undefined ? [] : [{ ...pass, epoch: null, at: null }]
   })
 }
 

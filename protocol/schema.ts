@@ -7,12 +7,13 @@ import { DURATION, type Milliseconds, parseDuration } from "./time.ts"
 // zod/mini brings no messages of its own; without this every fault would read "Invalid input".
 z.config(en())
 
-/** A duration as text (`"30s"`), read as milliseconds, `max` at most. */
-export const duration = (max = Number.MAX_SAFE_INTEGER) =>
+/** A duration as text (`"30s"`), read as milliseconds, `min` to `max`. */
+export const duration = (max = Number.MAX_SAFE_INTEGER, min = 0) =>
   z.pipe(
     z.string().check(
       z.regex(DURATION, { error: `must be a duration such as "0", "500ms", "30s", "5m", "24h" or "7d"` }),
       z.refine((text) => (parseDuration(text) ?? 0) <= max, { error: `must be at most ${max / 3_600_000}h` }),
+      z.refine((text) => (parseDuration(text) ?? min) >= min, { error: `must be at least ${min}ms` }),
     ),
     z.transform((text): Milliseconds => parseDuration(text) ?? 0),
   )

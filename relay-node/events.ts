@@ -10,7 +10,7 @@ import type { SubscriptionEvents } from "./subscription.ts"
 /** Everything worth knowing about a running relay, beside its lanes and its subscription. */
 export interface RelayEvents {
   "wake:heard": { tenant: string; namespace: Namespace }
-  "tenant:adopted": { tenant: string; reason: AdoptReason; head: Position }
+  "tenant:adopted": { tenant: string; reason: AdoptReason; head: Position; isFirst: boolean }
   "pace:waited": { account: string; length: Milliseconds }
   "poll:failed": { detail: string }
 }
@@ -45,11 +45,11 @@ export function createEmitter(log: Logger, metrics: Metrics): RelayEmitter {
     log,
     emit(event, payload) {
       metrics.observe(event, payload)
-      write(event, payload, "reason" in payload ? RESYNCS.has(payload.reason) : LOUD.has(event))
+      write(event, payload, "reason" in payload ? RESYNCS.has(payload.reason) && !payload.isFirst : LOUD.has(event))
     },
     lane(event, payload) {
       metrics.observeLane(event, payload)
-      write(event, payload)
+      write(event, payload, LOUD.has(event) && !("isFirst" in payload && payload.isFirst))
     },
     subscription(event, payload) {
       metrics.observeSubscription(event)

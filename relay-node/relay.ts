@@ -134,8 +134,8 @@ export function startRelay(options: RelayOptions): Relay {
   }
 
   async function look(tenant: Tenant): Promise<void> {
-    const { reason, head } = await tenant.memory.adopt(store, tenant.name, id, config)
-    if (reason !== "same") events.emit("tenant:adopted", { tenant: tenant.name, reason, head })
+    const { reason, head, isFirst } = await tenant.memory.adopt(store, tenant.name, id, config)
+    if (reason !== "same") events.emit("tenant:adopted", { tenant: tenant.name, reason, head, isFirst })
     tenant.adopted = true
     for (const lane of tenant.lanes) lane.nudge()
     await passes(tenant)
@@ -208,8 +208,10 @@ export function startRelay(options: RelayOptions): Relay {
       closing.abort()
       for (const tenant of tenants.values()) clearTimeout(tenant.timer)
       await polling
-      const deadline = clock.sleep(config.relay.drain)
+      const drained = new AbortController()
+      const deadline = clock.sleep(config.relay.drain, drained.signal)
       await Promise.race([Promise.all(lanes.map((lane) => lane.close())), deadline])
+      drained.abort()
       await subscription.close()
       await store.pipeline([["ZREM", RELAYS_KEY, id], ["HDEL", RELAY_ITEMS_KEY, id]]).catch(() => {})
       upstream.close()

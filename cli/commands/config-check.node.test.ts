@@ -105,7 +105,7 @@ describe("a configuration with mistakes", () => {
       expect(stdout + stderr).not.toContain("sesame")
       if (!json) expect(stdout).toBe("")
       else {
-        const answer = JSON.parse(stdout) as { ok: boolean; errors: { path: string }[] }
+        const answer: { ok: boolean; errors: { path: string }[] } = JSON.parse(stdout)
         expect(answer).toMatchObject({ ok: false, file: join(here.path, "tidemark.config.mjs") })
         expect(answer.errors.map(({ path }) => path).toSorted()).toEqual(paths.toSorted())
       }
@@ -140,16 +140,20 @@ describe("a configuration with mistakes", () => {
   })
 })
 
-describe("which file", () => {
-  const named = (name: string) => `export default { namespaces: { "${name}": {} } }`
+const named = (name: string) => `export default { namespaces: { "${name}": {} } }`
 
+function namespacesOf(stdout: string): readonly string[] {
+  const { namespaces }: { namespaces: string[] } = JSON.parse(stdout)
+  return namespaces
+}
+
+describe("which file", () => {
   it("is --config, else TIDEMARK_CONFIG, else .ts, .js or .mjs here, in that order", async () => {
     await using here = await folder()
     mkdirSync(join(here.path, "elsewhere"))
     const put = (file: string, name: string) => writeFileSync(join(here.path, file), named(name))
     const found = async (args: readonly string[] = [], env: Record<string, string> = {}) =>
-      (JSON.parse((await check(here.path, [...args, "--json"], env)).stdout) as { namespaces: string[] })
-        .namespaces
+      namespacesOf((await check(here.path, [...args, "--json"], env)).stdout)
     put("package.json", "")
     writeFileSync(join(here.path, "package.json"), '{ "type": "module" }')
     put("elsewhere/given.mjs", "given")

@@ -16,7 +16,10 @@ const idsOf = (stdout: string): string[] =>
   stdout
     .trim()
     .split("\n")
-    .map((line) => String((JSON.parse(line) as { id: string }).id))
+    .map((line) => {
+      const { id }: { id: string } = JSON.parse(line)
+      return id
+    })
 
 describe("tail", { timeout: 30_000 }, () => {
   it.for(["SIGINT", "SIGTERM"] as const)(

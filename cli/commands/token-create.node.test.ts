@@ -33,7 +33,7 @@ it("prints the token once on standard output, the line for the file on standard 
 it("is one object with --json, whose entry the configuration takes", async () => {
   const { code, stdout } = await run(["token", "create", "site", "--scope", "epochs:blog", "--json"])
   expect(code).toBe(0)
-  const { token, ...entry } = JSON.parse(stdout) as { token: string; sha256: string }
+  const { token, ...entry }: { token: string; sha256: string } = JSON.parse(stdout)
   expect(entry.sha256).toBe(sha256(token))
   expect(parseConfig({ tokens: [entry] }).tokens).toEqual([
     { name: "site", scopes: ["epochs:blog"], tenant: "default", sha256: entry.sha256 },
@@ -41,8 +41,8 @@ it("is one object with --json, whose entry the configuration takes", async () =>
 })
 
 it("makes another each time", async () => {
-  const make = () => run(["token", "create", "a", "--scope", "metrics"])
-  const [one, other] = await Promise.all([make(), make()])
+  const args = ["token", "create", "a", "--scope", "metrics"]
+  const [one, other] = await Promise.all([run(args), run(args)])
   expect(one.stdout).not.toBe(other.stdout)
 })
 

@@ -107,3 +107,10 @@ function reply(
   response.writeHead(status, { "content-type": type, ...answerHeaders })
   response.end(typeof answer === "string" ? answer : JSON.stringify(answer))
 }
+
+/** An address that nobody listens at. */
+export async function nobody(): Promise<string> {
+  const worker = await fakeWorker(undefined, [])
+  await worker[Symbol.asyncDispose]()
+  return worker.url
+}

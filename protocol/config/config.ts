@@ -1,11 +1,11 @@
 import { pointer as toPointer } from "../errors.ts"
-import { faults } from "../invalidation.ts"
-import { ancestors, type Namespace } from "../namespace.ts"
+import { faults, SELECTOR_LISTS } from "../invalidation.ts"
+import { ancestors, isNamespace, type Namespace } from "../namespace.ts"
 import type { Territory } from "../selector.ts"
 import { DAY, type Milliseconds } from "../time.ts"
-import { type Config, configSchema, type NamespaceConfig, type SourceConfig } from "./schema.ts"
+import { type Config, configSchema, type NamespaceConfig } from "./schema.ts"
 import { isSecret } from "./secret.ts"
-import { SOURCE_TRAITS } from "./source-options.ts"
+import { SOURCE_TRAITS, type SourceType } from "./source-options.ts"
 import { parseTemplate, VARIABLES } from "./template.ts"
 
 /** One thing that is wrong with a configuration: where, as a dotted path, and what. Never a value of it. */
@@ -33,9 +33,9 @@ export class ConfigError extends Error {
  */
 export function parseConfig(input: unknown): Config {
   const read = configSchema.safeParse(input)
-  if (!read.success) throw new ConfigError(faults(read.error.issues).map((fault) => dotted(fault.pointer, fault.detail)))
-  const found = [...crossFaults(read.data)]
-  if (found.length > 0) throw new ConfigError(found)
+  const issues = read.success ? [] : faults(read.error.issues).map((fault) => dotted(fault.pointer, fault.detail))
+  const found = [...issues, ...crossFaults(input)]
+  if (!read.success || found.length > 0) throw new ConfigError(found)
   return read.data
 }
 
@@ -44,44 +44,60 @@ const dotted = (pointer: string, detail: string): ConfigFault => ({
   detail,
 })
 
-/** What no single key can tell: names that refer to nothing, and keys that only make sense together. */
-function* crossFaults(config: Config): Generator<ConfigFault> {
+type Members = Readonly<Record<string, unknown>>
+
+const membersOf = (value: unknown): Members =>
+  value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Members) : {}
+const itemsOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
+
+/**
+ * What no single key can tell: names that refer to nothing, and keys that only make sense together. It looks at the
+ * file as it was written, so that these are told in one breath with what the schema found; what is not of the right
+ * form, the schema tells.
+ */
+function* crossFaults(input: unknown): Generator<ConfigFault> {
+  const file = membersOf(input)
   const at = (path: readonly PropertyKey[], detail: string) => dotted(toPointer(path), detail)
-  const names = new Set<string>()
-  for (const [index, token] of config.tokens.entries()) {
-    if (names.has(token.name)) yield at(["tokens", index, "name"], "is the name of an earlier token too")
-    names.add(token.name)
+  const names = new Set<unknown>()
+  for (const [index, token] of itemsOf(file["tokens"]).entries()) {
+    const { name } = membersOf(token)
+    if (names.has(name)) yield at(["tokens", index, "name"], "is the name of an earlier token too")
+    if (typeof name === "string") names.add(name)
   }
-  for (const [name, source] of Object.entries(config.sources)) {
+  for (const [name, source] of Object.entries(membersOf(file["sources"]))) {
     const path = ["sources", name]
-    if (!SOURCE_TRAITS[source.type].signed && source.auth === undefined) {
-      yield at([...path, "auth"], `is needed: ${source.type} does not sign its deliveries`)
+    const { type, auth, namespace, tenant, fields, rules } = membersOf(source)
+    if (isSourceType(type) && !SOURCE_TRAITS[type].signed && auth === undefined) {
+      yield at([...path, "auth"], `is needed: ${type} does not sign its deliveries`)
     }
-    if (!findNamespace(config, source.tenant, source.namespace)) {
-      yield at([...path, "namespace"], "is not declared in namespaces")
-    }
-    for (const field of Object.keys(source.fields ?? {})) {
+    const isUndeclared = (text: unknown): boolean =>
+      typeof text === "string" && isNamespace(text) && !isDeclared(file, typeof tenant === "string" ? tenant : "default", text)
+    if (isUndeclared(namespace)) yield at([...path, "namespace"], "is not declared in namespaces")
+    for (const field of Object.keys(membersOf(fields))) {
       if (!(VARIABLES as readonly string[]).includes(field)) {
         yield at([...path, "fields", field], `is no variable: one of ${VARIABLES.join(", ")}`)
       }
     }
-    yield* ruleFaults(config, source, path)
-  }
-}
-
-function* ruleFaults(config: Config, source: SourceConfig, path: readonly PropertyKey[]): Generator<ConfigFault> {
-  for (const [index, rule] of (source.rules ?? []).entries()) {
-    const here = [...path, "rules", index]
-    if (rule.namespace !== undefined && !findNamespace(config, source.tenant, rule.namespace)) {
-      yield dotted(toPointer([...here, "namespace"]), "is not declared in namespaces")
-    }
-    for (const list of ["tags", "urls", "prefixes", "hosts"] as const) {
-      for (const [position, template] of (rule[list] ?? []).entries()) {
-        const parts = parseTemplate(template)
-        if (typeof parts === "string") yield dotted(toPointer([...here, list, position]), parts)
+    for (const [index, item] of itemsOf(rules).entries()) {
+      const rule = membersOf(item)
+      const here = [...path, "rules", index]
+      if (isUndeclared(rule["namespace"])) yield at([...here, "namespace"], "is not declared in namespaces")
+      for (const list of SELECTOR_LISTS) {
+        for (const [position, template] of itemsOf(rule[list]).entries()) {
+          const parts = typeof template === "string" ? parseTemplate(template) : []
+          if (typeof parts === "string") yield at([...here, list, position], parts)
+        }
       }
     }
   }
+}
+
+const isSourceType = (type: unknown): type is SourceType => typeof type === "string" && Object.hasOwn(SOURCE_TRAITS, type)
+
+function isDeclared(file: Members, tenant: string, namespace: Namespace): boolean {
+  const own = membersOf(membersOf(file["tenants"])[tenant])
+  const declared = membersOf(own["namespaces"] ?? file["namespaces"])
+  return [namespace, ...ancestors(namespace), "*"].some((name) => Object.hasOwn(declared, name))
 }
 
 /** A namespace's settings with what it inherits, and every default filled in. */

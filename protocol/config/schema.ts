@@ -113,7 +113,7 @@ const sharedTarget = {
   rate: z.optional(z.strictObject({ perSecond: positive, burst: positive })),
   window: z.prefault(duration(HOUR), "0"),
   secondPass: pass,
-  timeout: z.prefault(duration(10 * MINUTE), "10s"),
+  timeout: z.prefault(duration(10 * MINUTE, 1), "10s"),
   verify: z.optional(z.strictObject({ origins: z.array(z.string()).check(z.minLength(1)), sample: z._default(z.int().check(z.gte(1)), 3) })),
   endpoint: z.optional(vendorUrl),
 }
@@ -153,8 +153,8 @@ export const configSchema = z.strictObject({
       cors: z._default(z.array(z.string()), []),
       publicMetrics: z._default(z.boolean(), false),
       drain: z.prefault(duration(HOUR), "25s"),
-      lease: z.prefault(duration(10 * MINUTE), "5s"),
-      poll: z.prefault(duration(10 * MINUTE), "5s"),
+      lease: z.prefault(duration(10 * MINUTE, 1), "5s"),
+      poll: z.prefault(duration(10 * MINUTE, 1), "5s"),
       resync: z.prefault(
         z.strictObject({
           onIdentity: z._default(z.enum(["resync", "report"]), "resync"),

@@ -58,7 +58,10 @@ export function parseTemplate(template: string): readonly TemplatePart[] | strin
     const inner = rest.slice(open + 1, close)
     const [, plus, name, question] = /^(\+?)(.*?)(\??)$/s.exec(inner) ?? []
     const from = parseReference(name ?? "")
-    if (!from) return `names the placeholder {${inner.slice(0, 64)}}, which is neither a variable nor field:/pointer`
+    if (!from) {
+      const nth = parts.filter((part) => typeof part !== "string").length + 1
+      return `has a placeholder (its number ${nth}) that is neither a variable nor field:/pointer`
+    }
     parts.push({ from, keepsSlash: plus === "+", optional: question === "?" })
     rest = rest.slice(close + 1)
   }

@@ -11,7 +11,7 @@
   ARGV[6]  onIdentity  'resync' | 'report': whether another identity alone is a reason
   ARGV[7]  before, ARGV[8] between, ARGV[9] after   the entry's body, JSON, around the reason and the epoch of before
 
-  Returns {reason, generation, epoch, seq}; the reason is 'same', 'adopted', 'reported', or why a resync was made:
+  Returns {reason, generation, epoch, seq, last}, where last is the epoch that the log ended with; the reason is 'same', 'adopted', 'reported', or why a resync was made:
   'missing', 'identity', 'rolledBack'.
 ]]
 local head, log, root, never = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -35,7 +35,8 @@ if not generation then
 else
   last, seq = tonumber(last), tonumber(seq)
   local answer
-  if generation == seenGeneration and (seq < seenSeq or last < seenEpoch) then reason = 'rolledBack'
+  -- An epoch below one that was seen is a loss whatever the generation: epochs rise for whoever saw it (I1).
+  if last < seenEpoch or (generation == seenGeneration and seq < seenSeq) then reason = 'rolledBack'
   elseif adopted == '-' then answer = 'adopted'
   elseif adopted ~= identity then
     if onIdentity == 'report' then answer = 'reported' else reason = 'identity' end
@@ -43,7 +44,7 @@ else
   if answer then
     redis.call('SET', head, generation .. ' ' .. str(last) .. ' ' .. str(seq) .. ' ' .. identity)
   end
-  if not reason then return {answer or 'same', generation, str(last), str(seq)} end
+  if not reason then return {answer or 'same', generation, str(last), str(seq), str(last)} end
 end
 
 local time = redis.call('TIME')
@@ -55,4 +56,4 @@ local hard = string.match(redis.call('GET', root) or '', '^%d+ %d+ (%d+) ') or '
 redis.call('SET', root, str(epoch) .. ' ' .. str(epoch) .. ' ' .. hard .. ' 0')
 redis.call('SET', head, str(epoch) .. ' ' .. str(epoch) .. ' ' .. str(seq) .. ' ' .. identity)
 redis.pcall('PUBLISH', channel, '{"v":1,"g":' .. str(epoch) .. ',"e":' .. str(epoch) .. ',"s":' .. str(seq) .. '}')
-return {reason, str(epoch), str(epoch), str(seq)}
+return {reason, str(epoch), str(epoch), str(seq), str(last)}

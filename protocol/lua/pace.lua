@@ -15,9 +15,15 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + time[2] / 1000
 local held = redis.call('HMGET', bucket, 'tokens', 'at')
 local tokens = tonumber(held[1]) or burst
--- A clock that went back refills nothing.
-local passed = math.max(0, now - (tonumber(held[2]) or now))
-tokens = math.min(burst, tokens + passed * perSecond / 1000)
-if tokens < wanted then return math.ceil((wanted - tokens) * 1000 / perSecond) end
-redis.call('HSET', bucket, 'tokens', tostring(tokens - wanted), 'at', string.format('%.3f', now))
+local passed = now - (tonumber(held[2]) or now)
+tokens = math.min(burst, tokens + math.max(0, passed) * perSecond / 1000)
+local function keep(left)
+  redis.call('HSET', bucket, 'tokens', string.format('%.9f', left), 'at', string.format('%.3f', now))
+end
+if tokens < wanted then
+  -- A clock that went back refills nothing, and counts from where it is: else nothing would refill until it has caught up.
+  if passed < 0 then keep(tokens) end
+  return math.ceil((wanted - tokens) * 1000 / perSecond)
+end
+keep(tokens - wanted)
 return 0

@@ -90,7 +90,8 @@ for item = 1, count do
   end
   seq = seq + 1
   local function append()
-    if epoch > 9007199254740000 then return redis.error_reply('EPOCH beyond 2^53') end
+    -- Of all items at once: when the first is written, nothing may refuse any more.
+    if item == 1 and epoch + count > 9007199254740000 then return redis.error_reply('EPOCH beyond 2^53') end
     return redis.pcall('XADD', log, 'MAXLEN', '~', maxEntries, str(epoch) .. '-0',
       'v', '1', 'g', generation, 's', str(seq), 'd', body)
   end

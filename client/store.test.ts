@@ -1,0 +1,136 @@
+import { describe, expect, it } from "vitest"
+import { lookupJson, type LookupRequest } from "../protocol/lookup.ts"
+import { StoreRefusal, workerStore } from "./store.ts"
+import { answerAt } from "./testing/model-store.ts"
+
+const TOKEN = "tm_0123456789012345678901234567890123456789012"
+
+interface Sent {
+  readonly url: URL
+  readonly init: RequestInit
+}
+
+/** A store whose Worker answers as told, and what was sent to it. */
+function setUp(
+  answer: (sent: Sent) => Response | Promise<Response> = () =>
+    Response.json(lookupJson(answerAt([], new Map(), 0))),
+) {
+  const sent: Sent[] = []
+  const fetch = async (url: string, init: RequestInit) => {
+    sent.push({ url: new URL(url), init })
+    return answer({ url: new URL(url), init })
+  }
+  return { sent, fetch, store: workerStore({ url: "https://tidemark.example.com/", token: TOKEN, fetch }) }
+}
+
+const bodyOf = (sent: Sent | undefined): unknown =>
+  typeof sent?.init.body === "string" ? JSON.parse(sent.init.body) : undefined
+
+/** Answers never, and notices when nobody waits any more. */
+const untilAborted = ({ init }: Sent) =>
+  new Promise<never>((_, reject) => {
+    init.signal?.addEventListener("abort", () => reject(new Error("aborted")))
+  })
+
+const blog = (tags: string[], urls: string[] = []): LookupRequest => new Map([["blog", { tags, urls }]])
+
+describe("workerStore", () => {
+  it("asks by GET, and reads the answer", async () => {
+    const request = new Map([
+      ["blog", { tags: ["a:b", "ä&c"], urls: ["https://www.example.com/?x=1&y=2"] }],
+      ["shop/books", { tags: [], urls: [] }],
+    ])
+    const lookup = answerAt(
+      [{ kind: "tags", namespace: "blog", values: ["ä&c"], hard: true, generation: 7, epoch: 9, at: 0 }],
+      request,
+      1_800_000_000_000,
+    )
+    const { store, sent } = setUp(() => Response.json(lookupJson(lookup)))
+    expect(await store.lookup(request)).toEqual(lookup)
+    const [{ url, init } = { url: new URL("x:"), init: {} }] = sent
+    expect(init.method ?? "GET").toBe("GET")
+    expect(url.origin + url.pathname).toBe("https://tidemark.example.com/v1/epochs")
+    expect([...url.searchParams]).toEqual([
+      ["ns", "blog"],
+      ["tag", "blog:a:b"],
+      ["tag", "blog:ä&c"],
+      ["url", "blog:https://www.example.com/?x=1&y=2"],
+      ["ns", "shop/books"],
+    ])
+    expect(new Headers(init.headers).get("authorization")).toBe(`Bearer ${TOKEN}`)
+  })
+
+  it("asks what changed since an epoch", async () => {
+    const { store, sent } = setUp()
+    await store.lookup(blog([]), 123)
+    await store.lookup(blog(["x".repeat(3_000)]), 123)
+    expect(sent[0]?.url.searchParams.get("after")).toBe("123")
+    expect(bodyOf(sent[1])).toMatchObject({ after: 123 })
+  })
+
+  it.each([
+    ["a long query", blog(["x".repeat(1_000), "y".repeat(1_000)])],
+    ["more than 256 tags and urls", blog(Array.from({ length: 257 }, (_, index) => String(index)))],
+    [
+      "more than 16 namespaces",
+      new Map(Array.from({ length: 17 }, (_, index) => [`n${index}`, { tags: [], urls: [] }])),
+    ],
+  ])("asks by POST for %s", async (_, request) => {
+    const { store, sent } = setUp()
+    await store.lookup(request)
+    expect(sent[0]?.init.method).toBe("POST")
+    expect(sent[0]?.url.search).toBe("")
+    expect(new Headers(sent[0]?.init.headers).get("content-type")).toBe("application/json")
+    expect(bodyOf(sent[0])).toEqual({ namespaces: Object.fromEntries(request) })
+  })
+
+  it("goes through a service binding", async () => {
+    const { sent, fetch } = setUp()
+    const binding = {
+      calls: 0,
+      async fetch(url: string, init: RequestInit) {
+        // Taken off the binding, the method would have lost it.
+        this.calls += 1
+        return fetch(url, init)
+      },
+    }
+    await workerStore({ url: "https://tidemark", token: TOKEN, fetch: binding }).lookup(blog([]))
+    expect(binding.calls).toBe(1)
+    expect(sent).toHaveLength(1)
+  })
+
+  it.each([400, 403, 404, 422])("tells a refusal (%i) from a store that is away", async (status) => {
+    const { store } = setUp(() => Response.json({ code: "unknown_namespace" }, { status }))
+    await expect(store.lookup(blog([]))).rejects.toThrow(StoreRefusal)
+  })
+
+  it.each([401, 429, 500, 503])("counts status %i as a store that is away", async (status) => {
+    const { store } = setUp(() => new Response("no", { status }))
+    const error = await store.lookup(blog([])).catch((caught: unknown) => caught)
+    expect(error).toBeInstanceOf(Error)
+    expect(error).not.toBeInstanceOf(StoreRefusal)
+  })
+
+  it("follows no redirect: the token would go along", async () => {
+    const { store, sent } = setUp(
+      () => new Response(null, { status: 302, headers: { location: "https://elsewhere.example" } }),
+    )
+    await expect(store.lookup(blog([]))).rejects.toThrow("status 302")
+    expect(sent[0]?.init.redirect).toBe("manual")
+  })
+
+  it.each(["not json", "null", "{}", `{"tenant":"t","generation":1,"last":1,"asOf":1}`])(
+    "refuses the answer %s",
+    async (body) => {
+      const { store } = setUp(() => new Response(body))
+      await expect(store.lookup(blog([]))).rejects.toThrow()
+    },
+  )
+
+  it("gives up after its timeout, also while the answer is being read", async () => {
+    const { fetch } = setUp(untilAborted)
+    const store = workerStore({ url: "https://tidemark", token: TOKEN, fetch, timeout: 20 })
+    await expect(store.lookup(blog([]))).rejects.toThrow("aborted")
+    expect(() => workerStore({ url: "https://tidemark", token: TOKEN, timeout: 0 })).toThrow(RangeError)
+  })
+})

@@ -1,0 +1,64 @@
+import { describe, expect, it } from "vitest"
+import { TAG_HEADERS } from "../protocol/tags.ts"
+import { tagHeader } from "./tag-header.ts"
+
+const HEADERS = [
+  "cache-tag",
+  "surrogate-key",
+  "xkey",
+  "edge-cache-tag",
+  "cdn-tag",
+  "netlify-cache-tag",
+  "vercel-cache-tag",
+] as const
+
+describe("the tag header", () => {
+  it("carries the namespace, its ancestors, and the asked tags verbatim", () => {
+    expect(tagHeader("shop/books/new", ["post-1", "Post-1"], "")).toEqual({
+      headers: { "cache-tag": "ns/shop/books/new,ns/shop/books,ns/shop,post-1,Post-1" },
+      dropped: [],
+    })
+  })
+
+  it("puts the prefix before every tag, as purges do", () => {
+    expect(tagHeader("shop/books", ["a"], "de:", { header: "surrogate-key" }).headers).toEqual({
+      "surrogate-key": "de:ns/shop/books de:ns/shop de:a",
+    })
+  })
+
+  it("encodes what would part a tag in two", () => {
+    expect(tagHeader("blog", ["a, b", "100%25", "ü"], "").headers["cache-tag"]).toBe(
+      "ns/blog,a%2C%20b,100%2525,%C3%BC",
+    )
+  })
+
+  it("names a tag once", () => {
+    expect(tagHeader("blog", ["a", "a"], "").headers["cache-tag"]).toBe("ns/blog,a")
+  })
+
+  it.each(HEADERS)("%s: keeps the namespace first, and says what it left out", (header) => {
+    const tags = Array.from({ length: 3_000 }, (_, index) => `tag-number-${index}`)
+    const { headers, dropped } = tagHeader("shop/books", tags, "", { header })
+    const labels = headers[header]?.split(TAG_HEADERS[header]) ?? []
+    expect(labels.slice(0, 2)).toEqual(["ns/shop/books", "ns/shop"])
+    expect([...labels.slice(2), ...dropped].toSorted()).toEqual(tags.toSorted())
+    expect(dropped.length).toBeGreaterThan(0)
+    expect(headers[header]?.length).toBeLessThanOrEqual(16_000)
+  })
+
+  it("keeps a budget to the byte, and goes on with what still fits", () => {
+    const budget = "ns/blog,aaa,b".length
+    expect(tagHeader("blog", ["aaa", "cc", "b"], "", { budget })).toEqual({
+      headers: { "cache-tag": "ns/blog,aaa,b" },
+      dropped: ["cc"],
+    })
+    expect(tagHeader("blog", ["a"], "", { budget: 0 })).toEqual({ headers: {}, dropped: ["ns/blog", "a"] })
+  })
+
+  it("leaves out what is no tag, and says so", () => {
+    const wrong = ["", " a", "a\nb", "ns/other", "u:https://www.example.com/", "x".repeat(1_025)]
+    expect(tagHeader("blog", wrong, "")).toEqual({ headers: { "cache-tag": "ns/blog" }, dropped: wrong })
+    // A tag, but its label is too long for any cache.
+    expect(tagHeader("blog", ["ü".repeat(512)], "").dropped).toHaveLength(1)
+  })
+})

@@ -1,0 +1,142 @@
+import { once } from "node:events"
+import { createServer, type Server } from "node:http"
+import { systemClock } from "../../dispatch/clock.ts"
+import { parseConfig, resolveSecrets } from "../../protocol/config/config.ts"
+import type { ConfigInput } from "../../protocol/config/schema.ts"
+import { lookupCommands, readLookup } from "../../protocol/lookup.ts"
+import type { InvalidationRecord } from "../../protocol/record.ts"
+import { hashToken, newToken } from "../../protocol/tokens.ts"
+import { createEmitter } from "../../relay-node/events.ts"
+import { startGateway } from "../../relay-node/gateway/gateway.ts"
+import { relayApp } from "../../relay-node/http.ts"
+import { createMetrics } from "../../relay-node/metrics.ts"
+import { connectUpstream } from "../../relay-node/redis/upstream.ts"
+import { startRelay } from "../../relay-node/relay.ts"
+import { redisStore } from "../../relay-node/store.ts"
+import { createWorker } from "../../worker/index.ts"
+import type { GuardedRedis, UserName } from "./acl-users.ts"
+
+const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} }
+const POLL_MS = 10
+
+/** All that Tidemark asks of Redis, by whom: each function ends when its part has been gone through, or is given up. */
+export type Path = Readonly<Record<UserName, (givenUp: AbortSignal) => Promise<void>>> & { stop(): Promise<void> }
+
+export async function startPath(redis: GuardedRedis): Promise<Path> {
+  const token = newToken()
+  const vendor = await startVendor()
+  const input = configOf(await hashToken(token), vendor.url)
+  const gateway = await startGateway({ redisUrl: redis.urlOf("publisher"), token, port: 0 })
+  const worker = createWorker(input)
+  const bindings = { UPSTASH_REDIS_REST_URL: gateway.url, UPSTASH_REDIS_REST_TOKEN: token }
+  const headers = { authorization: `Bearer ${token}` }
+
+  const call = async (path: string, body?: unknown): Promise<unknown> => {
+    const init = body === undefined ? { headers } : { headers, method: "POST", body: JSON.stringify(body) }
+    return (await worker.fetch(new Request(`http://worker.test${path}`, init), bindings)).json()
+  }
+  const publish = async (body: object) => (await call("/v1/invalidations", { namespace: "blog", ...body })) as InvalidationRecord
+
+  return {
+    async publisher() {
+      // Into an empty Redis: only at a birth is the log's own end looked at.
+      await publish({ tags: ["a"] })
+      // More tags than are kept singly.
+      const { id, epoch } = await publish({ tags: ["b", "c", "d"], secondPass: "1h" })
+      await call(`/v1/epochs?ns=blog&tag=blog:a&after=${epoch - 1}`)
+      await call(`/v1/invalidations/${id}`)
+      await call("/v1/invalidations?limit=1")
+      await call(`/v1/invalidations?before=${epoch}`)
+    },
+
+    async reader() {
+      const upstream = connectUpstream(redis.urlOf("reader"), silent)
+      await upstream.tried
+      try {
+        const request = new Map([["blog", { tags: ["a"], urls: [] }]])
+        const replies = await redisStore(upstream).pipeline(lookupCommands("default", request, 0))
+        readLookup("default", request, replies, Date.now(), 0)
+      } finally {
+        upstream.close()
+      }
+    },
+
+    async relay(givenUp) {
+      const config = parseConfig(input)
+      const { config: resolved } = resolveSecrets(config, SECRETS)
+      const metrics = createMetrics()
+      const relay = startRelay({
+        config,
+        resolved,
+        off: {},
+        redisUrl: redis.urlOf("relay"),
+        fetch,
+        events: createEmitter(silent, metrics),
+        version: "0.0.0",
+        // Nobody waits seconds for the next PING.
+        clock: { ...systemClock, sleep: (length, signal) => systemClock.sleep(length / 10, signal) },
+      })
+      const app = relayApp({ relay, metrics, tokens: resolved.tokens, host: "127.0.0.1" })
+      const ask = async <T>(path: string): Promise<T> =>
+        (await (await app.request(`http://127.0.0.1${path}`, { headers })).json()) as T
+      const until = async (isSo: () => boolean | Promise<boolean>) => {
+        while (!givenUp.aborted && !(await isSo())) await systemClock.sleep(POLL_MS, givenUp)
+      }
+      try {
+        await until(() => Object.keys(relay.unready()).length === 0)
+        const { id } = await publish({ tags: ["a"], secondPass: "1ms" })
+        // A second pass is appended by the relay, once the first was delivered.
+        await until(async () => {
+          const record = await ask<InvalidationRecord>(`/v1/invalidations/${id}`)
+          return (record["passes"] as { epoch: number | null }[] | undefined)?.some(({ epoch }) => epoch !== null) ?? false
+        })
+        await ask("/v1/lanes")
+        await ask("/v1/relays")
+        await ask(`/v1/invalidations?before=${id}`)
+        await until(async () => (await calls(redis)).has("ping"))
+      } finally {
+        await relay.close()
+      }
+    },
+
+    async stop() {
+      await gateway.close()
+      await vendor.close()
+    },
+  }
+}
+
+const SECRETS = { HOOK_SECRET: `whsec_${Buffer.alloc(32, 1).toString("base64")}` }
+
+const configOf = (sha256: string, url: string): ConfigInput => ({
+  tokens: [{ name: "test", sha256, scopes: ["publish:*", "read:*", "epochs:*"] }],
+  namespaces: { blog: { maxTags: 2 } },
+  targets: {
+    cdn: { type: "http", url, secret: { secret: "HOOK_SECRET" }, namespaces: ["*"], rate: { perSecond: 1_000, burst: 1_000 } },
+  },
+  relay: { poll: "1s" },
+})
+
+/** The commands that Redis has run for anybody, also inside scripts, since its statistics were reset. */
+async function calls(redis: GuardedRedis): Promise<Set<string>> {
+  const [info] = await redis.admin.pipeline([["INFO", "commandstats"]])
+  return new Set([...String(info).matchAll(/^cmdstat_([\w|-]+):calls=[1-9]/gm)].map(([, name]) => name ?? ""))
+}
+
+/** A vendor that takes everything. */
+async function startVendor(): Promise<{ url: string; close(): Promise<void> }> {
+  const server: Server = createServer((request, response) => {
+    request.resume().on("end", () => response.writeHead(204).end())
+  }).listen(0, "127.0.0.1")
+  await once(server, "listening")
+  const address = server.address()
+  const port = typeof address === "object" && address ? address.port : 0
+  return {
+    url: `http://127.0.0.1:${port}/purge`,
+    async close() {
+      server.closeAllConnections()
+      server.close()
+      await once(server, "close")
+    },
+  }
+}
