@@ -1,8 +1,11 @@
 import { execFileSync } from "node:child_process"
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 import { folder, LAUNCHER, run } from "./testing/run.ts"
+
+// Each test starts processes, and the machine may be busy with others.
+vi.setConfig({ testTimeout: 60_000 })
 
 const SENTENCE = /^tidemark needs Node 22\.19 or newer, and this is Node \d+\.\d+\.\d+\.\n$/
 

@@ -1,7 +1,10 @@
 import type { Command } from "commander"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 import { createProgram } from "./main.ts"
 import { run } from "./testing/run.ts"
+
+// Each test starts processes, and the machine may be busy with others.
+vi.setConfig({ testTimeout: 60_000 })
 
 const nothing = async () => {}
 

@@ -1,11 +1,14 @@
 import { mkdirSync, writeFileSync } from "node:fs"
 import { dirname, join } from "node:path"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 import { CliError } from "./exit.ts"
 import { connectionOf } from "./options.ts"
 import { fakeWorker } from "./testing/fake-worker.ts"
 import { ID, problemOf, recordOf } from "./testing/records.ts"
 import { folder, run, TOKEN } from "./testing/run.ts"
+
+// Each test starts processes, and the machine may be busy with others.
+vi.setConfig({ testTimeout: 60_000 })
 
 const request = { method: "GET", path: `/v1/invalidations/${ID}`, answer: recordOf() } as const
 

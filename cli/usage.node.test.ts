@@ -1,7 +1,10 @@
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 import { nobody } from "./testing/fake-worker.ts"
 import { ID } from "./testing/records.ts"
 import { run } from "./testing/run.ts"
+
+// Each test starts processes, and the machine may be busy with others.
+vi.setConfig({ testTimeout: 60_000 })
 
 const NOBODY = await nobody()
 

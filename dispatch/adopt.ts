@@ -5,14 +5,16 @@ import { headKey, logKey, namespaceKey, neverKey, wakeChannel } from "../protoco
 import { encodeBody } from "../protocol/log.ts"
 import { ROOT } from "../protocol/namespace.ts"
 import { adoptScript } from "../protocol/scripts.gen.ts"
-import { asList, asText, type Store } from "../protocol/store.ts"
+import { asList, asText, type Store, StoreError } from "../protocol/store.ts"
 
 /**
  * - `same`, `adopted`   nothing is amiss
  * - `reported`          another identity, which the configuration takes for a planned failover
  * - the others          a tenant resync was made: a new generation, and an entry that all lanes follow
  */
-export type AdoptReason = "same" | "adopted" | "reported" | "missing" | "identity" | "rolledBack"
+export type AdoptReason = (typeof REASONS)[number]
+
+const REASONS = ["same", "adopted", "reported", "missing", "identity", "rolledBack"] as const
 
 export interface Adoption {
   readonly reason: AdoptReason
@@ -26,7 +28,14 @@ const AFTER = "\u0000after\u0000"
 
 /** The entry's body around what only the script knows. */
 function bodyParts(mode: EntryBody["mode"], relay: string): [string, string, string] {
-  const body: EntryBody = { kind: "resync", namespace: null, mode, by: { relay }, cause: `${CAUSE} after ${AFTER}`, ...NO_SELECTORS }
+  const body: EntryBody = {
+    kind: "resync",
+    namespace: null,
+    mode,
+    by: { relay },
+    cause: `${CAUSE} after ${AFTER}`,
+    ...NO_SELECTORS,
+  }
   const [before, rest] = encodeBody(body).split(JSON.stringify(CAUSE).slice(1, -1))
   const [between, after] = (rest ?? "").split(JSON.stringify(AFTER).slice(1, -1))
   return [before ?? "", between ?? "", after ?? ""]
@@ -57,10 +66,14 @@ export class Memory {
       onIdentity,
       ...bodyParts(mode, relay),
     ]
-    const [reason, generation, epoch, seq, last] = asList(await store.script(adoptScript, keys, args)).map(asText)
+    const answer = asList(await store.script(adoptScript, keys, args)).map(asText)
+    const [told, generation, epoch, seq, last] = answer
+    const reason = REASONS.find((one) => one === told)
+    if (!reason)
+      throw new StoreError("refused", "the adopt script answered something else than it is written to")
     const head = { generation: Number(generation), epoch: Number(epoch), seq: Number(seq) }
     const isFirst = reason === "missing" && this.#seen.epoch === 0 && last === "0"
     this.#seen = head
-    return { reason: reason as AdoptReason, head, isFirst }
+    return { reason, head, isFirst }
   }
 }

@@ -13,7 +13,10 @@ export interface Bundle {
 const size = (item: Item): number => utf8(item.value).length + 1
 
 /** Cuts items to the vendor's sizes: as few calls as those allow. */
-export function cut(items: readonly Item[], { kinds, mixed, maxBytes = Number.POSITIVE_INFINITY }: Capabilities): Bundle[] {
+export function cut(
+  items: readonly Item[],
+  { kinds, mixed, maxBytes = Number.POSITIVE_INFINITY }: Capabilities,
+): Bundle[] {
   const groups = new Map<string, { mode: Mode; limit: number; items: Item[] }>()
   const all = Math.min(...Object.values(kinds).map(({ batch }) => batch))
   for (const item of items) {

@@ -5,9 +5,15 @@ import type { Pacer } from "./pace.ts"
 import type { Item } from "./plan.ts"
 import type { Batch, Capabilities, Driver, Outcome } from "./targets/target.ts"
 
-/** Why a lane stops and asks again: it is about the vendor, not about what was asked. */
+/**
+ * Why not everything was asked; it is never about what was asked.
+ *
+ * - `retrying` the vendor is in trouble
+ * - `paused`   it does not take the credentials
+ * - `ended`    no further call might begin: `signal`, or `mayBegin`
+ */
 export interface Stop {
-  readonly state: "retrying" | "paused"
+  readonly state: "retrying" | "paused" | "ended"
   readonly detail: string
   readonly retryAfter?: Milliseconds
 }
@@ -37,6 +43,8 @@ export interface DeliverContext {
   readonly timeout: Milliseconds
   /** Aborted when no further call may begin: the lease is gone, or the relay drains. Calls under way are let finish. */
   readonly signal: AbortSignal
+  /** Asked as each call begins: whoever slept through its lease has not heard of it yet. */
+  readonly mayBegin: () => boolean
   /** Calls that were accepted under this cursor before, by batch id: they are not repeated after a failure. */
   readonly accepted: Map<string, CallReceipt>
   readonly onCall?: (batch: Batch, outcome: Outcome, took: Milliseconds) => void
@@ -52,13 +60,17 @@ export async function deliver(items: readonly Item[], context: DeliverContext): 
   const calls: CallReceipt[] = []
   const refused: Refusal[] = []
   let callCount = 0
-  let stop: Stop | undefined
+  const halted: { stop?: Stop } = {}
   const accept = (receipt: CallReceipt) => {
     callCount += 1
     if (calls.length < MAX_LISTED_CALLS) calls.push(receipt)
   }
+  // Several calls are under way at once: of what they say, the worst counts, and the longest pause.
+  const halt = (next: Stop) => {
+    halted.stop = halted.stop ? worse(halted.stop, next) : next
+  }
   const work = async (): Promise<void> => {
-    for (let bundle = queue.shift(); bundle && !stop; bundle = queue.shift()) {
+    for (let bundle = queue.shift(); bundle && !halted.stop; bundle = queue.shift()) {
       const batch = await toBatch(context.tenant, context.target, bundle)
       const known = context.accepted.get(batch.id)
       if (known) {
@@ -79,32 +91,62 @@ export async function deliver(items: readonly Item[], context: DeliverContext): 
           else for (const item of bundle.items) refused.push({ item, state: "dead", detail: outcome.detail })
           break
         case "unsupported":
-          for (const item of bundle.items) refused.push({ item, state: "not_supported", detail: outcome.detail })
+          for (const item of bundle.items)
+            refused.push({ item, state: "not_supported", detail: outcome.detail })
           break
         case "trouble":
-          stop = { state: "retrying", detail: outcome.detail, ...(outcome.retryAfter === undefined ? {} : { retryAfter: outcome.retryAfter }) }
+          halt({ state: "retrying", detail: outcome.detail, ...pauseOf(outcome.retryAfter) })
           break
         case "unauthorised":
-          stop = { state: "paused", detail: outcome.detail }
+          halt({ state: "paused", detail: outcome.detail })
+          break
+        case "ended":
+          halt({ state: "ended", detail: "no further call might begin" })
           break
       }
     }
   }
   await Promise.all(Array.from({ length: Math.min(CONCURRENCY, queue.length) }, work))
-  return { calls, callCount, refused, ...(stop ? { stop } : {}) }
+  return { calls, callCount, refused, ...halted }
 }
 
-/** One attempt at one call, in its turn. A halved batch may be left for a worker that has finished: see `deliver`. */
-async function attempt(batch: Batch, context: DeliverContext): Promise<Outcome> {
-  const { driver, pacer, signal, timeout, now } = context
+const SEVERITY: readonly Stop["state"][] = ["retrying", "paused", "ended"]
+
+function worse(a: Stop, b: Stop): Stop {
+  const worst = SEVERITY.indexOf(b.state) > SEVERITY.indexOf(a.state) ? b : a
+  const pauses = [a.retryAfter, b.retryAfter].filter((pause) => pause !== undefined)
+  return { ...worst, ...pauseOf(pauses.length === 0 ? undefined : Math.max(...pauses)) }
+}
+
+const pauseOf = (retryAfter: Milliseconds | undefined) => (retryAfter === undefined ? {} : { retryAfter })
+
+/** One attempt at one call, in its turn; `ended` where it might not begin any more. */
+async function attempt(
+  batch: Batch,
+  context: DeliverContext,
+): Promise<Outcome | { readonly outcome: "ended" }> {
+  const { driver, pacer, signal, mayBegin, timeout, now } = context
   try {
-    if (!(await pacer.take(batch, signal))) return { outcome: "trouble", detail: "stopped before the call began", retryAfter: 0 }
+    if (!(await pacer.take(batch, signal)) || signal.aborted || !mayBegin()) return { outcome: "ended" }
   } catch {
     return { outcome: "trouble", detail: "the store did not answer" }
   }
   const began = now()
   // Not the lane's own signal: a call that has begun is let finish, as purges repeat harmlessly and half-calls tell nothing.
-  const outcome = await driver.purge(batch, AbortSignal.timeout(timeout))
+  const outcome = await ask(driver, batch, AbortSignal.timeout(timeout))
   context.onCall?.(batch, outcome, now() - began)
   return outcome
+}
+
+/** A driver promises not to reject. One that does must not leave the other calls without anybody who waits for them. */
+async function ask(driver: Driver, batch: Batch, signal: AbortSignal): Promise<Outcome> {
+  try {
+    return await driver.purge(batch, signal)
+  } catch (error) {
+    // Its kind only: a message may hold the header that it is about, token and all.
+    return {
+      outcome: "trouble",
+      detail: `the driver failed (${error instanceof Error ? error.name : "unknown"})`,
+    }
+  }
 }

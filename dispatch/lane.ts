@@ -15,25 +15,31 @@ import {
   sentKey,
 } from "../protocol/keys.ts"
 import { type LogEntry, parseLogEntries } from "../protocol/log.ts"
-import type { CallReceipt, LaneStatus, LateReceipt, RangeReceipt } from "../protocol/receipt.ts"
+import {
+  type CallReceipt,
+  type LaneStatus,
+  type LateReceipt,
+  parseJson,
+  type RangeReceipt,
+} from "../protocol/receipt.ts"
 import { acquireScript, commitScript, readScript } from "../protocol/scripts.gen.ts"
 import { asList, asText, type Store, StoreError } from "../protocol/store.ts"
 import { MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import { backoff, type Clock } from "./clock.ts"
 import { deliver, type Delivered, type DeliverContext, type Refusal, type Stop } from "./deliver.ts"
 import type { Pacer } from "./pace.ts"
-import { type Item, type Plan, type PlanContext, planEntries, planResync, planWider } from "./plan.ts"
+import { type Item, keyOf, type Plan, type PlanContext, planEntries, planResync, planWider } from "./plan.ts"
 import type { Batch, Capabilities, Driver, Outcome } from "./targets/target.ts"
 
 /** Everything worth knowing about a lane. Logs and metrics only listen. */
 export interface LaneEvents {
   "lane:called": { kind: string; mode: Mode; values: number; outcome: Outcome["outcome"]; took: Milliseconds }
   "lane:committed": { entries: number; calls: number; epoch: Epoch; lag: Milliseconds }
-  /** `isFirst`: this target has never read this log, which a new one has not. */
+  /** `isFirst`: nobody knows of this target to have read this log, which a new one has not. */
   "lane:resynced": { reason: ResyncReason; isFirst: boolean; from: Position; to: Position }
   "lane:stopped": { state: "retrying" | "paused"; detail: string; attempts: number; wait: Milliseconds }
   "lane:recovered": { attempts: number }
-  "lane:lost": Record<never, never>
+  "lane:lost": object
   "lane:deadLettered": { epochs: readonly Epoch[]; detail: string }
   "lane:failed": { detail: string }
 }
@@ -62,6 +68,8 @@ export interface LaneOptions {
 
 const MAX_ENTRIES = 10_000
 const MAX_READ_BYTES = 4 * 1024 * 1024
+/** Ours: of calls that need not be repeated, as many as a read of that size usually makes, and a bound for the rest. */
+const MAX_ACCEPTED = 10_000
 const MAX_RETRY_AFTER: Milliseconds = 5 * MINUTE
 /** How often wrong credentials are tried again: nobody tells us when they are mended. */
 const PAUSE: Milliseconds = 30 * SECOND
@@ -97,10 +105,11 @@ export class Lane {
   #leaseUntil: Milliseconds = 0
   #nudged = false
   #working: Promise<void> | undefined
-  #wake = new AbortController()
   #attempts = 0
-  #told: LaneStatus["state"] = "idle"
+  /** Whether Redis may show that this lane is in trouble: said by this relay, or by one that had the lane before. */
+  #hasTold = false
   #hasRead = false
+  #hasCommitted = false
   #status: LaneStatus
 
   constructor(options: LaneOptions) {
@@ -144,7 +153,6 @@ export class Lane {
   /** Begins no further call; resolves when those under way have finished. */
   async close(): Promise<void> {
     this.#stopping.abort()
-    this.#wake.abort()
     await this.#working
   }
 
@@ -167,7 +175,12 @@ export class Lane {
         failures += 1
         this.#emit("lane:failed", { detail: error instanceof Error ? error.message : "unknown" })
         if (!(error instanceof StoreError)) this.#setState("idle")
-        await this.#sleep(Math.max(50, backoff(failures, () => this.#options.clock.random())))
+        await this.#sleep(
+          Math.max(
+            50,
+            backoff(failures, () => this.#options.clock.random()),
+          ),
+        )
         this.#nudged = true
       }
     }
@@ -175,32 +188,52 @@ export class Lane {
   }
 
   async #step(): Promise<Step> {
-    const held = await this.#hold()
-    // Whoever holds it reads on; when it no longer renews its lease, it is gone.
-    if (!held) return { wait: this.#options.config.relay.lease }
+    // Where the lease ran out, another relay may have had the lane in between, and its vendor in trouble.
+    const isFresh = !this.holds
+    const [held, told] = await Promise.all([this.#hold(), isFresh ? this.#readTold() : undefined])
+    if (!held) {
+      // Whoever holds it reads on; when it no longer renews its lease, it is gone. What it tells is its own.
+      this.#hasTold = false
+      this.#rest()
+      return { wait: this.#options.config.relay.lease }
+    }
+    if (told) this.#hasTold = true
     const { head, entries } = await this.#read(held)
-    if (!head || (entries.length === 0 && isAt(head, held))) return "level"
+    if (!head || (entries.length === 0 && isAt(head, held))) {
+      this.#rest()
+      return "level"
+    }
+    const pause = told?.state === "retrying" ? this.#takeUp(told) : 0
+    if (pause > 0) return { wait: pause }
     if (this.#status.state === "idle") this.#setState("running")
     const gap = gapOf(held, head, entries)
-    const to: Position = gap ? head : (entries.at(-1) ?? head)
+    // Also after a gap not to the head where the read was cut off: what follows may be harder than the resync.
+    const to: Position = entries.at(-1) ?? head
     const plan = gap
-      ? planResync(this.#options.config.relay.resync.mode, head.epoch, this.#plan)
+      ? planResync(this.#options.config.relay.resync.mode, head.epoch, entries, this.#plan)
       : planEntries(entries, this.#plan)
     const renewal = this.#keepLease(held)
     let result: CarriedOut
     try {
-      result = await this.#carryOut(plan, renewal.signal)
+      result = await this.#carryOut(plan, held, renewal.signal)
     } finally {
       await renewal.stop()
     }
     if (result.stop) return this.#stop(result.stop)
     const committed = await this.#commit(held, to, entries, plan, result, gap)
+    // Another has the lane, or the cursor is no longer as it was: taking the lease again tells which.
     if (committed === "lost") return "again"
     if (gap) {
       const { text: _, ...from } = held
-      this.#emit("lane:resynced", { reason: gap, isFirst: held.generation === 0, from, to })
+      this.#emit("lane:resynced", {
+        reason: gap,
+        isFirst: held.generation === 0 && !this.#hasCommitted,
+        from,
+        to,
+      })
     }
     if (this.#attempts > 0) this.#emit("lane:recovered", { attempts: this.#attempts })
+    this.#hasCommitted = true
     this.#attempts = 0
     this.#accepted.clear()
     this.#setState("running")
@@ -215,7 +248,9 @@ export class Lane {
     if (!this.holds) this.#owner = `${relay}.${Math.floor(clock.random() * 2 ** 48).toString(36)}`
     const asked = clock.now()
     const keys = [leaseKey(tenant, name), cursorKey(tenant), neverKey(tenant)]
-    const text = asText(await store.script(acquireScript, keys, [name, this.#owner, String(config.relay.lease)]))
+    const text = asText(
+      await store.script(acquireScript, keys, [name, this.#owner, String(config.relay.lease)]),
+    )
     if (text === undefined) {
       this.#leaseUntil = 0
       return undefined
@@ -264,7 +299,7 @@ export class Lane {
   }
 
   /** Calls the vendor for a plan, and once more, wider, for what it refused by itself. */
-  async #carryOut(plan: Plan, signal: AbortSignal): Promise<CarriedOut> {
+  async #carryOut(plan: Plan, held: Held, signal: AbortSignal): Promise<CarriedOut> {
     const { tenant, name, capabilities, driver, pacer, clock, target } = this.#options
     const context: DeliverContext = {
       tenant,
@@ -274,6 +309,7 @@ export class Lane {
       pacer,
       timeout: target.timeout,
       signal,
+      mayBegin: () => this.holds && held.text.startsWith(`${this.#owner} `),
       accepted: this.#accepted,
       now: () => clock.now(),
       onCall: (batch, outcome, took) => this.#called(batch, outcome, took),
@@ -282,17 +318,25 @@ export class Lane {
     const as = new Map(plan.as)
     if (first.stop || first.refused.length === 0 || target.onUnsupported === "skip") return { ...first, as }
     const retried = first.refused.map((refusal) => ({ refusal, wider: planWider(refusal.item, this.#plan) }))
-    const asked = new Set(plan.items.map(({ kind, value }) => `${kind}\n${value}`))
-    // What is as wide as it gets was refused already: asking once more would be refused again.
+    const refused = new Set(first.refused.map(({ item }) => keyOf(item.kind, item.value)))
+    // Something must stand for all of it; and what is as wide as it gets, and was refused already, would be again.
     const usable = retried.filter(
-      ({ wider }) => wider.items.length > 0 && wider.items.every(({ kind, value }) => !asked.has(`${kind}\n${value}`)),
+      ({ wider: { items, impossible } }) =>
+        items.length > 0 &&
+        impossible.length === 0 &&
+        !items.some(({ kind, value }) => refused.has(keyOf(kind, value))),
     )
     const second = await deliver(merge(usable.flatMap(({ wider }) => wider.items)), context)
-    for (const { refusal } of usable) for (const epoch of refusal.item.epochs) as.set(epoch, "namespace")
+    for (const { wider } of usable) {
+      for (const [epoch, what] of wider.as) as.set(epoch, joined(as.get(epoch), what))
+    }
     return {
       calls: [...first.calls, ...second.calls],
       callCount: first.callCount + second.callCount,
-      refused: [...retried.filter((one) => !usable.includes(one)).map(({ refusal }) => refusal), ...second.refused],
+      refused: [
+        ...retried.filter((one) => !usable.includes(one)).map(({ refusal }) => refusal),
+        ...second.refused,
+      ],
       ...(second.stop ? { stop: second.stop } : {}),
       as,
     }
@@ -301,22 +345,44 @@ export class Lane {
   #called(batch: Batch, outcome: Outcome, took: Milliseconds): void {
     const kinds = new Set(batch.values.map(({ kind }) => kind))
     const kind = kinds.size === 1 ? [...kinds].join("") : "mixed"
-    this.#emit("lane:called", { kind, mode: batch.mode, values: batch.values.length, outcome: outcome.outcome, took })
+    this.#emit("lane:called", {
+      kind,
+      mode: batch.mode,
+      values: batch.values.length,
+      outcome: outcome.outcome,
+      took,
+    })
   }
 
   async #stop({ state, detail, retryAfter }: Stop): Promise<Step> {
-    if (!this.holds || this.#stopping.signal.aborted) {
-      this.#emit("lane:lost", {})
-      return { wait: this.#options.config.relay.lease }
+    if (state === "ended") {
+      if (!this.#stopping.signal.aborted) this.#emit("lane:lost", {})
+      return "again"
     }
     const { clock } = this.#options
+    if (this.#accepted.size > MAX_ACCEPTED) this.#accepted.clear()
     this.#attempts += 1
     const own = state === "paused" ? PAUSE : backoff(this.#attempts, () => clock.random())
-    const wait = Math.min(retryAfter ?? own, MAX_RETRY_AFTER)
+    // A vendor that asks for no pause at all is not asked without one: that would be asking it all the time.
+    const wait = Math.min(retryAfter || own, MAX_RETRY_AFTER)
     this.#setState(state, detail, clock.now() + wait)
     this.#emit("lane:stopped", { state, detail, attempts: this.#attempts, wait })
-    await this.#tell()
+    if (this.holds) await this.#tell()
     return { wait }
+  }
+
+  /** Another relay left the lane with its vendor in trouble: this one goes on counting, and asks no sooner. */
+  #takeUp({ attempts, error, nextAt = 0 }: LaneStatus): Milliseconds {
+    this.#attempts = Math.max(this.#attempts, attempts)
+    this.#setState("retrying", error, nextAt)
+    return Math.min(nextAt - this.#options.clock.now(), MAX_RETRY_AFTER)
+  }
+
+  /** There is nothing to do, or another does it. */
+  #rest(): void {
+    this.#attempts = 0
+    this.#accepted.clear()
+    if (this.#status.state !== "idle") this.#setState("idle")
   }
 
   async #commit(
@@ -337,8 +403,7 @@ export class Lane {
       callCount: result.callCount,
       namespaces: this.#options.target.namespaces,
       ex: [...plan.settling, ...failures.late.map(({ epoch }) => epoch)],
-      ...sentAsOf(result.as, entries),
-      ...(gap ? { resync: gap } : {}),
+      ...(gap ? { resync: gap } : sentAsOf(result.as, entries)),
     }
     const dead = failures.dead.map((letter) => JSON.stringify({ ...letter, tenant }))
     const keys = [
@@ -368,7 +433,6 @@ export class Lane {
       ]),
     )
     if (status !== "ok") {
-      this.#leaseUntil = 0
       this.#emit("lane:lost", {})
       return "lost"
     }
@@ -379,7 +443,6 @@ export class Lane {
   }
 
   #setState(state: LaneStatus["state"], error?: string, nextAt?: Milliseconds): void {
-    const told = this.#told
     this.#status = {
       state,
       since: state === this.#status.state ? this.#status.since : this.#options.clock.now(),
@@ -387,14 +450,13 @@ export class Lane {
       ...(error === undefined ? {} : { error }),
       ...(nextAt === undefined ? {} : { nextAt }),
     }
-    // Records show a lane's trouble, and must not show it when it is over.
-    if ((state === "running" || state === "idle") && (told === "retrying" || told === "paused")) void this.#tell()
+    if (this.#hasTold && (state === "running" || state === "idle")) void this.#takeBack()
   }
 
-  /** Says in Redis how the lane is, where records read it. What cannot be said is said by the next commit. */
+  /** Says in Redis what trouble the lane is in: records show it, and another relay that takes the lane heeds it. */
   async #tell(): Promise<void> {
     const { store, tenant, name } = this.#options
-    this.#told = this.#status.state
+    this.#hasTold = true
     try {
       await store.pipeline([["HSET", lanesKey(tenant), name, JSON.stringify(this.#status)]])
     } catch {
@@ -402,9 +464,28 @@ export class Lane {
     }
   }
 
+  /** Records must not show a lane's trouble when it is over. */
+  async #takeBack(): Promise<void> {
+    const { store, tenant, name } = this.#options
+    this.#hasTold = false
+    try {
+      await store.pipeline([["HDEL", lanesKey(tenant), name]])
+    } catch {
+      this.#hasTold = true
+    }
+  }
+
+  /** What trouble the lane was last said to be in, by whichever relay had it. */
+  async #readTold(): Promise<LaneStatus | undefined> {
+    const { store, tenant, name } = this.#options
+    const [text] = await store.pipeline([["HGET", lanesKey(tenant), name]])
+    const status = parseJson<LaneStatus>(asText(text))
+    return status?.state === "retrying" || status?.state === "paused" ? status : undefined
+  }
+
   /** Sleeps, unless the lane is closed. */
   #sleep(length: Milliseconds): Promise<void> {
-    return this.#options.clock.sleep(length, AbortSignal.any([this.#stopping.signal, this.#wake.signal]))
+    return this.#options.clock.sleep(length, this.#stopping.signal)
   }
 
   #emit: EmitLane = (event, payload) => this.#options.emit?.(event, payload)
@@ -423,11 +504,15 @@ function gapOf(held: Position, head: Head, entries: readonly LogEntry[]): Resync
   return undefined
 }
 
+/** What was sent instead, of both. */
+const joined = (a: string | undefined, b: string): string =>
+  [...new Set([...(a?.split(", ") ?? []), ...b.split(", ")])].toSorted().join(", ")
+
 /** Items of several plans, the same one only once and as hard as the hardest. */
 function merge(items: readonly Item[]): Item[] {
   const merged = new Map<string, Item>()
   for (const item of items) {
-    const key = `${item.kind}\n${item.value}`
+    const key = keyOf(item.kind, item.value)
     const known = merged.get(key)
     merged.set(key, {
       ...item,
@@ -480,14 +565,24 @@ function failuresOf(
   const late = new Map<Epoch, LateReceipt>()
   for (const { epochs, error } of dead) {
     for (const epoch of epochs) {
-      late.set(epoch, { epoch, state: unsupported.has(epoch) ? "not_supported" : "dead", at, attempts, calls, error })
+      late.set(epoch, {
+        epoch,
+        state: unsupported.has(epoch) ? "not_supported" : "dead",
+        at,
+        attempts,
+        calls,
+        error,
+      })
     }
   }
   return { dead, late: [...late.values()] }
 }
 
 /** Said once where all entries share it, which is the usual case; else by epoch. */
-function sentAsOf(as: ReadonlyMap<Epoch, string>, entries: readonly LogEntry[]): Pick<RangeReceipt, "as" | "asOf"> {
+function sentAsOf(
+  as: ReadonlyMap<Epoch, string>,
+  entries: readonly LogEntry[],
+): Pick<RangeReceipt, "as" | "asOf"> {
   const kinds = new Set(as.values())
   if (kinds.size === 0) return {}
   if (kinds.size === 1 && as.size === entries.length) return { as: [...kinds].join("") }

@@ -1,9 +1,17 @@
 import { concernedTargets } from "../protocol/concern.ts"
 import type { Config } from "../protocol/config/schema.ts"
-import { type Epoch, parseEpoch } from "../protocol/epoch.ts"
+import { type Epoch, epochToMs, parseEpoch } from "../protocol/epoch.ts"
 import type { PassKind } from "../protocol/invalidation.ts"
 import { cursorKey, laterAfterKey, laterItemsKey, laterKey } from "../protocol/keys.ts"
-import { parsePass, type PassPlan, publish, RELAY_PRINCIPAL, settingsFor, type StoredPass } from "../protocol/publish.ts"
+import { decodeBody } from "../protocol/log.ts"
+import {
+  parsePass,
+  type PassPlan,
+  publish,
+  RELAY_PRINCIPAL,
+  settingsFor,
+  type StoredPass,
+} from "../protocol/publish.ts"
 import { readHash } from "../protocol/record.ts"
 import { asList, asText, type Store } from "../protocol/store.ts"
 import { DAY, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
@@ -40,10 +48,12 @@ export async function runPasses(context: PassesContext): Promise<Milliseconds | 
   const { store, tenant, clock } = context
   for (;;) {
     const now = String(clock.now() * 1000)
-    const [ids] = await store.pipeline([["ZRANGEBYSCORE", laterKey(tenant), "-inf", now, "LIMIT", "0", String(PAGE)]])
-    const due = await readPasses(context, asList(ids).map((id) => asText(id) ?? ""))
-    for (const one of due) await append(context, one)
-    if (due.length < PAGE) break
+    const [ids] = await store.pipeline([
+      ["ZRANGEBYSCORE", laterKey(tenant), "-inf", now, "LIMIT", "0", String(PAGE)],
+    ])
+    const met = asList(ids).map((id) => asText(id) ?? "")
+    for (const one of await readPasses(context, met)) await append(context, one)
+    if (met.length < PAGE) break
   }
   const [next] = await store.pipeline([["ZRANGE", laterKey(tenant), "0", "0", "WITHSCORES"]])
   const score = asText(asList(next)[1])
@@ -54,26 +64,40 @@ async function readPasses({ store, tenant }: PassesContext, ids: readonly string
   if (ids.length === 0) return []
   const [items] = await store.pipeline([["HMGET", laterItemsKey(tenant), ...ids]])
   const due = ids.map((id, index) => toDue(id, asText(asList(items)[index])))
-  // A pass whose body is gone or unreadable can never be carried out; left there it would be met for ever.
+  // What can never be carried out would be met for ever.
   const broken = ids.filter((_, index) => due[index] === undefined)
-  if (broken.length > 0) await store.pipeline([["ZREM", laterKey(tenant), ...broken]])
+  if (broken.length > 0) {
+    await store.pipeline([laterKey(tenant), laterAfterKey(tenant)].map((key) => ["ZREM", key, ...broken]))
+  }
   return due.filter((one) => one !== undefined)
 }
 
+/**
+ * A pass as it was stored. Where its body is gone, the invalidation that targets skipped for its sake, or that was to
+ * be hard by now, is carried out as the wider thing; a second pass, which only repeats one, is dropped.
+ */
 function toDue(id: string, text: string | undefined): Due | undefined {
   const [epoch, kind] = id.split(":")
   const of = parseEpoch(epoch)
   const pass = text === undefined ? undefined : parsePass(text)
-  if (of === undefined || !pass || (kind !== "settle" && kind !== "second" && kind !== "stale")) return undefined
-  return { id, of, kind, pass }
+  if (of === undefined) return undefined
+  if (kind === "second") return pass && { id, of, kind, pass }
+  return kind === "settle" || kind === "stale" ? { id, of, kind, pass: pass ?? UNREADABLE } : undefined
 }
 
-async function append({ store, tenant, config, relay }: PassesContext, { id, of, kind, pass }: Due): Promise<void> {
+/** As a log entry that cannot be read is taken: for everything. */
+const UNREADABLE: StoredPass = { delay: 0, body: decodeBody("") }
+
+async function append(
+  { store, tenant, config, relay }: PassesContext,
+  { id, of, kind, pass }: Due,
+): Promise<void> {
   const { secondPass } = pass
   const body = { ...pass.body, by: { relay }, pass: { kind, of } }
   // A namespace that is no longer declared is still stale: its tags are then kept for the longest default.
   const settings = settingsFor(config, tenant, body) ?? { maxCacheTtl: 30 * DAY, maxTags: 1_000_000 }
-  const follow: PassPlan[] = secondPass === undefined ? [] : [{ kind: "second", delay: secondPass, body: pass.body }]
+  const follow: PassPlan[] =
+    secondPass === undefined ? [] : [{ kind: "second", delay: secondPass, body: pass.body }]
   await publish(store, {
     tenant,
     entries: [{ body, settings, passes: follow }],
@@ -93,28 +117,41 @@ async function append({ store, tenant, config, relay }: PassesContext, { id, of,
  * A second pass counts from when the entry before it was handled by every target: counted from the acceptance, both
  * would come at once after an outage, and the second would protect nothing.
  */
-async function armSecondPasses({ store, tenant, config, clock }: PassesContext): Promise<void> {
+async function armSecondPasses(context: PassesContext): Promise<void> {
+  let skip = 0
+  let page = { met: PAGE, armed: PAGE }
+  // What waits longest comes first: where a whole page of it waits on, so does what comes after.
+  while (page.met === PAGE && page.armed > 0) {
+    page = await armPage(context, skip)
+    skip += page.met - page.armed
+  }
+}
+
+async function armPage(context: PassesContext, skip: number): Promise<{ met: number; armed: number }> {
+  const { store, tenant, config, clock } = context
   const [waiting, cursors] = await store.pipeline([
-    ["ZRANGE", laterAfterKey(tenant), "0", String(PAGE - 1), "WITHSCORES"],
+    ["ZRANGE", laterAfterKey(tenant), String(skip), String(skip + PAGE - 1), "WITHSCORES"],
     ["HGETALL", cursorKey(tenant)],
   ])
   const flat = asList(waiting)
-  if (flat.length === 0) return
   const ids = flat.filter((_, index) => index % 2 === 0).map((id) => asText(id) ?? "")
   const epochs = new Map(ids.map((id, index) => [id, Number(asText(flat[2 * index + 1]))]))
   const read = readHash(cursors)
   const handled = (name: string): Epoch => Number((read.get(name) ?? "").split(" ")[2] ?? 0)
   const now = clock.now()
-  for (const { id, pass } of await readPasses({ store, tenant, config, clock, relay: "" }, ids)) {
+  const passes = await readPasses(context, ids)
+  const ready = passes.filter(({ id, pass }) => {
     const epoch = epochs.get(id) ?? 0
     const targets = concernedTargets(pass.body, tenant, config.targets)
-    const done = targets.every((name) => handled(name) >= epoch)
-    if (!done && now - epoch / 1000 < MAX_WAIT) continue
-    const due = String(Math.floor((now + pass.delay) * 1000))
-    // In this order, and only if it is not there: stopped in between, or met by two relays, it is armed once.
+    return targets.every((name) => handled(name) >= epoch) || now - epochToMs(epoch) >= MAX_WAIT
+  })
+  if (ready.length > 0) {
+    const dues = ready.flatMap(({ id, pass }) => [String(Math.floor((now + pass.delay) * 1000)), id])
+    // In this order, and only if they are not there: stopped in between, or met by two relays, each is armed once.
     await store.pipeline([
-      ["ZADD", laterKey(tenant), "NX", due, id],
-      ["ZREM", laterAfterKey(tenant), id],
+      ["ZADD", laterKey(tenant), "NX", ...dues],
+      ["ZREM", laterAfterKey(tenant), ...ready.map(({ id }) => id)],
     ])
   }
+  return { met: ids.length, armed: ids.length - passes.length + ready.length }
 }

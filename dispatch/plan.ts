@@ -4,7 +4,7 @@ import { concerns } from "../protocol/concern.ts"
 import type { Epoch } from "../protocol/epoch.ts"
 import { hasSelectors, type Mode } from "../protocol/invalidation.ts"
 import type { LogEntry } from "../protocol/log.ts"
-import { isWithin, matchesAny, type Namespace } from "../protocol/namespace.ts"
+import { ancestors, isWithin, matchesAny, type Namespace } from "../protocol/namespace.ts"
 import { hostCovers, hostCoversUrl, prefixCovers } from "../protocol/selector.ts"
 import { namespaceTag } from "../protocol/tags.ts"
 import type { Capabilities, Kind } from "./targets/target.ts"
@@ -52,6 +52,22 @@ export interface PlanContext {
   readonly capabilities: Capabilities
 }
 
+type Epochs = readonly Epoch[]
+
+/**
+ * How much of its territory a whole namespace is said by.
+ *
+ * - `asConfigured` by its prefixes or its hosts, as `wholeBy` has it; where that cannot be said, `complete`
+ * - `complete`     by both: publishing takes urls that lie in either, and this stands for what was published
+ * - `whatever`     by what can be said, as nothing stands for all of it
+ */
+type Extent = "asConfigured" | "complete" | "whatever"
+
+interface Way {
+  readonly kind: "prefix" | "host"
+  readonly values: readonly string[]
+}
+
 interface Draft {
   readonly kind: Kind
   readonly value: string
@@ -60,6 +76,9 @@ interface Draft {
   readonly namespaces: Set<Namespace>
   readonly epochs: Set<Epoch>
 }
+
+/** What makes two items the same one, but for their hardness. */
+export const keyOf = (kind: Kind, value: string): string => `${kind}\n${value}`
 
 const LIST_KINDS = [
   ["urls", "url"],
@@ -73,34 +92,39 @@ const harder = (a: Mode, b: Mode): Mode => (a === "purge" || b === "purge" ? "pu
 export function planEntries(entries: readonly LogEntry[], context: PlanContext): Plan {
   const draft = new PlanDraft(context)
   const settling: Epoch[] = []
-  for (const { epoch, body } of entries) {
-    if (!concerns(body, context.target.namespaces)) continue
-    const { mode, namespace } = body
-    if (body.settling) settling.push(epoch)
-    else if (namespace === null) draft.everything(mode, epoch)
-    else if (!hasSelectors(body)) draft.whole(namespace, mode, epoch)
-    else {
-      for (const tag of body.tags) draft.tag(namespace, tag, mode, epoch)
-      for (const [list, kind] of LIST_KINDS) {
-        for (const value of body[list]) draft.selector(kind, namespace, value, mode, epoch)
-      }
-    }
+  for (const entry of entries) {
+    if (!concerns(entry.body, context.target.namespaces)) continue
+    if (entry.body.settling) settling.push(entry.epoch)
+    else draft.entry(entry)
   }
   return draft.finish(settling)
 }
 
-/** What a lane that cannot prove it saw every entry purges: all that the target stands for. */
-export function planResync(mode: Mode, epoch: Epoch, context: PlanContext): Plan {
+/**
+ * What a lane that cannot prove it saw every entry purges: all that the target stands for. Of the entries that it did
+ * see, those that are harder than that are purged as they were asked.
+ */
+export function planResync(
+  mode: Mode,
+  head: Epoch,
+  entries: readonly LogEntry[],
+  context: PlanContext,
+): Plan {
   const draft = new PlanDraft(context)
-  draft.everything(mode, epoch)
+  draft.everything(mode, [...new Set([...entries.map(({ epoch }) => epoch), head])])
+  for (const entry of entries) {
+    const { body } = entry
+    const isHarder = mode !== "purge" && body.mode === "purge" && !body.settling
+    if (isHarder && concerns(body, context.target.namespaces)) draft.entry(entry)
+  }
   return draft.finish([])
 }
 
-/** What stands for a value that a vendor refused alone: its namespaces as a whole. */
+/** What stands for a value that a vendor refused alone: its namespaces as a whole. Nothing stands for everything. */
 export function planWider(item: Item, context: PlanContext): Plan {
   const draft = new PlanDraft(context)
-  for (const namespace of item.namespaces) {
-    for (const epoch of item.epochs) draft.widen(item.kind, namespace, item.meant, item.mode, epoch)
+  for (const namespace of item.kind === "everything" ? [] : item.namespaces) {
+    draft.widen(item.kind, namespace, item.meant, item.mode, item.epochs)
   }
   return draft.finish([])
 }
@@ -116,110 +140,147 @@ class PlanDraft {
     this.#context = context
   }
 
-  tag(namespace: Namespace, tag: string, mode: Mode, epoch: Epoch): void {
-    const label = this.#label(namespace, tag)
-    if (this.#can("tag") && label !== undefined) this.#add("tag", label, tag, namespace, mode, epoch)
-    else this.#unsupported("tag", namespace, tag, mode, epoch)
-  }
-
-  selector(kind: "url" | "prefix" | "host", namespace: Namespace, value: string, mode: Mode, epoch: Epoch): void {
-    if (this.#can(kind)) this.#add(kind, value, value, namespace, mode, epoch)
-    else this.#unsupported(kind, namespace, value, mode, epoch)
-  }
-
-  /** A namespace, cut to what the target stands for of it. */
-  whole(namespace: Namespace, mode: Mode, epoch: Epoch): void {
-    const { namespaces } = this.#context.target
-    const parts = matchesAny(namespace, namespaces)
-      ? [namespace]
-      : namespaces.filter((pattern) => isWithin(pattern, namespace))
-    for (const part of parts) {
-      if (!this.#addWhole(part, mode, epoch)) this.#allElseFailed("namespace", part, part, mode, epoch)
-    }
-  }
-
-  everything(mode: Mode, epoch: Epoch): void {
-    if (this.#mayEverything()) {
-      this.#add("everything", "*", "*", undefined, mode, epoch)
-      return
-    }
-    const parts = this.#ownNamespaces()
-    this.#note(epoch, "namespaces")
-    if (parts.length === 0) this.#impossibleFor("everything", "*", null, mode, epoch)
-    for (const part of parts) {
-      if (part === "*" ? !this.#addTerritory("*", mode, epoch) : !this.#addWhole(part, mode, epoch)) {
-        this.#impossibleFor("namespace", part, part, mode, epoch)
+  entry({ epoch, body }: LogEntry): void {
+    const { mode, namespace } = body
+    if (namespace === null) this.everything(mode, [epoch])
+    else if (!hasSelectors(body)) this.#whole(namespace, mode, [epoch])
+    else {
+      for (const tag of body.tags) this.#tag(namespace, tag, mode, [epoch])
+      for (const [list, kind] of LIST_KINDS) {
+        for (const value of body[list]) this.#selector(kind, namespace, value, mode, [epoch])
       }
     }
   }
 
-  widen(kind: Kind, namespace: Namespace, meant: string, mode: Mode, epoch: Epoch): void {
-    this.#note(epoch, "namespace")
-    if (!this.#addWhole(namespace, mode, epoch)) this.#allElseFailed(kind, namespace, meant, mode, epoch)
+  #tag(namespace: Namespace, tag: string, mode: Mode, epochs: Epochs): void {
+    const label = this.#label(namespace, tag)
+    if (this.#can("tag") && label !== undefined) this.#add("tag", label, tag, namespace, mode, epochs)
+    else this.#unsupported("tag", namespace, tag, mode, epochs)
   }
 
-  #unsupported(kind: Kind, namespace: Namespace, meant: string, mode: Mode, epoch: Epoch): void {
-    if (this.#context.target.onUnsupported === "widen") this.widen(kind, namespace, meant, mode, epoch)
-    else this.#impossibleFor(kind, meant, namespace, mode, epoch)
+  #selector(
+    kind: "url" | "prefix" | "host",
+    namespace: Namespace,
+    value: string,
+    mode: Mode,
+    epochs: Epochs,
+  ): void {
+    if (this.#can(kind)) this.#add(kind, value, value, namespace, mode, epochs)
+    else this.#unsupported(kind, namespace, value, mode, epochs)
   }
 
-  #allElseFailed(kind: Kind, namespace: Namespace, meant: string, mode: Mode, epoch: Epoch): void {
+  #whole(namespace: Namespace, mode: Mode, epochs: Epochs): void {
+    for (const part of this.#partsOf(namespace)) {
+      if (!this.#addWhole(part, mode, epochs, "asConfigured")) {
+        this.#allElseFailed("namespace", part, part, mode, epochs)
+      }
+    }
+  }
+
+  everything(mode: Mode, epochs: Epochs): void {
     if (this.#mayEverything()) {
-      this.#note(epoch, "everything")
-      this.#add("everything", "*", "*", namespace, mode, epoch)
-    } else this.#impossibleFor(kind, meant, namespace, mode, epoch)
+      this.#add("everything", "*", "*", undefined, mode, epochs)
+      return
+    }
+    const parts = this.#ownNamespaces()
+    this.#note(epochs, "namespaces")
+    if (parts.length === 0) this.#impossibleFor("everything", "*", null, mode, epochs)
+    for (const part of parts) {
+      if (!this.#addWhole(part, mode, epochs, "complete"))
+        this.#impossibleFor("namespace", part, part, mode, epochs)
+    }
   }
 
-  #impossibleFor(kind: Kind, meant: string, namespace: Namespace | null, mode: Mode, epoch: Epoch): void {
+  widen(kind: Kind, namespace: Namespace, meant: string, mode: Mode, epochs: Epochs): void {
+    this.#note(epochs, "namespace")
+    for (const part of this.#partsOf(namespace)) {
+      if (!this.#addWhole(part, mode, epochs, "complete"))
+        this.#allElseFailed(kind, part, meant, mode, epochs)
+    }
+  }
+
+  /** A namespace, cut to what the target stands for of it. */
+  #partsOf(namespace: Namespace): readonly Namespace[] {
+    const { namespaces } = this.#context.target
+    if (namespace === "*" || matchesAny(namespace, namespaces)) return [namespace]
+    return namespaces.filter((pattern) => isWithin(pattern, namespace))
+  }
+
+  #unsupported(kind: Kind, namespace: Namespace, meant: string, mode: Mode, epochs: Epochs): void {
+    if (this.#context.target.onUnsupported === "widen") this.widen(kind, namespace, meant, mode, epochs)
+    else this.#impossibleFor(kind, meant, namespace, mode, epochs)
+  }
+
+  #allElseFailed(kind: Kind, namespace: Namespace, meant: string, mode: Mode, epochs: Epochs): void {
+    if (this.#mayEverything()) {
+      this.#note(epochs, "everything")
+      this.#add("everything", "*", "*", namespace, mode, epochs)
+    } else this.#impossibleFor(kind, meant, namespace, mode, epochs)
+  }
+
+  #impossibleFor(kind: Kind, meant: string, namespace: Namespace | null, mode: Mode, epochs: Epochs): void {
     const detail = `the target cannot purge by ${kind}, and nothing wider may stand for it`
-    this.#impossible.push({ kind, meant, mode, namespace, epochs: [epoch], detail })
+    this.#impossible.push({ kind, meant, mode, namespace, epochs, detail })
   }
 
-  /** Says a whole namespace in the way that it is configured to be said, or else in any other that the target knows. */
-  #addWhole(namespace: Namespace, mode: Mode, epoch: Epoch): boolean {
-    if (this.#can("namespace")) {
-      this.#add("namespace", namespace, namespace, namespace, mode, epoch)
+  /**
+   * Says a whole namespace in the way that it is configured to be said, or else in any other that the target knows.
+   * False: what it could say, if anything, does not stand for all of it.
+   */
+  #addWhole(namespace: Namespace, mode: Mode, epochs: Epochs, extent: Extent): boolean {
+    if (namespace !== "*" && this.#can("namespace")) {
+      this.#add("namespace", namespace, namespace, namespace, mode, epochs)
       return true
     }
-    const settings = this.#settingsOf(namespace)
-    if (!settings) return false
-    if (settings.wholeBy !== "tag" && this.#addTerritory(namespace, mode, epoch)) return true
-    return this.#addNamespaceTag(namespace, mode, epoch) || this.#addTerritory(namespace, mode, epoch)
+    const byTag = this.#settingsOf(namespace)?.wholeBy === "tag"
+    if (byTag && this.#addNamespaceTag(namespace, mode, epochs)) return true
+    if (this.#addTerritory(namespace, mode, epochs, extent)) return true
+    if (!byTag && this.#addNamespaceTag(namespace, mode, epochs)) return true
+    this.#addTerritory(namespace, mode, epochs, "whatever")
+    return false
   }
 
-  #addNamespaceTag(namespace: Namespace, mode: Mode, epoch: Epoch): boolean {
-    if (!this.#can("tag")) return false
+  #addNamespaceTag(namespace: Namespace, mode: Mode, epochs: Epochs): boolean {
+    // Of those that only "*" declares nobody knows the names, and so neither their tags.
+    if (namespace === "*" || !this.#settingsOf(namespace) || !this.#can("tag")) return false
     // Responses carry the tag of each ancestor too, so one does; but under their own namespace's prefix.
     const family = [namespace, ...this.#declaredBelow(namespace)]
     const prefixes = new Set(family.map((name) => this.#settingsOf(name)?.tagPrefix ?? ""))
-    const labels = [...prefixes].map((prefix) => this.#context.capabilities.tags.encode(prefix + namespaceTag(namespace)))
+    const labels = [...prefixes].map((prefix) =>
+      this.#context.capabilities.tags.encode(prefix + namespaceTag(namespace)),
+    )
     if (labels.includes(undefined)) return false
     for (const label of labels) {
-      this.#add("tag", label ?? "", namespaceTag(namespace), namespace, mode, epoch)
+      this.#add("tag", label ?? "", namespaceTag(namespace), namespace, mode, epochs)
     }
     return true
   }
 
   /** By prefixes or hosts, its own and those of every namespace declared below it. */
-  #addTerritory(namespace: Namespace, mode: Mode, epoch: Epoch): boolean {
-    const ways = this.#wayOf(namespace)
-    const below = this.#declaredBelow(namespace).map((name) => this.#wayOf(name))
-    if (!ways || below.includes(undefined)) return false
-    for (const way of [ways, ...below]) {
-      for (const value of way?.values ?? []) this.#add(way?.kind ?? "host", value, value, namespace, mode, epoch)
+  #addTerritory(namespace: Namespace, mode: Mode, epochs: Epochs, extent: Extent): boolean {
+    const own = this.#waysOf(namespace, extent)
+    const below = this.#declaredBelow(namespace).map((name) => this.#waysOf(name, extent))
+    if (!own || below.includes(undefined)) return false
+    for (const { kind, values } of [...own, ...below.flatMap((ways) => ways ?? [])]) {
+      for (const value of values) this.#add(kind, value, value, namespace, mode, epochs)
     }
     return true
   }
 
-  #wayOf(namespace: Namespace): { kind: "prefix" | "host"; values: readonly string[] } | undefined {
+  #waysOf(namespace: Namespace, extent: Extent): readonly Way[] | undefined {
     const settings = this.#settingsOf(namespace)
     if (!settings) return undefined
-    const ways = [
+    const ways: readonly Way[] = [
       { kind: "prefix", values: settings.prefixes },
       { kind: "host", values: settings.hosts },
-    ] as const
-    const ordered = settings.wholeBy === "host" ? ways.toReversed() : ways
-    return ordered.find(({ kind, values }) => values.length > 0 && this.#can(kind))
+    ]
+    const declared = ways.filter(({ values }) => values.length > 0)
+    const configured = declared.filter(({ kind }) => kind === settings.wholeBy && this.#can(kind))
+    if (extent === "asConfigured" && configured.length > 0) return configured
+    const sayable = declared.filter(({ kind }) => this.#can(kind))
+    return sayable.length > 0 && (extent === "whatever" || sayable.length === declared.length)
+      ? sayable
+      : undefined
   }
 
   #declaredBelow(namespace: Namespace): Namespace[] {
@@ -234,7 +295,8 @@ class PlanDraft {
     const own = target.namespaces.flatMap((pattern) => (pattern === "*" ? declared : [pattern]))
     const distinct = [...new Set(own)]
     return distinct.filter(
-      (name) => !distinct.some((other) => other !== name && other !== "*" && name !== "*" && isWithin(name, other)),
+      (name) =>
+        !distinct.some((other) => other !== name && other !== "*" && name !== "*" && isWithin(name, other)),
     )
   }
 
@@ -257,32 +319,44 @@ class PlanDraft {
     return this.#context.target.allowEverything && this.#can("everything")
   }
 
-  #add(kind: Kind, value: string, meant: string, namespace: Namespace | undefined, asked: Mode, epoch: Epoch): void {
+  #add(
+    kind: Kind,
+    value: string,
+    meant: string,
+    namespace: Namespace | undefined,
+    asked: Mode,
+    epochs: Epochs,
+  ): void {
     const modes = this.#context.capabilities.kinds[kind]?.modes
     const mode: Mode = modes?.includes(asked) ? asked : "purge"
-    if (mode !== asked) this.#note(epoch, "purge")
-    const key = `${kind}\n${value}`
-    const item = this.#items.get(key)
-    if (item) {
-      item.mode = harder(item.mode, mode)
-      item.epochs.add(epoch)
-      if (namespace !== undefined) item.namespaces.add(namespace)
-      return
+    if (mode !== asked) this.#note(epochs, "purge")
+    const key = keyOf(kind, value)
+    const item = this.#items.get(key) ?? {
+      kind,
+      value,
+      meant,
+      mode,
+      namespaces: new Set(),
+      epochs: new Set(),
     }
-    const namespaces = new Set(namespace === undefined ? [] : [namespace])
-    this.#items.set(key, { kind, value, meant, mode, namespaces, epochs: new Set([epoch]) })
+    this.#items.set(key, item)
+    item.mode = harder(item.mode, mode)
+    for (const epoch of epochs) item.epochs.add(epoch)
+    if (namespace !== undefined) item.namespaces.add(namespace)
   }
 
-  #note(epoch: Epoch, what: string): void {
-    const known = this.#as.get(epoch)
-    if (known) known.add(what)
-    else this.#as.set(epoch, new Set([what]))
+  #note(epochs: Epochs, what: string): void {
+    for (const epoch of epochs) {
+      const known = this.#as.get(epoch)
+      if (known) known.add(what)
+      else this.#as.set(epoch, new Set([what]))
+    }
   }
 
   finish(settling: readonly Epoch[]): Plan {
     this.#escalate()
     return {
-      items: withoutCovered([...this.#items.values()]).map((item) => ({
+      items: withoutCovered(this.#items).map((item) => ({
         ...item,
         namespaces: [...item.namespaces],
         epochs: [...item.epochs],
@@ -297,37 +371,75 @@ class PlanDraft {
   #escalate(): void {
     const { escalate } = this.#context.target
     if (!escalate || this.#items.size <= escalate.selectors) return
-    const narrow = [...this.#items.values()].filter((item) => item.kind !== "everything" && item.kind !== "namespace")
+    const narrow = [...this.#items.values()].filter(
+      (item) => item.kind !== "everything" && item.kind !== "namespace",
+    )
     const toEverything = escalate.to === "everything" && this.#mayEverything()
     for (const item of narrow) {
-      this.#items.delete(`${item.kind}\n${item.value}`)
-      for (const epoch of item.epochs) {
-        this.#note(epoch, toEverything ? "everything" : "namespace")
-        if (toEverything) this.#add("everything", "*", "*", undefined, item.mode, epoch)
-        for (const namespace of toEverything ? [] : item.namespaces) {
-          if (!this.#addWhole(namespace, item.mode, epoch)) this.#restore(item)
-        }
+      const epochs = [...item.epochs]
+      this.#items.delete(keyOf(item.kind, item.value))
+      this.#note(epochs, toEverything ? "everything" : "namespace")
+      if (toEverything) this.#add("everything", "*", "*", undefined, item.mode, epochs)
+      else {
+        const parts = [...item.namespaces].flatMap((namespace) => this.#partsOf(namespace))
+        const said = parts.map((part) => this.#addWhole(part, item.mode, epochs, "complete"))
+        if (said.includes(false)) this.#restore(item)
       }
     }
   }
 
   #restore(item: Draft): void {
-    this.#items.set(`${item.kind}\n${item.value}`, item)
+    this.#items.set(keyOf(item.kind, item.value), item)
   }
 }
+
+const WIDEST_FIRST: readonly Kind[] = ["everything", "namespace", "host", "prefix", "url", "tag"]
 
 /**
  * Drops what something wider *and at least as hard* covers. Claimed only as far as it can be proven: a prefix or a
  * host over urls and prefixes below it; never over tags, as pages elsewhere may carry them.
  */
-function withoutCovered(items: readonly Draft[]): Draft[] {
-  const wide = items.filter(({ kind }) => kind === "everything" || kind === "prefix" || kind === "host" || kind === "namespace")
-  return items.filter((item) => {
-    const outer = wide.find((other) => other !== item && covers(other, item))
-    // What becomes of the wider one becomes of all that it stands for.
-    for (const epoch of outer ? item.epochs : []) outer?.epochs.add(epoch)
-    return outer === undefined
-  })
+function withoutCovered(items: ReadonlyMap<string, Draft>): Draft[] {
+  const widestFirst = [...items.values()].toSorted(
+    (a, b) => WIDEST_FIRST.indexOf(a.kind) - WIDEST_FIRST.indexOf(b.kind) || a.value.length - b.value.length,
+  )
+  // Only what is kept itself covers anything: two prefixes may cover each other (`…/blog` and `…/blog/`), and what a
+  // namespace covers may itself cover what lies in another.
+  const kept = new Set<Draft>()
+  for (const item of widestFirst) {
+    const outer = widerOf(item)
+      .map((key) => items.get(key))
+      .find((other) => other && kept.has(other) && covers(other, item))
+    if (!outer) {
+      kept.add(item)
+      continue
+    }
+    // What becomes of the wider one becomes of all that it stands for, and what stands for it must stand for them.
+    for (const epoch of item.epochs) outer.epochs.add(epoch)
+    for (const namespace of item.namespaces) outer.namespaces.add(namespace)
+  }
+  return [...items.values()].filter((item) => kept.has(item))
+}
+
+/** Where to look for what may cover an item: a backlog of prefixes is not to be compared each with each. */
+function widerOf({ kind, value, namespaces }: Draft): string[] {
+  const inner = kind === "namespace" ? [value] : [...namespaces].slice(0, 1)
+  const around = inner.flatMap((name) => [name, ...ancestors(name)])
+  const wider = [keyOf("everything", "*"), ...around.map((name) => keyOf("namespace", name))]
+  if (kind === "host") wider.push(keyOf("host", value.replace(/:\d+$/, "")))
+  if (kind === "url" || kind === "prefix") {
+    const { protocol, origin, hostname, port, pathname } = new URL(value)
+    const withPort = `${hostname}:${port || (protocol === "https:" ? "443" : "80")}`
+    wider.push(keyOf("host", hostname), keyOf("host", withPort))
+    for (let end = pathname.indexOf("/"); end >= 0; end = pathname.indexOf("/", end + 1)) {
+      wider.push(
+        keyOf("prefix", origin + pathname.slice(0, end)),
+        keyOf("prefix", origin + pathname.slice(0, end + 1)),
+      )
+    }
+    wider.push(keyOf("prefix", origin + pathname), keyOf("prefix", `${origin}${pathname}/`))
+  }
+  return wider
 }
 
 function covers(outer: Draft, item: Draft): boolean {
@@ -336,7 +448,10 @@ function covers(outer: Draft, item: Draft): boolean {
     case "everything":
       return true
     case "prefix":
-      return (item.kind === "url" || (item.kind === "prefix" && item.value !== outer.value)) && prefixCovers(outer.value, item.value)
+      return (
+        (item.kind === "url" || (item.kind === "prefix" && item.value !== outer.value)) &&
+        prefixCovers(outer.value, item.value)
+      )
     case "host":
       if (item.kind === "url" || item.kind === "prefix") return hostCoversUrl(outer.value, item.value)
       return item.kind === "host" && item.value !== outer.value && hostCovers(outer.value, item.value)
@@ -347,6 +462,7 @@ function covers(outer: Draft, item: Draft): boolean {
         : item.namespaces.size > 0 && [...item.namespaces].every((name) => isWithin(name, outer.value))
     case "tag":
     case "url":
-      return false
+      break
   }
+  return false
 }

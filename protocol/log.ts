@@ -1,5 +1,5 @@
 import type { Epoch, Generation, Position } from "./epoch.ts"
-import { type EntryBody, NO_SELECTORS } from "./invalidation.ts"
+import { type EntryBody, NO_SELECTORS, SELECTOR_LISTS } from "./invalidation.ts"
 import { asList, asText, type Reply } from "./store.ts"
 
 /** One entry of a tenant's log. */
@@ -9,7 +9,7 @@ export interface LogEntry extends Position {
 
 const VERSION = "1"
 
-/** A body whose JSON could not be read is taken for a resync: the wider thing, never nothing. */
+/** A body that could not be read is taken for a resync: the wider thing, never nothing. */
 const UNREADABLE: EntryBody = {
   kind: "resync",
   namespace: null,
@@ -26,11 +26,22 @@ export const encodeBody = (body: EntryBody): string =>
 export function decodeBody(text: string): EntryBody {
   try {
     const body: unknown = JSON.parse(text)
-    if (body === null || typeof body !== "object" || Array.isArray(body)) return UNREADABLE
-    return { ...NO_SELECTORS, ...(body as EntryBody) }
+    return isEntryBody(body) ? { ...NO_SELECTORS, ...body } : UNREADABLE
   } catch {
     return UNREADABLE
   }
+}
+
+/** As far as readers rely on it. A lane that met a body of another form would fail on it for ever. */
+function isEntryBody(body: unknown): body is EntryBody {
+  if (body === null || typeof body !== "object") return false
+  const { kind, namespace, mode, ...rest } = body as Partial<Record<string, unknown>>
+  return (
+    (kind === "invalidation" || kind === "resync") &&
+    (mode === "invalidate" || mode === "purge") &&
+    (namespace === null || typeof namespace === "string") &&
+    SELECTOR_LISTS.every((list) => rest[list] === undefined || Array.isArray(rest[list]))
+  )
 }
 
 /** Reads one entry of XRANGE: `[id, [field, value, …]]`. Entries of a version to come are taken for a resync. */

@@ -4,7 +4,7 @@ import type { Position } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import type { Milliseconds } from "../protocol/time.ts"
 import type { Logger } from "./log.ts"
-import type { Metrics } from "./metrics.ts"
+import { type Metrics, RESYNCS } from "./metrics.ts"
 import type { SubscriptionEvents } from "./subscription.ts"
 
 /** Everything worth knowing about a running relay, beside its lanes and its subscription. */
@@ -31,9 +31,15 @@ export interface RelayEmitter {
 }
 
 /** Resyncs, dead letters and what stops a lane are told loudly; what goes as it should is not. */
-const LOUD = new Set<string>(["lane:resynced", "lane:deadLettered", "lane:stopped", "lane:failed", "subscription:lost", "poll:failed"])
+const LOUD = new Set<string>([
+  "lane:resynced",
+  "lane:deadLettered",
+  "lane:stopped",
+  "lane:failed",
+  "subscription:lost",
+  "poll:failed",
+])
 const QUIET = new Set<string>(["wake:heard", "lane:called", "lane:committed", "pace:waited"])
-const RESYNCS = new Set<AdoptReason>(["missing", "identity", "rolledBack"])
 
 export function createEmitter(log: Logger, metrics: Metrics): RelayEmitter {
   const write = (event: string, payload: object, isLoud = LOUD.has(event)) => {
@@ -45,7 +51,11 @@ export function createEmitter(log: Logger, metrics: Metrics): RelayEmitter {
     log,
     emit(event, payload) {
       metrics.observe(event, payload)
-      write(event, payload, "reason" in payload ? RESYNCS.has(payload.reason) && !payload.isFirst : LOUD.has(event))
+      write(
+        event,
+        payload,
+        "reason" in payload ? RESYNCS.has(payload.reason) && !payload.isFirst : LOUD.has(event),
+      )
     },
     lane(event, payload) {
       metrics.observeLane(event, payload)

@@ -3,8 +3,8 @@ import { type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { parseHead, type Position } from "../protocol/epoch.ts"
 import { Problem, problemParts } from "../protocol/errors.ts"
-import { cursorKey, deadKey, dueKey, headKey, RELAY_ITEMS_KEY } from "../protocol/keys.ts"
-import { parseJson } from "../protocol/receipt.ts"
+import { cursorKey, deadKey, dueKey, headKey, lanesKey, RELAY_ITEMS_KEY } from "../protocol/keys.ts"
+import { type LaneStatus, parseJson } from "../protocol/receipt.ts"
 import { readHash } from "../protocol/record.ts"
 import { getRecord, listRecords } from "../protocol/records-api.ts"
 import { asText, StoreError } from "../protocol/store.ts"
@@ -50,17 +50,22 @@ export function relayApp({ relay, metrics, tokens, host }: RelayHttpOptions): Ho
     return c.json({ ready, ...(ready ? {} : { unready }) }, ready ? 200 : 503)
   })
   app.get("/metrics", async (c) => {
-    if (!relay.config.relay.publicMetrics) requirePlain(await principalOf(c.req.header("authorization")), "metrics")
+    if (!relay.config.relay.publicMetrics)
+      requirePlain(await principalOf(c.req.header("authorization")), "metrics")
     return c.text(await metrics.registry.metrics(), 200, { "content-type": metrics.registry.contentType })
   })
 
   app.get("/v1/invalidations", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
-    return c.json(await listRecords({ store: relay.store, principal, targets: relay.config.targets }, c.req.query()))
+    return c.json(
+      await listRecords({ store: relay.store, principal, targets: relay.config.targets }, c.req.query()),
+    )
   })
   app.get("/v1/invalidations/:id", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
-    return c.json(await getRecord({ store: relay.store, principal, targets: relay.config.targets }, c.req.param("id")))
+    return c.json(
+      await getRecord({ store: relay.store, principal, targets: relay.config.targets }, c.req.param("id")),
+    )
   })
   app.get("/v1/lanes", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
@@ -68,8 +73,9 @@ export function relayApp({ relay, metrics, tokens, host }: RelayHttpOptions): Ho
     return c.json({ items: await lanesOf(relay, principal.tenant) })
   })
   app.get("/v1/relays", async (c) => {
-    requireScope(await principalOf(c.req.header("authorization")), "read", "*")
-    return c.json({ items: await relaysOf(relay) })
+    const principal = await principalOf(c.req.header("authorization"))
+    requireScope(principal, "read", "*")
+    return c.json({ items: await relaysOf(relay, principal.tenant) })
   })
   return app
 }
@@ -90,9 +96,10 @@ async function lanesOf(relay: Relay, tenant: string): Promise<unknown[]> {
   const names = Object.entries(relay.config.targets)
     .filter(([, target]) => servesTenant(target, tenant))
     .map(([name]) => name)
-  const [headText, cursors, ...counts] = await relay.store.pipeline([
+  const [headText, cursors, troubles, ...counts] = await relay.store.pipeline([
     ["GET", headKey(tenant)],
     ["HGETALL", cursorKey(tenant)],
+    ["HGETALL", lanesKey(tenant)],
     ...names.flatMap((name) => [
       ["ZCARD", dueKey(tenant, name)],
       ["XLEN", deadKey(tenant, name)],
@@ -100,8 +107,11 @@ async function lanesOf(relay: Relay, tenant: string): Promise<unknown[]> {
   ])
   const head = parseHead(asText(headText))
   const held = readHash(cursors)
+  const told = readHash(troubles)
   const lanes = names.map((name, index) => {
-    const status = relay.lanes.find((lane) => lane.tenant === tenant && lane.name === name)?.status
+    const own = relay.lanes.find((lane) => lane.tenant === tenant && lane.name === name)?.status
+    // A lane that rests here may be another relay's, and in trouble there.
+    const status = own && own.state !== "idle" ? own : (parseJson<LaneStatus>(told.get(name)) ?? own)
     const { owner, ...cursor } = readCursor(held.get(name))
     const behind = head && head.generation === cursor.generation ? head.seq - cursor.seq : (head?.seq ?? 0)
     return {
@@ -111,13 +121,21 @@ async function lanesOf(relay: Relay, tenant: string): Promise<unknown[]> {
       owner: owner === "-" ? null : owner,
       cursor,
       head: head ? { generation: head.generation, epoch: head.epoch, seq: head.seq } : null,
-      lag: { entries: Math.max(0, behind), ms: behind > 0 && head ? Math.max(0, Math.round((head.epoch - cursor.epoch) / 1000)) : 0 },
+      lag: {
+        entries: Math.max(0, behind),
+        ms: behind > 0 && head ? Math.max(0, Math.round((head.epoch - cursor.epoch) / 1000)) : 0,
+      },
       due: Number(counts[2 * index] ?? 0),
       dead: Number(counts[2 * index + 1] ?? 0),
       ...(status?.error === undefined ? {} : { error: status.error }),
     }
   })
-  const off = Object.entries(relay.off).map(([name, missing]) => ({ tenant, target: name, state: "off", missing }))
+  const off = Object.entries(relay.off).map(([name, missing]) => ({
+    tenant,
+    target: name,
+    state: "off",
+    missing,
+  }))
   return [...lanes, ...off]
 }
 
@@ -129,10 +147,14 @@ interface RelayItem {
   readonly lanes: readonly string[]
 }
 
-async function relaysOf(relay: Relay): Promise<unknown[]> {
+/** Every relay of the fleet, with those of its lanes that are this tenant's. */
+async function relaysOf(relay: Relay, tenant: string): Promise<unknown[]> {
   const [items] = await relay.store.pipeline([["HGETALL", RELAY_ITEMS_KEY]])
   return [...readHash(items).values()].flatMap((text) => {
     const item = parseJson<RelayItem>(text)
-    return item ? [{ ...item, startedAt: isoTime(item.startedAt), heartbeatAt: isoTime(item.heartbeatAt) }] : []
+    const lanes = item?.lanes.filter((lane) => lane.startsWith(`${tenant}/`))
+    return item
+      ? [{ ...item, lanes, startedAt: isoTime(item.startedAt), heartbeatAt: isoTime(item.heartbeatAt) }]
+      : []
   })
 }

@@ -10,7 +10,7 @@ import { isLoopback } from "./host.ts"
 import { relayApp } from "./http.ts"
 import { createLogger } from "./log.ts"
 import { createMetrics } from "./metrics.ts"
-import { startRelay } from "./relay.ts"
+import { startRelay, targetFaults } from "./relay.ts"
 
 /** Wrong configuration or usage, as the command line's exit codes have it. */
 const EXIT_MISCONFIGURED = 2
@@ -38,6 +38,8 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   const events = createEmitter(log, metrics)
   const file = parseConfig(await importConfig(settings.configPath))
   const { config, off, resolved } = prepare(file, env, settings.devTokenHash)
+  const faults = targetFaults(resolved)
+  if (faults.length > 0) throw new Misconfigured(faults.join("; "))
   const agent = new Agent({ connections: 16, keepAliveTimeout: 30_000 })
   const version = packageVersion()
   const relay = startRelay({
@@ -48,7 +50,8 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     events,
     version,
     // The same standard, from the package and not from the runtime: it takes a dispatcher, and lets Host be set.
-    fetch: ((input: string, init?: object) => undiciFetch(input, { ...init, dispatcher: agent })) as unknown as typeof fetch,
+    fetch: ((input: string, init?: object) =>
+      undiciFetch(input, { ...init, dispatcher: agent })) as unknown as typeof fetch,
   })
   const server = serve({
     fetch: relayApp({ relay, metrics, tokens: resolved.tokens, host: settings.host }).fetch,
@@ -59,13 +62,16 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stopped.resolve())
   try {
     const port = await listening(server, settings)
-    const ready = await becomesReady(relay.unready, stopped.promise)
+    const ready = await becomesReady(() => relay.unready(), stopped.promise)
     if (ready) announce(settings.host, port, env.TIDEMARK_TOKEN_FILE)
     await stopped.promise
   } finally {
     await relay.close()
-    await new Promise((done) => server.close(done))
-    await agent.close()
+    // What is still under way has had its time, and whoever keeps a connection open must not keep us.
+    const closed = new Promise((done) => server.close(done))
+    if ("closeAllConnections" in server) server.closeAllConnections()
+    await closed
+    await agent.destroy()
   }
 }
 
@@ -79,14 +85,22 @@ interface Settings {
 
 function readSettings(env: NodeJS.ProcessEnv): Settings {
   const { REDIS_URL: redisUrl, TIDEMARK_HOST: host = "127.0.0.1" } = env
-  if (!redisUrl) throw new Misconfigured("REDIS_URL is not set: redis://host:port of the Redis that holds the log")
+  if (!redisUrl)
+    throw new Misconfigured("REDIS_URL is not set: redis://host:port of the Redis that holds the log")
   const port = Number(env.TIDEMARK_RELAY_PORT ?? "8788")
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new Misconfigured("TIDEMARK_RELAY_PORT must be 0 to 65535")
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw new Misconfigured("TIDEMARK_RELAY_PORT must be 0 to 65535")
   const devTokenHash = env.TIDEMARK_DEV_TOKEN_SHA256
   if (devTokenHash !== undefined && !isLoopback(host)) {
     throw new Misconfigured("a development token is taken on loopback only: unset TIDEMARK_HOST")
   }
-  return { redisUrl, host, port, configPath: resolve(env.TIDEMARK_CONFIG ?? "tidemark.config.ts"), devTokenHash }
+  return {
+    redisUrl,
+    host,
+    port,
+    configPath: resolve(env.TIDEMARK_CONFIG ?? "tidemark.config.ts"),
+    devTokenHash,
+  }
 }
 
 async function importConfig(path: string): Promise<unknown> {
@@ -108,21 +122,25 @@ function prepare(file: Config, env: NodeJS.ProcessEnv, devTokenHash: string | un
   const isDev = devTokenHash !== undefined
   const { missing } = resolveSecrets(file, env)
   const off: Record<string, string[]> = {}
+  const lacking: string[] = []
   for (const { path, name } of missing) {
     const [part, target = ""] = path.split(".")
     // Webhooks are verified at the edge: their secrets have no business here.
     if (part === "sources") continue
     if (part === "targets" && isDev) (off[target] ??= []).push(name)
-    else if (!isDev) throw new Misconfigured(`no ${name} in the environment (${path})`)
+    else if (!isDev) lacking.push(`${name} (${path})`)
   }
-  const targets = Object.entries(file.targets).flatMap(([name, target]): [string, Config["targets"][string]][] => {
-    if (target.type !== "varnish" || target.endpoints !== "dev") return [[name, target]]
-    const url = env.TIDEMARK_VARNISH_URL
-    if (url) return [[name, { ...target, endpoints: [url] }]]
-    if (!isDev) throw new Misconfigured(`targets.${name}.endpoints: "dev" is for tidemark dev only`)
-    off[name] = ["Varnish"]
-    return []
-  })
+  if (lacking.length > 0) throw new Misconfigured(`no ${lacking.join(", no ")} in the environment`)
+  const targets = Object.entries(file.targets).flatMap(
+    ([name, target]): [string, Config["targets"][string]][] => {
+      if (target.type !== "varnish" || target.endpoints !== "dev") return [[name, target]]
+      const url = env.TIDEMARK_VARNISH_URL
+      if (url) return [[name, { ...target, endpoints: [url] }]]
+      if (!isDev) throw new Misconfigured(`targets.${name}.endpoints: "dev" is for tidemark dev only`)
+      off[name] = ["Varnish"]
+      return []
+    },
+  )
   const config: Config = {
     ...file,
     sources: {},
@@ -130,7 +148,9 @@ function prepare(file: Config, env: NodeJS.ProcessEnv, devTokenHash: string | un
     targets: Object.fromEntries(targets.filter(([name]) => !Object.hasOwn(off, name))),
   }
   const { config: resolved } = resolveSecrets(config, env)
-  const tokens = isDev ? [...resolved.tokens, { name: "dev", sha256: devTokenHash, scopes: DEV_SCOPES, tenant: "default" }] : resolved.tokens
+  const tokens = isDev
+    ? [...resolved.tokens, { name: "dev", sha256: devTokenHash, scopes: DEV_SCOPES, tenant: "default" }]
+    : resolved.tokens
   return { config: { ...config, sources: file.sources }, off, resolved: { ...resolved, tokens } }
 }
 
@@ -139,7 +159,11 @@ async function listening(server: ReturnType<typeof serve>, { host, port }: Setti
     server.once("listening", done)
     server.once("error", (error: NodeJS.ErrnoException) => {
       const taken = `port ${port} is taken: set TIDEMARK_RELAY_PORT to another, or to 0 for any free one`
-      fail(new Misconfigured(error.code === "EADDRINUSE" ? taken : `cannot listen on ${host}:${port}: ${error.message}`))
+      fail(
+        new Misconfigured(
+          error.code === "EADDRINUSE" ? taken : `cannot listen on ${host}:${port}: ${error.message}`,
+        ),
+      )
     })
   })
   const address = server.address()
@@ -147,7 +171,10 @@ async function listening(server: ReturnType<typeof serve>, { host, port }: Setti
 }
 
 /** Resolves true once nothing is amiss any more; false when it was told to stop before that. */
-async function becomesReady(unready: () => Readonly<Record<string, string>>, stopped: Promise<void>): Promise<boolean> {
+async function becomesReady(
+  unready: () => Readonly<Record<string, string>>,
+  stopped: Promise<void>,
+): Promise<boolean> {
   const over = stopped.then(() => true)
   while (Object.keys(unready()).length > 0) {
     const pause = new Promise<false>((done) => setTimeout(() => done(false), 20))
@@ -166,7 +193,10 @@ function packageVersion(): string {
   // The package's own file lies above both the sources and what was built from them.
   for (const path of ["../package.json", "../../package.json"]) {
     try {
-      const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), "utf8")) as { name?: string; version?: string }
+      const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), "utf8")) as {
+        name?: string
+        version?: string
+      }
       if (name === "tidemark" && version !== undefined) return version
     } catch {
       // Not there: the next one is.

@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom-client"
+import type { AdoptReason } from "../dispatch/adopt.ts"
 import type { LaneEvents } from "../dispatch/lane.ts"
 import type { LaneName, RelayEvents } from "./events.ts"
 import type { SubscriptionEvents } from "./subscription.ts"
@@ -10,6 +11,9 @@ export interface Metrics {
   observeLane<K extends keyof LaneEvents>(event: K, payload: LaneName & LaneEvents[K]): void
   observeSubscription(event: keyof SubscriptionEvents): void
 }
+
+/** Of a tenant's adoptions, those that made a new generation. */
+export const RESYNCS: ReadonlySet<AdoptReason> = new Set(["missing", "identity", "rolledBack"])
 
 export function createMetrics(): Metrics {
   const registry = new Registry()
@@ -73,14 +77,20 @@ export function createMetrics(): Metrics {
     labelNames: ["account"],
     registers,
   })
-  const lost = new Counter({ name: "tidemark_subscription_losses_total", help: "Subscriptions given up", registers })
+  const lost = new Counter({
+    name: "tidemark_subscription_losses_total",
+    help: "Subscriptions given up",
+    registers,
+  })
   const proven = new Gauge({
     name: "tidemark_subscription_proven",
     help: "1 once a probe came back over the present subscription",
     registers,
   })
 
-  const onLane: { [K in keyof LaneEvents]?: (labels: { tenant: string; target: string }, payload: LaneEvents[K]) => void } = {
+  const onLane: {
+    [K in keyof LaneEvents]?: (labels: { tenant: string; target: string }, payload: LaneEvents[K]) => void
+  } = {
     "lane:called": (labels, { kind, mode, outcome, took }) => {
       calls.inc({ ...labels, kind, mode, outcome })
       callSeconds.observe(labels, took / 1000)
@@ -98,7 +108,7 @@ export function createMetrics(): Metrics {
     registry,
     observe(event, payload) {
       if (event === "wake:heard") wakes.inc()
-      if ("reason" in payload && payload.reason !== "same" && payload.reason !== "adopted") {
+      if ("reason" in payload && RESYNCS.has(payload.reason)) {
         tenantResyncs.inc({ tenant: payload.tenant, reason: payload.reason })
       }
       if ("account" in payload) waits.inc({ account: payload.account }, payload.length / 1000)

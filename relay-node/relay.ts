@@ -9,8 +9,8 @@ import { servesTenant, tenantsOf, type Resolved } from "../protocol/config/confi
 import type { Config } from "../protocol/config/schema.ts"
 import { RELAY_ITEMS_KEY, RELAYS_KEY } from "../protocol/keys.ts"
 import { matchesAny, type Namespace, patternsOverlap } from "../protocol/namespace.ts"
-import type { Store } from "../protocol/store.ts"
-import type { Milliseconds } from "../protocol/time.ts"
+import { asList, asText, type Store } from "../protocol/store.ts"
+import { DAY, type Milliseconds } from "../protocol/time.ts"
 import type { RelayEmitter } from "./events.ts"
 import { connectUpstream } from "./redis/upstream.ts"
 import { readInfo, redisStore } from "./store.ts"
@@ -46,6 +46,9 @@ export interface Relay {
   close(): Promise<void>
 }
 
+/** How long a relay that no longer says anything is still listed. */
+const FORGET_RELAYS: Milliseconds = DAY
+
 /** One tenant's log, and the lanes that read it. */
 interface Tenant {
   readonly name: string
@@ -54,6 +57,21 @@ interface Tenant {
   /** Set once the log was held against what is stored. */
   adopted: boolean
   timer: NodeJS.Timeout | undefined
+  /** Passes are run one round at a time; whoever asks meanwhile gets one more round. */
+  passing: "idle" | "running" | "again"
+}
+
+/** What a driver would not take of a target's configuration, a sentence each: secrets come from outside any schema. */
+export function targetFaults({ targets }: Resolved<Config>): string[] {
+  return Object.entries(targets).flatMap(([name, target]) => {
+    try {
+      findDriver(target.type)?.create(target, { fetch, now: () => 0 })
+      return []
+    } catch (error) {
+      if (!(error instanceof TypeError)) throw error
+      return [`targets.${name}: ${error.message}`]
+    }
+  })
 }
 
 /** Starts holding the subscription, and reading every tenant's log for every target. */
@@ -64,13 +82,14 @@ export function startRelay(options: RelayOptions): Relay {
   const upstream = connectUpstream(options.redisUrl, events.log)
   const store = redisStore(upstream)
   const closing = new AbortController()
+  /** How Redis evicts; undefined until it was asked, "" where it does not say. */
   let policy: string | undefined
   let lastPoll = 0
 
   const tenants = new Map(
     tenantsOf(config).map((name): [string, Tenant] => [
       name,
-      { name, memory: new Memory(), lanes: lanesOf(name), adopted: false, timer: undefined },
+      { name, memory: new Memory(), lanes: lanesOf(name), adopted: false, timer: undefined, passing: "idle" },
     ]),
   )
   const lanes = [...tenants.values()].flatMap((tenant) => tenant.lanes)
@@ -127,7 +146,10 @@ export function startRelay(options: RelayOptions): Relay {
     if (!tenant) return
     for (const lane of tenant.lanes) {
       const patterns = config.targets[lane.name]?.namespaces ?? []
-      const concerned = namespace === "" || matchesAny(namespace, patterns) || patterns.some((one) => patternsOverlap(one, namespace))
+      const concerned =
+        namespace === "" ||
+        matchesAny(namespace, patterns) ||
+        patterns.some((one) => patternsOverlap(one, namespace))
       if (concerned) lane.nudge()
     }
     schedulePasses(name, 0)
@@ -144,11 +166,13 @@ export function startRelay(options: RelayOptions): Relay {
   /** What the wakes only hurry: every tenant's log is looked at on every connect and every poll. */
   async function poll(): Promise<void> {
     const looks = await Promise.allSettled([...tenants.values()].map(look))
-    for (const look of looks) if (look.status === "rejected") events.emit("poll:failed", { detail: detailOf(look.reason) })
+    for (const one of looks) {
+      if (one.status === "rejected") events.emit("poll:failed", { detail: detailOf(one.reason) })
+    }
     if (looks.every((one) => one.status === "fulfilled")) lastPoll = clock.now()
     try {
-      policy = (await readInfo(store, "memory")).get("maxmemory_policy")
-      await heartbeat()
+      policy = (await readInfo(store, "memory")).get("maxmemory_policy") ?? ""
+      if (!closing.signal.aborted) await heartbeat()
     } catch (error) {
       events.emit("poll:failed", { detail: detailOf(error) })
     }
@@ -157,10 +181,22 @@ export function startRelay(options: RelayOptions): Relay {
   async function heartbeat(): Promise<void> {
     const now = clock.now()
     const held = lanes.filter((lane) => lane.holds).map((lane) => `${lane.tenant}/${lane.name}`)
-    await store.pipeline([
+    const [silent] = await store.pipeline([
+      ["ZRANGEBYSCORE", RELAYS_KEY, "-inf", String(now - FORGET_RELAYS)],
       ["ZADD", RELAYS_KEY, String(now), id],
-      ["HSET", RELAY_ITEMS_KEY, id, JSON.stringify({ id, version, startedAt, heartbeatAt: now, lanes: held })],
+      [
+        "HSET",
+        RELAY_ITEMS_KEY,
+        id,
+        JSON.stringify({ id, version, startedAt, heartbeatAt: now, lanes: held }),
+      ],
     ])
+    const gone = asList(silent).flatMap((one) => asText(one) ?? [])
+    if (gone.length > 0)
+      await store.pipeline([
+        ["ZREM", RELAYS_KEY, ...gone],
+        ["HDEL", RELAY_ITEMS_KEY, ...gone],
+      ])
   }
 
   function schedulePasses(name: string, wait: Milliseconds): void {
@@ -168,14 +204,29 @@ export function startRelay(options: RelayOptions): Relay {
     if (!tenant || closing.signal.aborted) return
     clearTimeout(tenant.timer)
     tenant.timer = setTimeout(() => {
-      passes(tenant).catch((error: unknown) => events.emit("poll:failed", { detail: detailOf(error) }))
+      passes(tenant).catch((error: unknown) => {
+        if (!closing.signal.aborted) events.emit("poll:failed", { detail: detailOf(error) })
+      })
     }, wait)
   }
 
   async function passes(tenant: Tenant): Promise<void> {
-    const next = await runPasses({ store, tenant: tenant.name, config, clock, relay: id })
-    const wait = next === undefined ? config.relay.poll : Math.min(config.relay.poll, Math.max(0, next - clock.now()))
-    schedulePasses(tenant.name, Math.max(10, wait))
+    if (tenant.passing !== "idle") {
+      tenant.passing = "again"
+      return
+    }
+    tenant.passing = "running"
+    let isAgain = false
+    try {
+      const next = await runPasses({ store, tenant: tenant.name, config, clock, relay: id })
+      const wait =
+        next === undefined ? config.relay.poll : Math.min(config.relay.poll, Math.max(0, next - clock.now()))
+      schedulePasses(tenant.name, Math.max(10, wait))
+    } finally {
+      isAgain = (tenant.passing as Tenant["passing"]) === "again"
+      tenant.passing = "idle"
+    }
+    if (isAgain) schedulePasses(tenant.name, 0)
   }
 
   const polling = (async () => {
@@ -194,26 +245,37 @@ export function startRelay(options: RelayOptions): Relay {
     version,
     lanes,
     unready() {
-      const unread = [...tenants.values()].filter((tenant) => !tenant.adopted || !tenant.lanes.every((lane) => lane.hasRead)).map(({ name }) => name)
+      const unread = [...tenants.values()]
+        .filter((tenant) => !tenant.adopted || !tenant.lanes.every((lane) => lane.hasRead))
+        .map(({ name }) => name)
       return {
         ...(subscription.isProven ? {} : { subscription: "no message was seen to come back from Redis" }),
         ...(unread.length === 0 ? {} : { log: `not yet read: ${unread.join(", ")}` }),
-        ...(clock.now() - lastPoll <= 3 * config.relay.poll + 10_000 ? {} : { store: "Redis does not answer" }),
-        ...(policy === undefined || policy === "noeviction"
+        ...(clock.now() - lastPoll <= 3 * config.relay.poll + 10_000
+          ? {}
+          : { store: "Redis does not answer" }),
+        ...(policy === undefined ? { policy: "not yet known whether Redis evicts keys" } : {}),
+        ...(policy === undefined || policy === "" || policy === "noeviction"
           ? {}
           : { policy: `Redis evicts keys (${policy}): set maxmemory-policy noeviction` }),
+        ...(closing.signal.aborted ? { closing: "it drains" } : {}),
       }
     },
     async close() {
       closing.abort()
       for (const tenant of tenants.values()) clearTimeout(tenant.timer)
-      await polling
       const drained = new AbortController()
       const deadline = clock.sleep(config.relay.drain, drained.signal)
-      await Promise.race([Promise.all(lanes.map((lane) => lane.close())), deadline])
+      // The lanes at once: a poll that waits for an absent Redis must not let them begin more calls meanwhile.
+      await Promise.race([Promise.all([...lanes.map((lane) => lane.close()), polling]), deadline])
       drained.abort()
       await subscription.close()
-      await store.pipeline([["ZREM", RELAYS_KEY, id], ["HDEL", RELAY_ITEMS_KEY, id]]).catch(() => {})
+      await store
+        .pipeline([
+          ["ZREM", RELAYS_KEY, id],
+          ["HDEL", RELAY_ITEMS_KEY, id],
+        ])
+        .catch(() => {})
       upstream.close()
     },
   }

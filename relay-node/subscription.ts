@@ -70,18 +70,22 @@ export class Subscription {
       const connection = createConnection(this.#options.redisUrl, "subscriber")
       const lost = Promise.withResolvers<"closed">()
       const over = new AbortController()
+      const until = AbortSignal.any([over.signal, signal])
       connection.on("error", () => lost.resolve("closed"))
       connection.on("end", () => lost.resolve("closed"))
       try {
         await this.#within(PING_WITHIN, connection.connect())
-        await this.#within(PING_WITHIN, connection.pSubscribe(WAKE_PATTERN, (message, channel) => this.#heard(channel, message)))
+        await this.#within(
+          PING_WITHIN,
+          connection.pSubscribe(WAKE_PATTERN, (message, channel) => this.#heard(channel, message)),
+        )
         emit?.("subscription:subscribed", { attempt: failures + 1 })
         this.#options.onSubscribed()
         failures = 0
-        const reason = await Promise.race([lost.promise, this.#watch(connection, AbortSignal.any([over.signal, signal])), this.#aborted()])
+        const reason = await Promise.race([lost.promise, this.#watch(connection, until), aborted(until)])
         if (reason !== "aborted") emit?.("subscription:lost", { reason })
       } catch {
-        emit?.("subscription:lost", { reason: "refused" })
+        if (!signal.aborted) emit?.("subscription:lost", { reason: "refused" })
       } finally {
         over.abort()
         this.#provenAt = undefined
@@ -89,7 +93,10 @@ export class Subscription {
         discard(connection)
       }
       failures += 1
-      await clock.sleep(reconnectDelay(failures, () => clock.random()), signal)
+      await clock.sleep(
+        reconnectDelay(failures, () => clock.random()),
+        signal,
+      )
     }
   }
 
@@ -136,9 +143,11 @@ export class Subscription {
 
   async #within<T>(length: Milliseconds, work: Promise<T>): Promise<T> {
     const over = new AbortController()
-    const late = this.#options.clock.sleep(length, AbortSignal.any([over.signal, this.#closing.signal])).then(() => {
-      throw new Error("no answer in time")
-    })
+    const late = this.#options.clock
+      .sleep(length, AbortSignal.any([over.signal, this.#closing.signal]))
+      .then(() => {
+        throw new Error("no answer in time")
+      })
     late.catch(() => {})
     try {
       return await Promise.race([work, late])
@@ -147,12 +156,11 @@ export class Subscription {
       work.catch(() => {})
     }
   }
+}
 
-  #aborted(): Promise<"aborted"> {
-    const { signal } = this.#closing
-    return new Promise((resolve) => {
-      if (signal.aborted) resolve("aborted")
-      else signal.addEventListener("abort", () => resolve("aborted"), { once: true })
-    })
-  }
+function aborted(signal: AbortSignal): Promise<"aborted"> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve("aborted")
+    else signal.addEventListener("abort", () => resolve("aborted"), { once: true })
+  })
 }

@@ -1,18 +1,8 @@
 import { type Command, Option } from "commander"
+import type { DemoOptions } from "../demo/demo.ts"
 import { exitsWith } from "../exit.ts"
 import { addHelp } from "../help.ts"
-import { addCommonOptions, type CommonOptions } from "../options.ts"
-
-interface DemoOptions extends CommonOptions {
-  readonly break?: "publish" | "purge" | "epoch"
-}
-
-interface DemoModule {
-  runDemo(options: DemoOptions): Promise<number>
-}
-
-// Looked for when it is wanted, and not before.
-const DEMO: string = "../demo/demo.ts"
+import { addCommonOptions } from "../options.ts"
 
 /** `tidemark demo`: one webhook through all of it. */
 export function addDemo(program: Command): void {
@@ -29,10 +19,11 @@ export function addDemo(program: Command): void {
         "epoch",
       ]),
     )
-  addCommonOptions(command, "reads").action(
+  addCommonOptions(command, "makes").action(
     exitsWith(async (options: DemoOptions) => {
-      const demo: DemoModule = await import(DEMO)
-      return demo.runDemo(options)
+      // It brings what no other command needs.
+      const { runDemo } = await import("../demo/demo.ts")
+      return runDemo(options)
     }),
   )
   addHelp(command, {

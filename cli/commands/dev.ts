@@ -3,13 +3,6 @@ import { exitsWith } from "../exit.ts"
 import { addHelp } from "../help.ts"
 import { addCommonOptions, type CommonOptions } from "../options.ts"
 
-interface DevModule {
-  runDev(options: CommonOptions): Promise<number>
-}
-
-// Looked for when it is wanted, and not before.
-const DEV: string = "../dev/dev.ts"
-
 /** `tidemark dev`: everything on this machine. */
 export function addDev(program: Command): void {
   const command = program
@@ -20,8 +13,9 @@ export function addDev(program: Command): void {
     )
   addCommonOptions(command, "starts").action(
     exitsWith(async (options: CommonOptions) => {
-      const dev: DevModule = await import(DEV)
-      return dev.runDev(options)
+      // It brings what no other command needs.
+      const { runDev } = await import("../dev/dev.ts")
+      return runDev(options)
     }),
   )
   addHelp(command, {

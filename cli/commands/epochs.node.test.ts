@@ -1,6 +1,9 @@
-import { expect, it } from "vitest"
+import { expect, it, vi } from "vitest"
 import { type Exchange, fakeWorker } from "../testing/fake-worker.ts"
 import { run, TOKEN } from "../testing/run.ts"
+
+// Each test starts processes, and the machine may be busy with others.
+vi.setConfig({ testTimeout: 60_000 })
 
 const EPOCH = 1763672400000000
 const url = "https://www.example.com/a?b=c&d"

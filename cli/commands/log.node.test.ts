@@ -1,7 +1,10 @@
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 import { type Exchange, fakeWorker } from "../testing/fake-worker.ts"
 import { recordOf } from "../testing/records.ts"
 import { run, TOKEN } from "../testing/run.ts"
+
+// Each test starts processes, and the machine may be busy with others.
+vi.setConfig({ testTimeout: 60_000 })
 
 const page = (query: string, epochs: readonly number[], next: number | null = null): Exchange => ({
   method: "GET",

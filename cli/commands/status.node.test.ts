@@ -1,7 +1,10 @@
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 import { type Exchange, fakeWorker } from "../testing/fake-worker.ts"
 import { doneTarget, ID, pendingTarget, problemOf, recordOf } from "../testing/records.ts"
 import { run, TOKEN } from "../testing/run.ts"
+
+// Each test starts processes, and the machine may be busy with others.
+vi.setConfig({ testTimeout: 60_000 })
 
 const read = (members: Partial<Exchange>): Exchange => ({
   method: "GET",

@@ -1,7 +1,10 @@
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 import { type Exchange, fakeWorker } from "../testing/fake-worker.ts"
 import { problemOf, recordOf } from "../testing/records.ts"
 import { start, TOKEN } from "../testing/run.ts"
+
+// Each test starts processes, and the machine may be busy with others.
+vi.setConfig({ testTimeout: 60_000 })
 
 const page = (query: string, epochs: readonly number[], next: number | null = null): Exchange => ({
   method: "GET",
@@ -21,7 +24,7 @@ const idsOf = (stdout: string): string[] =>
       return id
     })
 
-describe("tail", { timeout: 30_000 }, () => {
+describe("tail", () => {
   it.for(["SIGINT", "SIGTERM"] as const)(
     "begins with the newest, follows page by page, and ends with 0 on %s",
     async (signal) => {

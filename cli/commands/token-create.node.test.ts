@@ -1,8 +1,11 @@
 import { createHash } from "node:crypto"
 import { readdirSync } from "node:fs"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, vi } from "vitest"
 import { parseConfig } from "../../protocol/config/config.ts"
 import { folder, run } from "../testing/run.ts"
+
+// Each test starts processes, and the machine may be busy with others.
+vi.setConfig({ testTimeout: 60_000 })
 
 const sha256 = (text: string): string => createHash("sha256").update(text).digest("hex")
 

@@ -122,9 +122,9 @@ async function watchOneChange(dev: RunningDev, broken: Break | undefined): Promi
     // Where no purge was acknowledged none may be waited for: the page is wrong from when it should have been.
     front.bound ??= published.answeredAt + PATIENCE_MS / 5
     await until(() => both.every(({ watcher }) => watcher.firstOf(2) !== undefined), undefined, PATIENCE_MS / 2)
-    for (const { watcher } of both) {
-      const first = watcher.firstOf(2)
-      if (first !== undefined) steps.at("fresh", first, `first new page from ${watcher.name}`)
+    const firsts = both.flatMap(({ watcher }) => ({ name: watcher.name, at: watcher.firstOf(2) ?? Number.POSITIVE_INFINITY }))
+    for (const { name, at } of firsts.toSorted((a, b) => a.at - b.at)) {
+      if (Number.isFinite(at)) steps.at("fresh", at, `first new page from ${name}`)
     }
     await delay(AFTERWARDS_MS)
   } finally {

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { createInterface } from "node:readline"
+import { readableLine } from "./log-line.ts"
 
 /** One process of `dev`: it is kept running, and says where it answers each time that it starts. */
 export interface PartOptions {
@@ -96,13 +97,13 @@ export async function startNodePart({ name, args, env, input, graceMs }: NodePar
     child.once("exit", () => done())
     child.once("error", () => done())
   })
-  let said = ""
-  child.stderr.on("data", (chunk: Buffer) => {
-    said = (said + chunk.toString()).slice(-4_000)
-    process.stderr.write(chunk)
+  let last = ""
+  createInterface({ input: child.stderr }).on("line", (text) => {
+    last = readableLine(name, text)
+    process.stderr.write(`${last}\n`)
   })
   const url = await Promise.race([readyUrl(child, name), exited.then(() => undefined)])
-  if (url === undefined) throw new Error(`${name} did not start: ${said.trim().split("\n").at(-1) ?? "it said nothing"}`)
+  if (url === undefined) throw new Error(`${name} did not start: ${last || "it said nothing"}`)
   return {
     url,
     exited,

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto"
 import { join } from "node:path"
 import type { Config } from "../../protocol/config/schema.ts"
 import { hashToken } from "../../protocol/tokens.ts"
-import { isClone, moduleFile, packageRoot } from "../package-root.ts"
+import { moduleFile, packageRoot } from "../package-root.ts"
 import { startRedis } from "../servers/redis.ts"
 import type { RunningServer } from "../servers/process.ts"
 import { findVarnish, type VarnishInstall } from "../servers/provision.ts"
@@ -180,7 +180,7 @@ class Dev implements RunningDev {
   }
 
   #site(worker: string): Promise<string> {
-    const file = isClone ? join(packageRoot, "examples/demo/site.ts") : moduleFile("examples/demo/site")
+    const file = moduleFile("examples/demo/site")
     const bindings = { TIDEMARK_URL: worker, TIDEMARK_TOKEN: this.environment.token, ...this.#settings.site }
     return this.#workerd({ part: "site", entry: `export { default } from ${JSON.stringify(file)}`, from: file, bindings })
   }

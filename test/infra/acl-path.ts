@@ -78,12 +78,12 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
       })
       const app = relayApp({ relay, metrics, tokens: resolved.tokens, host: "127.0.0.1" })
       const ask = async <T>(path: string): Promise<T> =>
-        (await (await app.request(`http://127.0.0.1${path}`, { headers })).json()) as T
+        (await (await app.request(path, { headers: { ...headers, host: "127.0.0.1" } })).json()) as T
       const until = async (isSo: () => boolean | Promise<boolean>) => {
         while (!givenUp.aborted && !(await isSo())) await systemClock.sleep(POLL_MS, givenUp)
       }
       try {
-        await until(() => Object.keys(relay.unready()).length === 0)
+        await until(() => (Object.keys(relay.unready()).length === 0))
         const { id } = await publish({ tags: ["a"], secondPass: "1ms" })
         // A second pass is appended by the relay, once the first was delivered.
         await until(async () => {

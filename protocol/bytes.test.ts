@@ -1,0 +1,77 @@
+import fc from "fast-check"
+import { describe, expect, it } from "vitest"
+import {
+  byteLength,
+  concatBytes,
+  constantTimeEqual,
+  fromBase64,
+  hmac,
+  sha256,
+  toBase64,
+  toBase64Url,
+  toHex,
+  utf8,
+} from "./bytes.ts"
+
+const bytes = fc.uint8Array({ maxLength: 40 })
+
+describe("base64", () => {
+  it("comes back as it was", () => {
+    fc.assert(
+      fc.property(bytes, (value) => {
+        expect(fromBase64(toBase64(value))).toEqual(new Uint8Array(value))
+      }),
+    )
+  })
+
+  // A second text for the same bytes would be a second signature for the same delivery.
+  it.each(["QQ", "QR==", "QQ=", "QQ===", "Q Q=", "QQ==\n", "-_8=", "=", "é"])("%j is none", (text) => {
+    expect(fromBase64(text)).toBeUndefined()
+  })
+
+  it("for urls has neither '+', '/' nor '='", () => {
+    fc.assert(
+      fc.property(bytes, (value) => {
+        expect(toBase64Url(value)).toMatch(/^[A-Za-z0-9_-]*$/)
+      }),
+    )
+    expect(toBase64Url(new Uint8Array([251, 255]))).toBe("-_8")
+  })
+})
+
+it("two values are equal when every byte is", () => {
+  fc.assert(
+    fc.property(bytes, bytes, (a, b) => {
+      expect(constantTimeEqual(a, b)).toBe(toHex(a) === toHex(b))
+      expect(constantTimeEqual(a, Uint8Array.from(a))).toBe(true)
+    }),
+  )
+  expect(constantTimeEqual(new Uint8Array([1]), new Uint8Array([1, 0]))).toBe(false)
+})
+
+it("bytes are joined in order", () => {
+  fc.assert(
+    fc.property(fc.array(bytes), (parts) => {
+      expect(toHex(concatBytes(...parts))).toBe(parts.map((part) => toHex(part)).join(""))
+    }),
+  )
+})
+
+it("a text is counted in bytes of UTF-8", () => {
+  expect(["", "a", "é", "日", "😀"].map(byteLength)).toEqual([0, 1, 2, 3, 4])
+})
+
+describe("digests", () => {
+  it("SHA-256 of nothing is the known one", async () => {
+    const empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    expect(toHex(await sha256(utf8("")))).toBe(empty)
+  })
+
+  /** @see https://www.rfc-editor.org/rfc/rfc4231#section-4.3 and https://www.rfc-editor.org/rfc/rfc2202#section-3 */
+  it.each([
+    ["SHA-256", "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"],
+    ["SHA-1", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"],
+  ] as const)("HMAC with %s is as its RFC has it", async (hash, digest) => {
+    expect(toHex(await hmac(hash, utf8("Jefe"), utf8("what do ya want for nothing?")))).toBe(digest)
+  })
+})
