@@ -22,7 +22,7 @@ import {
   parseJson,
   type RangeReceipt,
 } from "../protocol/receipt.ts"
-import { acquireScript, commitScript, readScript } from "../protocol/scripts.gen.ts"
+import { acquireScript, commitScript, readScript, releaseScript } from "../protocol/scripts.gen.ts"
 import { asList, asText, type Store, StoreError } from "../protocol/store.ts"
 import { MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import { backoff, type Clock } from "./clock.ts"
@@ -154,6 +154,11 @@ export class Lane {
   async close(): Promise<void> {
     this.#stopping.abort()
     await this.#working
+    if (!this.holds) return
+    const { store, tenant, name } = this.#options
+    this.#leaseUntil = 0
+    // Whoever is there takes over at once; where this fails, when the lease is over.
+    await store.script(releaseScript, [leaseKey(tenant, name)], [this.#owner]).catch(() => {})
   }
 
   async #work(): Promise<void> {

@@ -278,9 +278,12 @@ class PlanDraft {
     const configured = declared.filter(({ kind }) => kind === settings.wholeBy && this.#can(kind))
     if (extent === "asConfigured" && configured.length > 0) return configured
     const sayable = declared.filter(({ kind }) => this.#can(kind))
-    return sayable.length > 0 && (extent === "whatever" || sayable.length === declared.length)
-      ? sayable
-      : undefined
+    const byHost = this.#can("host") ? settings.hosts : []
+    const isComplete = declared.every(
+      ({ kind, values }) =>
+        this.#can(kind) || values.every((value) => byHost.some((host) => hostCoversUrl(host, value))),
+    )
+    return sayable.length > 0 && (extent === "whatever" || isComplete) ? sayable : undefined
   }
 
   #declaredBelow(namespace: Namespace): Namespace[] {
@@ -400,13 +403,14 @@ const WIDEST_FIRST: readonly Kind[] = ["everything", "namespace", "host", "prefi
  * host over urls and prefixes below it; never over tags, as pages elsewhere may carry them.
  */
 function withoutCovered(items: ReadonlyMap<string, Draft>): Draft[] {
-  const widestFirst = [...items.values()].toSorted(
-    (a, b) => WIDEST_FIRST.indexOf(a.kind) - WIDEST_FIRST.indexOf(b.kind) || a.value.length - b.value.length,
-  )
+  const rank = ({ mode, kind }: Draft): number =>
+    (mode === "purge" ? 0 : WIDEST_FIRST.length) + WIDEST_FIRST.indexOf(kind)
+  // The hard ones first, as nothing soft covers them.
+  const inOrder = [...items.values()].toSorted((a, b) => rank(a) - rank(b) || a.value.length - b.value.length)
   // Only what is kept itself covers anything: two prefixes may cover each other (`…/blog` and `…/blog/`), and what a
   // namespace covers may itself cover what lies in another.
   const kept = new Set<Draft>()
-  for (const item of widestFirst) {
+  for (const item of inOrder) {
     const outer = widerOf(item)
       .map((key) => items.get(key))
       .find((other) => other && kept.has(other) && covers(other, item))

@@ -1,4 +1,4 @@
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import type { Epoch, Generation, Stamp } from "./epoch.ts"
 import { type Answer, askedTags, type HighWater, isFresh, isServable, raise, stampOf } from "./freshness.ts"

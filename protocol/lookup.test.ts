@@ -1,4 +1,4 @@
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import {
   type Lookup,
@@ -105,6 +105,9 @@ describe("a look-up", () => {
   })
 })
 
+/** So many tags and their epochs, as Redis answers them. */
+const flat = (count: number) => Array.from({ length: count }, (_, index) => [`t${index}`, "260"]).flat()
+
 describe("what changed", () => {
   const asked: LookupRequest = new Map([["blog", { tags: [], urls: [] }]])
   const changed = (after: number, flat: readonly string[]) =>
@@ -128,7 +131,6 @@ describe("what changed", () => {
   })
 
   it("is not told where it is too much", () => {
-    const flat = (count: number) => Array.from({ length: count }, (_, index) => [`t${index}`, "260"]).flat()
     expect(changed(250, flat(MAX_CHANGED))?.size).toBe(MAX_CHANGED)
     expect(changed(250, flat(MAX_CHANGED + 1))).toBeNull()
   })

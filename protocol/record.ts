@@ -242,11 +242,11 @@ function readPasses(passes: readonly Pass[], replies: readonly Reply[]): (Pass &
   return passes.flatMap((pass): (Pass & PassRecord)[] => {
     const answer = asText(replies[next++])
     const due = asText(replies[next++])
-    const waiting = pass.kind === "second" ? asText(replies[next++]) : undefined
+    const waitsFor = pass.kind === "second" ? asText(replies[next++]) : undefined
     const done = /^\S+ \d+ (\d+):\d+/.exec(answer ?? "")?.[1]
     if (done !== undefined) return [{ ...pass, epoch: Number(done), at: isoTime(epochToMs(Number(done))) }]
     if (due !== undefined) return [{ ...pass, epoch: null, at: isoTime(Number(due) / 1000) }]
-    return waiting === undefined ? [] : [{ ...pass, epoch: null, at: null }]
+    return waitsFor === undefined ? [] : [{ ...pass, epoch: null, at: null }]
   })
 }
 

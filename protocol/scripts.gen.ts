@@ -42,3 +42,10 @@ export const readScript: Script = {
   sha1: "f898f28775680b9267e3167681590d8d34948d95",
   upstashSha1: "bb23d026d3a766b850adaa7c788151514c7647b0",
 }
+
+export const releaseScript: Script = {
+  name: "release",
+  text: "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end\nreturn 0",
+  sha1: "7f8f6677b8f2b4b65b9b9905151ced126e6b7e49",
+  upstashSha1: "e8fd349d2ccafda46cea9c52578f1fbf2259f7a8",
+}

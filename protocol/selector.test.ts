@@ -1,4 +1,4 @@
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import {
   checkHost,
@@ -50,7 +50,7 @@ describe("a tag", () => {
     ["ns/blog", "own"],
     ["u:https://www.example.com/", "own"],
   ])("%j is refused: %s", (tag, why) => {
-    expect(checkTag(tag)).toEqual({ problem: expect.stringContaining(why) as string })
+    expect(checkTag(tag)).toHaveProperty("problem", expect.stringContaining(why))
   })
 })
 
@@ -113,7 +113,7 @@ describe("a url", () => {
     [`https://www.example.com/${"x".repeat(2_025)}`, "2048 bytes"],
     [`https://www.example.com/${"é".repeat(400)}`, "2048 bytes"],
   ])("%j is refused: %s", (url, why) => {
-    expect(checkUrl(url)).toEqual({ problem: expect.stringContaining(why) as string })
+    expect(checkUrl(url)).toHaveProperty("problem", expect.stringContaining(why))
   })
 
   it("may have 2,048 bytes", () => {
@@ -137,7 +137,7 @@ describe("a prefix", () => {
     ["ftp://www.example.com/", "http"],
     ["/blog/", "absolute"],
   ])("%j is refused: %s", (prefix, why) => {
-    expect(checkPrefix(prefix)).toEqual({ problem: expect.stringContaining(why) as string })
+    expect(checkPrefix(prefix)).toHaveProperty("problem", expect.stringContaining(why))
   })
 
   it.each([

@@ -3,6 +3,9 @@ import { parseWebhookSecret, signWebhook } from "./standard-webhooks.ts"
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
+const sign = async (id: string, at: number, body: string) =>
+  (await signWebhook(SECRET, id, at, body))["webhook-signature"]
+
 describe("a delivery", () => {
   /** @see https://github.com/standard-webhooks/standard-webhooks/blob/main/libraries/javascript/src/index.test.ts */
   it("is signed as the reference libraries sign it", async () => {
@@ -16,8 +19,6 @@ describe("a delivery", () => {
   })
 
   it("is signed with its id, its time and its body", async () => {
-    const sign = async (id: string, at: number, body: string) =>
-      (await signWebhook(SECRET, id, at, body))["webhook-signature"]
     const signature = await sign("a", 1, "{}")
     expect(await sign("a", 1.9, "{}")).toBe(signature)
     for (const other of [sign("b", 1, "{}"), sign("a", 2, "{}"), sign("a", 1, "{ }")]) {

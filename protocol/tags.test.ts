@@ -1,4 +1,4 @@
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { namespaceTag, PORTABLE_CODEC, TAG_HEADERS, tagCodec } from "./tags.ts"
 

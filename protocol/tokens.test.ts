@@ -130,17 +130,18 @@ const ALL = [...PATTERN_SCOPES.map((kind) => `${kind}:*`), ...PLAIN_SCOPES]
 
 const principal = (...scopes: string[]): Principal => ({ name: "deploy", tenant: "default", scopes })
 
+const refuses = (ask: () => void): boolean => {
+  try {
+    ask()
+    return false
+  } catch (error) {
+    expect(error).toMatchObject({ code: "insufficient_scope", status: 403 })
+    return true
+  }
+}
+
 /** Which of all scopes a principal has, by asking for each. */
 function granted(who: Principal): string[] {
-  const refuses = (ask: () => void): boolean => {
-    try {
-      ask()
-      return false
-    } catch (error) {
-      expect(error).toMatchObject({ code: "insufficient_scope", status: 403 })
-      return true
-    }
-  }
   return [
     ...PATTERN_SCOPES.filter((scope) => !refuses(() => requireScope(who, scope, "blog"))).map(
       (one) => `${one}:*`,

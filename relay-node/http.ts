@@ -33,8 +33,10 @@ export function relayApp({ relay, metrics, tokens, host }: RelayHttpOptions): Ho
     const { problem, body, headers } = problemParts(error instanceof StoreError ? unavailable(error) : error)
     return new Response(body, { status: problem.status, headers })
   })
-  app.notFound(() => {
-    throw new Problem("not_found", "There is nothing here.")
+  app.notFound((c) => {
+    const isRoute = ROUTES.some((route) => route.test(c.req.path))
+    if (!isRoute) throw new Problem("not_found", "There is nothing here.")
+    throw new Problem("method_not_allowed", `${c.req.method} is not allowed here.`, { headers: { allow: "GET" } })
   })
   app.use(async function checkHost(c, next) {
     if (!isHostAllowed(c.req.header("host"), { host, allowedHosts: undefined })) {
@@ -79,6 +81,9 @@ export function relayApp({ relay, metrics, tokens, host }: RelayHttpOptions): Ho
   })
   return app
 }
+
+/** All of what a relay answers is read. */
+const ROUTES = [/^\/(healthz|readyz|metrics)$/, /^\/v1\/(invalidations(\/[^/]+)?|lanes|relays)$/]
 
 const unavailable = (cause: StoreError): Problem =>
   new Problem("store_unavailable", "Redis did not answer.", { retryAfter: 2, cause })

@@ -13,7 +13,7 @@ import { asList, asText, type Store } from "../protocol/store.ts"
 import { DAY, type Milliseconds } from "../protocol/time.ts"
 import type { RelayEmitter } from "./events.ts"
 import { connectUpstream } from "./redis/upstream.ts"
-import { readInfo, redisStore } from "./store.ts"
+import { isUpstash, readInfo, redisStore } from "./store.ts"
 import { Subscription } from "./subscription.ts"
 
 export interface RelayOptions {
@@ -80,7 +80,7 @@ export function startRelay(options: RelayOptions): Relay {
   const id = `relay-${randomBytes(6).toString("hex")}`
   const startedAt = clock.now()
   const upstream = connectUpstream(options.redisUrl, events.log)
-  const store = redisStore(upstream)
+  const store = redisStore(upstream, isUpstash(options.redisUrl))
   const closing = new AbortController()
   /** How Redis evicts; undefined until it was asked, "" where it does not say. */
   let policy: string | undefined

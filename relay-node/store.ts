@@ -1,10 +1,17 @@
 import { ErrorReply } from "redis"
-import { asList, classifyReplyError, type Command, type Reply, type Script, type Store, StoreError } from "../protocol/store.ts"
+import { asList, classifyReplyError, type Command, type Reply, type Script, type Store, StoreError, UPSTASH_FLAGS } from "../protocol/store.ts"
 import type { RedisCommand } from "./redis/types.ts"
 import type { Upstream } from "./redis/upstream.ts"
 
-/** A store over one connection of node-redis, shared by all of the relay. */
-export function redisStore(upstream: Upstream): Store {
+/** Whether scripts need Upstash's first line: it is the one Redis that wants it, and the others refuse it. */
+export const isUpstash = (redisUrl: string): boolean => new URL(redisUrl).hostname.endsWith(".upstash.io")
+
+/**
+ * A store over one connection of node-redis, shared by all of the relay.
+ *
+ * @param upstash whether the server is Upstash's, as `isUpstash` tells from its address. Default false.
+ */
+export function redisStore(upstream: Upstream, upstash = false): Store {
   const exchange = async (commands: readonly Command[]): Promise<readonly Reply[]> => {
     let replies: readonly unknown[]
     try {
@@ -22,10 +29,10 @@ export function redisStore(upstream: Upstream): Store {
   return {
     async script(script: Script, keys, args) {
       try {
-        return await evaluate("EVALSHA", script.sha1, keys, args)
+        return await evaluate("EVALSHA", upstash ? script.upstashSha1 : script.sha1, keys, args)
       } catch (error) {
         if (!(error instanceof StoreError) || !error.message.startsWith("NOSCRIPT")) throw error
-        return evaluate("EVAL", script.text, keys, args)
+        return evaluate("EVAL", upstash ? UPSTASH_FLAGS + script.text : script.text, keys, args)
       }
     },
     pipeline: exchange,

@@ -17,11 +17,15 @@ const ENTRY = join(packageRoot, ".tidemark/worker.ts")
 registerHooks({
   resolve(specifier, context, nextResolve) {
     const file = PACKAGE_EXPORTS[specifier]
-    return file === undefined ? nextResolve(specifier, context) : { url: pathToFileURL(file).href, shortCircuit: true }
+    return file === undefined
+      ? nextResolve(specifier, context)
+      : { url: pathToFileURL(file).href, shortCircuit: true }
   },
 })
 
-const { path, config } = await loadConfigFile(process.env["TIDEMARK_CONFIG"] ?? join(packageRoot, "tidemark.config.ts"))
+const { path, config } = await loadConfigFile(
+  process.env["TIDEMARK_CONFIG"] ?? join(packageRoot, "tidemark.config.ts"),
+)
 mkdirSync(dirname(ENTRY), { recursive: true })
 writeFileSync(ENTRY, workerEntry(path, config))
 process.stdout.write(`${relative(packageRoot, ENTRY)} from ${relative(packageRoot, path)}\n`)

@@ -15,7 +15,7 @@ COPY package.json package-lock.json ./
 # The scripts would fetch another Node and a workerd, which nothing here uses.
 RUN npm ci --ignore-scripts
 COPY . .
-RUN npm run build -- relay-node cli
+RUN npm run generate --silent && npx tsc -b relay-node cli
 
 FROM ${NODE} AS dependencies
 WORKDIR /app

@@ -44,10 +44,12 @@ const dotted = (pointer: string, detail: string): ConfigFault => ({
   detail,
 })
 
+const at = (path: readonly PropertyKey[], detail: string): ConfigFault => dotted(toPointer(path), detail)
+
 type Members = Readonly<Record<string, unknown>>
 
 const membersOf = (value: unknown): Members =>
-  value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Members) : {}
+  value !== null && typeof value === "object" && !Array.isArray(value) ? { ...value } : {}
 const itemsOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
 
 /**
@@ -57,7 +59,6 @@ const itemsOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? 
  */
 function* crossFaults(input: unknown): Generator<ConfigFault> {
   const file = membersOf(input)
-  const at = (path: readonly PropertyKey[], detail: string) => dotted(toPointer(path), detail)
   const names = new Set<unknown>()
   for (const [index, token] of itemsOf(file["tokens"]).entries()) {
     const { name } = membersOf(token)

@@ -746,10 +746,10 @@ describe("Redis away", () => {
     expect(await ask("/subscribe/a", undefined, { at: one })).toEqual(away)
     await link.mend()
     await poll(() => ask("/ping", undefined, { at: one })).toEqual([200, { result: "PONG" }])
-    expect(told.filter((line) => line.startsWith("gateway:redis"))).toEqual([
-      "gateway:redisConnected{}",
-      expect.stringMatching(/^gateway:redisLost\{"reason":"\w+"\}$/),
-      "gateway:redisConnected{}",
+    expect(told.filter((line) => line.startsWith("redis:"))).toEqual([
+      "redis:connected{}",
+      expect.stringMatching(/^redis:lost\{"reason":"\w+"\}$/),
+      "redis:connected{}",
     ])
   })
 
@@ -800,7 +800,7 @@ describe("Redis away", () => {
     Object.assign(url, { username: "nobody", password: "hunter2" })
     const one = await start({ redisUrl: url.href, log: { info: say, warn: say, error: say } })
     await ask("/get/an-argument", undefined, { at: one })
-    expect(told.join()).toContain('gateway:redisLost{"reason":"WRONGPASS"}')
+    expect(told.join()).toContain('redis:lost{"reason":"WRONGPASS"}')
     expect(told.join()).not.toMatch(/hunter2|nobody|an-argument|a-token/)
   })
 })

@@ -4,7 +4,7 @@ import { createConnection, discard, type RedisConnection } from "./connection.ts
 import { ANSWER_WITHIN, toUpstreamError, UpstreamError, withinDeadline } from "./deadline.ts"
 import type { RedisCommand, RawReply, UpstreamLog } from "./types.ts"
 
-/** The Redis behind the gateway: one connection that all requests share, and some that one request has to itself. */
+/** A Redis: one connection that all requests share, and some that one request has to itself. */
 export interface Upstream {
   /** Resolves once the first attempt to connect has ended, either way. */
   readonly tried: Promise<void>
@@ -52,11 +52,11 @@ export function connectUpstream(redisUrl: string, log: UpstreamLog): Upstream {
     const connection = createConnection(redisUrl, "shared")
     connection.on("ready", () => {
       isAway = false
-      log.info({}, "gateway:redisConnected")
+      log.info({}, "redis:connected")
     })
     connection.on("error", (error: unknown) => {
       // Every attempt fails alike while Redis is away: said once.
-      if (!isAway) log.warn({ reason: reasonOf(error) }, "gateway:redisLost")
+      if (!isAway) log.warn({ reason: reasonOf(error) }, "redis:lost")
       isAway = true
     })
     // Rejects only when it is ended before it was ever ready; failed attempts are `error` events.
@@ -67,7 +67,7 @@ export function connectUpstream(redisUrl: string, log: UpstreamLog): Upstream {
   /** A link that is dead at the other end stays open here for ever, so it is not waited for but replaced. */
   function replace(stalled: RedisConnection): void {
     if (shared !== stalled) return
-    log.warn({ waited: ANSWER_WITHIN }, "gateway:redisStalled")
+    log.warn({ waited: ANSWER_WITHIN }, "redis:stalled")
     shared = connectShared()
     discard(stalled)
   }

@@ -20,7 +20,9 @@ const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {
 const POLL_MS = 10
 
 /** All that Tidemark asks of Redis, by whom: each function ends when its part has been gone through, or is given up. */
-export type Path = Readonly<Record<UserName, (givenUp: AbortSignal) => Promise<void>>> & { stop(): Promise<void> }
+export type Path = Readonly<Record<UserName, (givenUp: AbortSignal) => Promise<void>>> & {
+  stop(): Promise<void>
+}
 
 export async function startPath(redis: GuardedRedis): Promise<Path> {
   const token = newToken()
@@ -35,7 +37,8 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
     const init = body === undefined ? { headers } : { headers, method: "POST", body: JSON.stringify(body) }
     return (await worker.fetch(new Request(`http://worker.test${path}`, init), bindings)).json()
   }
-  const publish = async (body: object) => (await call("/v1/invalidations", { namespace: "blog", ...body })) as InvalidationRecord
+  const publish = async (body: object) =>
+    (await call("/v1/invalidations", { namespace: "blog", ...body })) as InvalidationRecord
 
   return {
     async publisher() {
@@ -83,12 +86,16 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
         while (!givenUp.aborted && !(await isSo())) await systemClock.sleep(POLL_MS, givenUp)
       }
       try {
-        await until(() => (Object.keys(relay.unready()).length === 0))
+        await until(() => Object.keys(relay.unready()).length === 0)
         const { id } = await publish({ tags: ["a"], secondPass: "1ms" })
         // A second pass is appended by the relay, once the first was delivered.
         await until(async () => {
           const record = await ask<InvalidationRecord>(`/v1/invalidations/${id}`)
-          return (record["passes"] as { epoch: number | null }[] | undefined)?.some(({ epoch }) => epoch !== null) ?? false
+          return (
+            (record["passes"] as { epoch: number | null }[] | undefined)?.some(
+              ({ epoch }) => epoch !== null,
+            ) ?? false
+          )
         })
         await ask("/v1/lanes")
         await ask("/v1/relays")
@@ -112,7 +119,13 @@ const configOf = (sha256: string, url: string): ConfigInput => ({
   tokens: [{ name: "test", sha256, scopes: ["publish:*", "read:*", "epochs:*"] }],
   namespaces: { blog: { maxTags: 2 } },
   targets: {
-    cdn: { type: "http", url, secret: { secret: "HOOK_SECRET" }, namespaces: ["*"], rate: { perSecond: 1_000, burst: 1_000 } },
+    cdn: {
+      type: "http",
+      url,
+      secret: { secret: "HOOK_SECRET" },
+      namespaces: ["*"],
+      rate: { perSecond: 1_000, burst: 1_000 },
+    },
   },
   relay: { poll: "1s" },
 })

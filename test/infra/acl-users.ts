@@ -34,7 +34,9 @@ const FILE = new URL("../../infra/redis/users.acl", import.meta.url)
 const silent = { info: () => {}, warn: () => {}, error: () => {} }
 
 export async function startGuardedRedis(): Promise<GuardedRedis> {
-  const passwords = Object.fromEntries([...USERS, "admin"].map((user) => [user, randomBytes(32).toString("hex")]))
+  const passwords = Object.fromEntries(
+    [...USERS, "admin"].map((user) => [user, randomBytes(32).toString("hex")]),
+  )
   const directory = await mkdtemp(join(tmpdir(), "tidemark-acl-"))
   const lines = await usersWith(passwords)
   const file = join(directory, "users.acl")
@@ -45,7 +47,10 @@ export async function startGuardedRedis(): Promise<GuardedRedis> {
   await upstream.tried
   const admin = redisStore(upstream)
   const rulesOf = (user: UserName) => {
-    const rules = lines.find((line) => line.startsWith(`user ${user} `))?.split(" ").slice(2)
+    const rules = lines
+      .find((line) => line.startsWith(`user ${user} `))
+      ?.split(" ")
+      .slice(2)
     if (!rules) throw new Error(`${FILE.pathname} has no user ${user}`)
     return rules
   }

@@ -44,7 +44,8 @@ describe("the users are enough", () => {
   })
 
   it("for the pattern that wakes are subscribed to, which must stand among the channels as it is", () => {
-    for (const user of ["publisher", "relay"] as const) expect(redis.grantsOf(user)).toContain(`&${WAKE_PATTERN}`)
+    for (const user of ["publisher", "relay"] as const)
+      expect(redis.grantsOf(user)).toContain(`&${WAKE_PATTERN}`)
   })
 })
 
@@ -54,7 +55,9 @@ describe("the users have no more than they need", () => {
     .split("\n")
     .flatMap((line) => {
       const [, user, ...rules] = line.split(" ")
-      return rules.filter((rule) => /^[+~%&]/.test(rule)).map((rule): [UserName, string] => [user as UserName, rule])
+      return rules
+        .filter((rule) => /^[+~%&]/.test(rule))
+        .map((rule): [UserName, string] => [user as UserName, rule])
     })
 
   it.each(grants)("%s is refused something without %s", async (user, grant) => {
@@ -87,7 +90,9 @@ describe("the users have no more than they need", () => {
   })
 
   it("the file is refused while it has placeholders in it", async () => {
-    const [, line = ""] = readFileSync(new URL("../../infra/redis/users.acl", import.meta.url), "utf8").split("\n")
+    const [, line = ""] = readFileSync(new URL("../../infra/redis/users.acl", import.meta.url), "utf8").split(
+      "\n",
+    )
     const set = redis.admin.pipeline([["ACL", "SETUSER", "unfilled", ...line.split(" ").slice(2)]])
     await expect(set).rejects.toThrow(/hash must be exactly 64 characters/)
   })
@@ -109,4 +114,3 @@ async function firstDenial(user: UserName): Promise<Denial | undefined> {
   await walk
   return denial ?? find()
 }
-
