@@ -1,5 +1,7 @@
 import { cloudflareTest } from "@cloudflare/vitest-plugin"
 import { defineConfig } from "vitest/config"
+import { COMPATIBILITY_DATE } from "./cli/dev/serve-worker.ts"
+import { PACKAGE_EXPORTS } from "./cli/package-root.ts"
 
 /** Rooms whose code runs in both runtimes: the same test files are run in Node and in workerd. */
 const BOTH = ["protocol/**/*.test.ts", "dispatch/**/*.test.ts", "worker/**/*.test.ts", "client/**/*.test.ts"]
@@ -22,10 +24,12 @@ export default defineConfig({
         },
       },
       {
-        plugins: [cloudflareTest({ miniflare: { compatibilityDate: "2026-10-01" } })],
+        plugins: [cloudflareTest({ miniflare: { compatibilityDate: COMPATIBILITY_DATE } })],
         test: { name: "workerd", include: BOTH, exclude: [...IGNORED, NODE_ONLY] },
       },
       {
+        // Configurations that tests import: a clone is not built.
+        resolve: { alias: { ...PACKAGE_EXPORTS } },
         test: {
           name: "system",
           include: ["test/**/*.test.ts"],

@@ -5,7 +5,7 @@ import { isNamespace, type Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { type Chunk, chunksOf, complete, isAskable, requestOf } from "./asking.ts"
 import type { EpochCache } from "./l2.ts"
-import { hold, Memory, missingTags, type Slot } from "./memory.ts"
+import { ageOf, hold, Memory, missingTags, type Slot } from "./memory.ts"
 import { settles } from "./patience.ts"
 import { type EpochStore, StoreRefusal } from "./store.ts"
 import { Told } from "./told.ts"
@@ -19,8 +19,8 @@ const RETRY_AFTER: Milliseconds = SECOND
 /** A request that has not settled by then is lost: the Worker request that began it has ended. */
 const PATIENCE: Milliseconds = 2.5 * SECOND
 
-/** A look-up asks for the namespace, then for tags, and once more where the watermark moved in between. */
-const MAX_ROUNDS = 3
+/** A look-up joins what is under way, asks for the namespace, then for tags, and again where the watermark moved. */
+const MAX_ROUNDS = 4
 
 /** Keeps a Worker alive until a promise has settled. */
 export type WaitUntil = (promise: Promise<unknown>) => void
@@ -116,10 +116,10 @@ export class Epochs {
       const missing = needsTags ? missingTags(slot, tags) : []
       const behind = this.#isBehind(slot, question.atLeast)
       const serves = slot.row !== undefined && missing.length === 0 && !behind
-      const age = slot.row ? now() - slot.row.asOf : Infinity
+      const age = slot.row ? ageOf(slot.row, now()) : Infinity
       if (serves && (age < ttl || slot.gave > since)) break
       // While the store is let alone, only the cache below is asked, and only for what is not known at all.
-      const lags = now() < slot.laggingUntil && (behind || age < 2 * ttl)
+      const lags = now() < slot.laggingUntil && (behind || (serves && age < 2 * ttl))
       const letAlone = lags || now() < Math.max(this.#retryAt, slot.refusedUntil)
       if (letAlone && (slot.row || !this.#options.l2 || round > 0)) break
       if ((serves && age < 2 * ttl) || (this.#failing && this.#isUsable(slot, since))) {
@@ -143,7 +143,7 @@ export class Epochs {
   #isUsable({ row, gave }: Slot, since: number): boolean {
     if (!row) return false
     const { ttl, maxStale, onStoreFailure, now } = this.#options
-    const age = now() - row.asOf
+    const age = ageOf(row, now())
     if (age < 2 * ttl || (age <= maxStale && onStoreFailure === "serve-stale")) return true
     // Asked for by this very look-up, it is the best there is, unless the store itself had it from a dead mirror.
     return gave > since && row.askedAt - row.asOf <= maxStale
@@ -173,26 +173,20 @@ export class Epochs {
     waitUntil(flight.landed)
   }
 
-  /** Waits for a flight that can tell what is wanted: one under way that was sent late enough, or a new one. */
+  /** Waits for a flight that asks this: one under way, if somebody keeps it alive, or a new one. */
   async #ask(
     namespace: Namespace,
     tags: readonly string[],
-    question: Question,
+    { atLeast, waitUntil }: Question,
     since: number,
   ): Promise<void> {
     const { ttl, now } = this.#options
-    // Sent before the mark rose, or before somebody asked for more than it, a flight may well tell less.
-    const after = question.atLeast > (this.#told.high?.last ?? 0) ? since : this.#sentIfRaised(namespace)
     const joined = [...this.#flying].find(
-      (flight) =>
-        flight.attended &&
-        flight.number > after &&
-        now() - flight.sentAt < ttl &&
-        covers(flight, namespace, tags),
+      (flight) => flight.attended && now() - flight.sentAt < ttl && covers(flight, namespace, tags),
     )
-    const flight = joined ?? this.#board(namespace, tags, question.atLeast)
+    const flight = joined ?? this.#board(namespace, tags, atLeast)
     flight.attended = true
-    question.waitUntil?.(flight.landed)
+    waitUntil?.(flight.landed)
     if (!(await settles(flight.answered, PATIENCE))) {
       this.#flying.delete(flight)
       if (this.#next === flight) this.#next = undefined
@@ -200,11 +194,7 @@ export class Epochs {
       return
     }
     const slot = this.#memory.find(namespace)
-    if (slot && this.#isBehind(slot, question.atLeast)) slot.laggingUntil = this.#retryTime()
-  }
-
-  #sentIfRaised(namespace: Namespace): number {
-    return this.#isBehind(this.#memory.find(namespace) ?? { row: undefined }, 0) ? this.#sentWhenRaised : 0
+    if (slot && flight.number > since && this.#isBehind(slot, atLeast)) slot.laggingUntil = this.#retryTime()
   }
 
   /** Puts a wish on the flight of this tick. */
@@ -268,7 +258,7 @@ export class Epochs {
     for (const [namespace, want] of wants) {
       const slot = this.#memory.find(namespace)
       const missing = slot?.row ? [...want.tags].filter((tag) => !slot.tags.has(tag)) : [...want.tags]
-      const isCurrent = slot?.row && now() - slot.row.asOf < ttl && !this.#isBehind(slot, want.atLeast)
+      const isCurrent = slot?.row && ageOf(slot.row, now()) < ttl && !this.#isBehind(slot, want.atLeast)
       if (!isCurrent || missing.length > 0) left.set(namespace, missing)
     }
     return left
@@ -330,7 +320,9 @@ export class Epochs {
       if (!slot) continue
       if (number > 0) {
         slot.along = true
-        slot.laggingUntil = last < (this.#told.high?.last ?? 0) ? this.#retryTime() : 0
+        // An answer may also tell less because it was asked for before the mark rose.
+        const lags = last < (this.#told.high?.last ?? 0) && number > this.#sentWhenRaised
+        slot.laggingUntil = lags ? this.#retryTime() : 0
       }
       const row = { ...told, generation, last, asOf, askedAt }
       hold(slot, row, tags, { request: number, now, useUpTo: 2 * this.#options.ttl })

@@ -154,6 +154,24 @@ describe("a page behind the epoch cache", () => {
     expect(await visit()).toBe("v2 | tidemark; hit")
   })
 
+  it("is being revalidated until the new one can be found", async () => {
+    const { open, visit, store, clock, visits, cache, idle } = setUp()
+    await visit()
+    clock.time += 1
+    store.publish({ kind: "namespace", namespace: "blog" })
+    clock.time += 2 * TTL
+    const stored = Promise.withResolvers<void>()
+    cache.slow = stored.promise
+    for (let visitor = 0; visitor < 3; visitor += 1) {
+      expect((await open("/a")).headers.get("cache-status")).toContain("stale-while-revalidate")
+      await new Promise((resolve) => setTimeout(resolve, 0))
+    }
+    stored.resolve()
+    await idle()
+    expect(visits()).toBe(2)
+    expect(await visit()).toBe("/a v2 | tidemark; hit")
+  })
+
   it("is served old for no longer than swr, counted from the invalidation", async () => {
     for (const [waited, expected] of [
       [60_000, "hit; detail=stale-while-revalidate"],

@@ -16,6 +16,13 @@ export interface Row extends Omit<Answer, "tags"> {
   readonly askedAt: Milliseconds
 }
 
+/**
+ * How long ago the store was asked. One that was asked in the future was asked before our clock went back, nobody
+ * knows when: it is as old as can be, or it would be used for as long as the clock went back.
+ */
+export const ageOf = ({ asOf }: Pick<Row, "asOf">, now: Milliseconds): Milliseconds =>
+  asOf > now ? Number.POSITIVE_INFINITY : now - asOf
+
 /** What a reader holds of one namespace. */
 export interface Slot {
   row: Row | undefined
@@ -102,6 +109,7 @@ export function hold(
   const held = slot.row
   const better =
     held === undefined ||
+    held.asOf > now ||
     row.last > held.last ||
     (row.last === held.last && row.asOf >= held.asOf) ||
     (request > 0 && row.asOf >= held.asOf && now - held.asOf >= useUpTo)

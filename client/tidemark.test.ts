@@ -57,6 +57,21 @@ describe("a reader with a ttl of 0 and a store that answers: exactly what the se
     },
   )
 
+  it("counts staleness from the first of the invalidations that it knows", async () => {
+    const { store, clock, tidemark } = setUp({ ttl: 0 })
+    store.publish({ kind: "everything", namespace: "" })
+    const { stamp } = await tidemark.begin("blog")
+    for (const tag of ["a", "b", "c"]) {
+      clock.time += 1_000
+      store.publish({ kind: "tags", namespace: "blog", values: [tag] })
+    }
+    clock.time += 0.25
+    expect(await tidemark.judge(stamp, "blog", { tags: ["c", "b"] })).toEqual({
+      verdict: "stale",
+      staleFor: 1_000.25,
+    })
+  })
+
   it("counts any invalidation in the namespace where it is not known what an entry depends on", async () => {
     const { store, tidemark } = setUp({ ttl: 0 })
     const { stamp } = await tidemark.begin("blog")

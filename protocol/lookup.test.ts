@@ -110,8 +110,8 @@ const flat = (count: number) => Array.from({ length: count }, (_, index) => [`t$
 
 describe("what changed", () => {
   const asked: LookupRequest = new Map([["blog", { tags: [], urls: [] }]])
-  const changed = (after: number, flat: readonly string[]) =>
-    readLookup("acme", asked, [["100 900 12 -", null, "30 300 5 200"], flat], 0, after).changed?.get("blog")
+  const changed = (after: number, reply: readonly string[]) =>
+    readLookup("acme", asked, [["100 900 12 -", null, "30 300 5 200"], reply], 0, after).changed?.get("blog")
 
   it("is every tag and url since", () => {
     expect(changed(250, ["a", "260", `u:${URL}`, "300"])).toEqual(

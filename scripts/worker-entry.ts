@@ -23,9 +23,13 @@ registerHooks({
   },
 })
 
-const { path, config } = await loadConfigFile(
-  process.env["TIDEMARK_CONFIG"] ?? join(packageRoot, "tidemark.config.ts"),
-)
-mkdirSync(dirname(ENTRY), { recursive: true })
-writeFileSync(ENTRY, workerEntry(path, config))
-process.stdout.write(`${relative(packageRoot, ENTRY)} from ${relative(packageRoot, path)}\n`)
+try {
+  const given = process.env["TIDEMARK_CONFIG"] ?? join(packageRoot, "tidemark.config.ts")
+  const { path, config } = await loadConfigFile(given)
+  mkdirSync(dirname(ENTRY), { recursive: true })
+  writeFileSync(ENTRY, workerEntry(path, config))
+  process.stdout.write(`${relative(packageRoot, ENTRY)} from ${relative(packageRoot, path)}\n`)
+} catch (error) {
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)
+  process.exitCode = 2
+}
