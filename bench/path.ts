@@ -53,7 +53,12 @@ async function firstLine(child: ChildProcess): Promise<string> {
   return text
 }
 
-async function measure(chain: Chain, samples: Samples, tags: readonly string[], every: number): Promise<void> {
+async function measure(
+  chain: Chain,
+  samples: Samples,
+  tags: readonly string[],
+  every: number,
+): Promise<void> {
   const pending: Promise<void>[] = []
   const began = performance.now()
   for (const [index, tag] of tags.entries()) {
@@ -83,7 +88,12 @@ const poster = (url: string, token: string) => {
   const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" }
   return {
     async publish(tag: string) {
-      const { statusCode, body } = await pool.request({ path: pathname, method: "POST", headers, body: JSON.stringify({ namespace: "blog", tags: [tag] }) })
+      const { statusCode, body } = await pool.request({
+        path: pathname,
+        method: "POST",
+        headers,
+        body: JSON.stringify({ namespace: "blog", tags: [tag] }),
+      })
       await body.dump()
       if (statusCode !== 202) throw new Error(`a publish was answered ${statusCode}`)
     },
@@ -104,13 +114,18 @@ async function main(): Promise<void> {
 
     const tidemarkVendor = await startVendor((body) => (body as { data: { tags: string[] } }).data.tags)
     const bareVendor = await startVendor((body) => (body as { tags: string[] }).tags)
-    closers.push(tidemarkVendor.close, bareVendor.close)
+    closers.push(
+      () => tidemarkVendor.close(),
+      () => bareVendor.close(),
+    )
 
     const token = newToken()
     const config: ConfigInput = {
       tokens: [{ name: "bench", sha256: await hashToken(token), scopes: ["publish:*", "read:*", "metrics"] }],
       namespaces: { blog: {} },
-      targets: { cdn: { type: "http", url: tidemarkVendor.url, secret: { secret: "CDN_SECRET" }, namespaces: ["*"] } },
+      targets: {
+        cdn: { type: "http", url: tidemarkVendor.url, secret: { secret: "CDN_SECRET" }, namespaces: ["*"] },
+      },
     }
     const configPath = join(directory, "tidemark.config.mjs")
     await writeFile(configPath, `export default ${JSON.stringify(config)}\n`)
@@ -132,25 +147,37 @@ async function main(): Promise<void> {
     closers.push(() => relay.kill())
     await firstLine(relay)
 
-    const bareScript = await build({ entryPoints: [join(root, "bench/bare/worker.ts")], bundle: true, format: "esm", write: false })
+    const bareScript = await build({
+      entryPoints: [join(root, "bench/bare/worker.ts")],
+      bundle: true,
+      format: "esm",
+      write: false,
+    })
     const bareWorker = await serveRaw(bareScript.outputFiles[0]?.text ?? "", {
       REST_URL: gateway.url,
       REST_TOKEN: restToken,
       SHA1: publishScript.sha1,
     })
     closers.push(() => bareWorker.stop())
-    const subscriber = spawn(process.execPath, [join(root, "bench/bare/subscriber.ts"), redis.url, bareVendor.url], {
-      stdio: ["ignore", "pipe", "inherit"],
-    })
+    const subscriber = spawn(
+      process.execPath,
+      [join(root, "bench/bare/subscriber.ts"), redis.url, bareVendor.url],
+      {
+        stdio: ["ignore", "pipe", "inherit"],
+      },
+    )
     closers.push(() => subscriber.kill())
     await firstLine(subscriber)
 
     const ours = poster(`${worker.url}/v1/invalidations`, token)
     const bare = poster(`${bareWorker.url}/`, restToken)
-    closers.push(ours.close, bare.close)
+    closers.push(
+      () => ours.close(),
+      () => bare.close(),
+    )
     const chains: Chain[] = [
-      { name: "Tidemark", vendor: tidemarkVendor, publish: ours.publish },
-      { name: "bare chain", vendor: bareVendor, publish: bare.publish },
+      { name: "Tidemark", vendor: tidemarkVendor, publish: (tag) => ours.publish(tag) },
+      { name: "bare chain", vendor: bareVendor, publish: (tag) => bare.publish(tag) },
     ]
 
     // The script must be known to the server before the bare chain may name it by its digest alone.
@@ -180,7 +207,8 @@ async function main(): Promise<void> {
   }
 }
 
-const tagsOf = (prefix: string, count: number): string[] => Array.from({ length: count }, (_, index) => `${prefix}-${index}`.replaceAll(/[^a-zA-Z0-9-]/g, "_"))
+const tagsOf = (prefix: string, count: number): string[] =>
+  Array.from({ length: count }, (_, index) => `${prefix}-${index}`.replaceAll(/[^a-zA-Z0-9-]/g, "_"))
 
 async function report(results: ReadonlyMap<string, Samples>, chains: readonly Chain[]): Promise<void> {
   const rows = [...results].map(([key, { acknowledged, purged }]) => {
@@ -195,19 +223,30 @@ async function report(results: ReadonlyMap<string, Samples>, chains: readonly Ch
       "purge p99": ms(quantile(purged, 0.99)),
     }
   })
-  const table = rows.toSorted((a, b) => (a.mode ?? "").localeCompare(b.mode ?? "") || (a.chain ?? "").localeCompare(b.chain ?? ""))
+  const table = rows.toSorted(
+    (a, b) => (a.mode ?? "").localeCompare(b.mode ?? "") || (a.chain ?? "").localeCompare(b.chain ?? ""),
+  )
   console.log("publish to the vendor's call, milliseconds\n")
   console.table(table)
   for (const mode of new Set(table.map((row) => row.mode))) {
-    const [ours, bare] = ["Tidemark", "bare chain"].map((name) => table.find((row) => row.mode === mode && row.chain === name))
+    const [ours, bare] = ["Tidemark", "bare chain"].map((name) =>
+      table.find((row) => row.mode === mode && row.chain === name),
+    )
     if (!ours || !bare) continue
-    const ratio = (column: "purge p50" | "purge p99") => (Number(ours[column]) / Number(bare[column])).toFixed(2)
+    const ratio = (column: "purge p50" | "purge p99") =>
+      (Number(ours[column]) / Number(bare[column])).toFixed(2)
     console.log(`${mode}: Tidemark / bare = ${ratio("purge p50")} (p50), ${ratio("purge p99")} (p99)`)
   }
   for (const chain of chains) console.log(`${chain.name}: ${chain.vendor.calls()} vendor calls`)
   const folder = join(root, "bench/results")
   await mkdir(folder, { recursive: true })
-  const facts = { at: new Date().toISOString(), cpu: cpus()[0]?.model, cores: cpus().length, node: process.version, rows: table }
+  const facts = {
+    at: new Date().toISOString(),
+    cpu: cpus()[0]?.model,
+    cores: cpus().length,
+    node: process.version,
+    rows: table,
+  }
   await writeFile(join(folder, "path.json"), `${JSON.stringify(facts, undefined, 2)}\n`)
   console.log("\nwritten to bench/results/path.json")
 }

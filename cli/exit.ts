@@ -41,7 +41,7 @@ export class CliError extends Error {
 }
 
 /** Tells why a command ended, and gives the code that it ends with. Anything unforeseen is thrown on. */
-export function reportFailure(error: unknown, json: boolean): ExitCode {
+function reportFailure(error: unknown, json: boolean): ExitCode {
   if (error instanceof ConfigError) {
     const { message, faults } = error
     return reportFailure(

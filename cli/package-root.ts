@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url"
  */
 const here = dirname(fileURLToPath(import.meta.url))
 
-export const isClone = existsSync(join(here, "../protocol/config/define.ts"))
+const isClone = existsSync(join(here, "../protocol/config/define.ts"))
 
 /** The package's own folder. */
 export const packageRoot = join(here, isClone ? ".." : "../..")

@@ -28,7 +28,7 @@ const stateCell = (state: string): Cell => ({ text: state, format: FORMATS[state
 const text = (value: unknown): string => (typeof value === "string" ? plain(value) : "")
 
 /** What it selects, one by one: `tag post-1`. A whole namespace selects nothing singly. */
-export const selectorsOf = (record: InvalidationRecord): string[] =>
+const selectorsOf = (record: InvalidationRecord): string[] =>
   SELECTOR_LISTS.flatMap((list) => {
     const values = record[list]
     return Array.isArray(values) ? values.map((value) => `${SINGULAR[list]} ${text(value)}`) : []
@@ -38,7 +38,7 @@ export const selectorsOf = (record: InvalidationRecord): string[] =>
 const SHOWN = 3
 
 /** What it is about, on one line. */
-export function subjectOf(record: InvalidationRecord): string {
+function subjectOf(record: InvalidationRecord): string {
   if (record["resync"] === true) return "resync"
   if (record["everything"] === true) return "everything"
   const selectors = selectorsOf(record)
@@ -47,10 +47,10 @@ export function subjectOf(record: InvalidationRecord): string {
   return selectors.slice(0, SHOWN).join(", ") + (more > 0 ? ` and ${more} more` : "")
 }
 
-export const namespaceOf = (record: InvalidationRecord): string => text(record["namespace"]) || "*"
+const namespaceOf = (record: InvalidationRecord): string => text(record["namespace"]) || "*"
 
 /** `token deploy`, `source contentful-main`, `relay …`. */
-export function publisherOf(record: InvalidationRecord): string {
+function publisherOf(record: InvalidationRecord): string {
   const [by] = isRecord(record["by"]) ? Object.entries(record["by"]) : []
   return by ? plain(`${by[0]} ${text(by[1])}`) : ""
 }

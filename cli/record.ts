@@ -14,7 +14,7 @@ export function checkId(text: string): string {
 }
 
 /** Whether a value is a record, as far as the command relies on it. */
-export const isInvalidationRecord = (value: unknown): value is InvalidationRecord =>
+const isInvalidationRecord = (value: unknown): value is InvalidationRecord =>
   isRecord(value) &&
   typeof value["id"] === "string" &&
   typeof value["epoch"] === "number" &&

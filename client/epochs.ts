@@ -194,7 +194,7 @@ export class Epochs {
       return
     }
     const slot = this.#memory.find(namespace)
-    if (slot && flight.number > since && this.#isBehind(slot, atLeast)) slot.laggingUntil = this.#retryTime()
+    if (slot?.row && slot.row.last < atLeast && flight.number > since) slot.laggingUntil = this.#retryTime()
   }
 
   /** Puts a wish on the flight of this tick. */

@@ -97,6 +97,10 @@ type Found =
 /**
  * Keeps pages in the Cache API under their stamps, and never serves one as fresh that was invalidated since.
  *
+ * It is a shared cache: a page that is one visitor's own must say so (`Cache-Control: private`, `Set-Cookie`, `Vary`)
+ * or not pass here. What is kept is judged by its stamp alone: `max-age` and the like are for the caches in front.
+ * Middleware that compresses, or that answers by itself whom it does not let in, belongs before this one.
+ *
  * What happened is told in `Cache-Status` (RFC 9211): `hit`; `hit; detail=stale-while-revalidate`; `fwd=uri-miss`,
  * `fwd=stale` and, where nothing was known of the epochs, `fwd=bypass; detail=epochs-unknown`.
  */

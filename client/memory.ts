@@ -7,7 +7,7 @@ import type { Milliseconds } from "../protocol/time.ts"
 export const MAX_HELD_NAMESPACES = 64
 
 /** Tags and urls that are held of one namespace, likewise. With ordinary tags, some 5 MB in all at the very most. */
-export const MAX_HELD_TAGS = 1_024
+const MAX_HELD_TAGS = 1_024
 
 /** What an answer told of one namespace, without its tags, and when the store was asked. */
 export interface Row extends Omit<Answer, "tags"> {

@@ -9,7 +9,7 @@ import type { EpochStore } from "./store.ts"
 import { type LabelledHeaders, tagHeader, type TagHeaderOptions } from "./tag-header.ts"
 
 /** An entry with more tags and urls than this is judged as if it depended on anything in its namespace. */
-export const MAX_ENTRY_TAGS = 1_000
+const MAX_ENTRY_TAGS = 1_000
 
 export interface TidemarkOptions {
   /** Where epochs are looked up, such as `workerStore({ url, token })`. */

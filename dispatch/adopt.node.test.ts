@@ -203,7 +203,7 @@ describe("adopting", () => {
     await at.rewrite(([g = "", e = "", s = ""]) => [g, e, s, "another"])
     expect(await at.adopt(memory)).toEqual({ reason: "reported", isFirst: false, head })
     expect((await at.adopt(memory)).reason).toBe("same")
-    await at.rewrite(([g = "", e = "", s = ""]) => [g, e, String(Number(s) - 1), "a third"])
+    await at.rewrite(([g = "", e = "", s = ""]) => [g, e, String(Number(s) - 1), "third"])
     expect((await at.adopt(memory)).reason).toBe("rolledBack")
   })
 

@@ -601,9 +601,7 @@ const setting = fc
   })
   .map(({ namespaces, kinds, patterns, allowEverything, onUnsupported, escalate }): PlanContext =>
     contextOf({
-      namespaces: Object.fromEntries(
-        namespaces.map(([name, value]) => [name, defined(value)]),
-      ) as Setting["namespaces"],
+      namespaces: Object.fromEntries(namespaces.map(([name, value]) => [name, defined(value)])),
       modes: kinds,
       target: { namespaces: patterns, allowEverything, onUnsupported, ...(escalate ? { escalate } : {}) },
     }),

@@ -13,4 +13,5 @@ export function canonicalJson(value: unknown): string {
 }
 
 /** SHA-256 of the canonical form, in hex: whether two bodies under one idempotency key are the same request. */
-export const fingerprint = async (value: unknown): Promise<string> => toHex(await sha256(utf8(canonicalJson(value))))
+export const fingerprint = async (value: unknown): Promise<string> =>
+  toHex(await sha256(utf8(canonicalJson(value))))

@@ -83,9 +83,15 @@ export class Problem extends Error {
 }
 
 /** Renders a problem as its HTTP answer's parts. Anything that is no `Problem` becomes `internal`, told to nobody. */
-export function problemParts(error: unknown): { problem: Problem; body: string; headers: Record<string, string> } {
+export function problemParts(error: unknown): {
+  problem: Problem
+  body: string
+  headers: Record<string, string>
+} {
   const problem =
-    error instanceof Problem ? error : new Problem("internal", "The request could not be handled.", { cause: error })
+    error instanceof Problem
+      ? error
+      : new Problem("internal", "The request could not be handled.", { cause: error })
   return {
     problem,
     body: JSON.stringify(problem),

@@ -49,10 +49,10 @@ export const raise = (high: HighWater | undefined, seen: HighWater): HighWater =
     : high
 
 /** Tags as they are kept: a url is the tag `u:<url>`. */
-export const askedTags = (asked: { readonly tags?: readonly string[]; readonly urls?: readonly string[] }): string[] => [
-  ...(asked.tags ?? []),
-  ...(asked.urls ?? []).map((url) => URL_TAG + url),
-]
+export const askedTags = (asked: {
+  readonly tags?: readonly string[]
+  readonly urls?: readonly string[]
+}): string[] => [...(asked.tags ?? []), ...(asked.urls ?? []).map((url) => URL_TAG + url)]
 
 /**
  * Whether an entry may be served as fresh.

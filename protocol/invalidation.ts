@@ -171,7 +171,8 @@ export function faults(issues: readonly unknown[], at: readonly PropertyKey[] = 
       }))
     }
     // Of a record's key, zod says what is wrong with it one level down.
-    const detail = issue.code === "invalid_key" ? (issue.issues?.[0]?.message ?? issue.message) : issue.message
+    const detail =
+      issue.code === "invalid_key" ? (issue.issues?.[0]?.message ?? issue.message) : issue.message
     return [{ pointer: pointer([...at, ...issue.path]), detail }]
   })
 }

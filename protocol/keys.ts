@@ -9,7 +9,8 @@ const ofTenant = (tenant: string, rest: string): string => `tm:{${tenant}}:${res
 /** `<generation> <last epoch> <last seq> <identity>` */
 export const headKey = (tenant: string): string => ofTenant(tenant, "head")
 /** `<epoch> <watermark> <hard> <floor>`; of the root: `n:` */
-export const namespaceKey = (tenant: string, namespace: Namespace): string => ofTenant(tenant, `n:${namespace}`)
+export const namespaceKey = (tenant: string, namespace: Namespace): string =>
+  ofTenant(tenant, `n:${namespace}`)
 /** sorted set: tag, or `u:<url>`, to epoch */
 export const tagsKey = (tenant: string, namespace: Namespace): string => ofTenant(tenant, `tags:${namespace}`)
 /** stream, id `<epoch>-0` */
@@ -52,7 +53,8 @@ const CHANNELS = "tm:v1:"
 
 /** The pattern that every wake and every probe matches. */
 export const WAKE_PATTERN = `${CHANNELS}*`
-export const wakeChannel = (tenant: string, namespace: Namespace): string => `${CHANNELS}{${tenant}}:${namespace}`
+export const wakeChannel = (tenant: string, namespace: Namespace): string =>
+  `${CHANNELS}{${tenant}}:${namespace}`
 /** Matched by the same pattern as wakes, so that a probe proves the subscription that wakes come by. */
 export const probeChannel = (relay: string): string => `${CHANNELS}probe:${relay}`
 
@@ -61,5 +63,7 @@ const WAKE_CHANNEL = /^tm:v1:\{([a-z0-9-]+)\}:(.*)$/s
 /** Whose wake a channel carries; undefined for probes and everything foreign. */
 export function parseWakeChannel(channel: string): { tenant: string; namespace: Namespace } | undefined {
   const match = WAKE_CHANNEL.exec(channel)
-  return match?.[1] === undefined || match[2] === undefined ? undefined : { tenant: match[1], namespace: match[2] }
+  return match?.[1] === undefined || match[2] === undefined
+    ? undefined
+    : { tenant: match[1], namespace: match[2] }
 }

@@ -21,7 +21,9 @@ const UNREADABLE: EntryBody = {
 
 /** The body as the log holds it: empty lists are left out. */
 export const encodeBody = (body: EntryBody): string =>
-  JSON.stringify(body, (_key, value: unknown) => (Array.isArray(value) && value.length === 0 ? undefined : value))
+  JSON.stringify(body, (_key, value: unknown) =>
+    Array.isArray(value) && value.length === 0 ? undefined : value,
+  )
 
 export function decodeBody(text: string): EntryBody {
   try {

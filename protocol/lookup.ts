@@ -42,7 +42,12 @@ const EMPTY: Row = { epoch: 0, watermark: 0, hard: 0, floor: 0 }
 export function parseNamespaceRow(text: string | undefined): Row {
   const match = /^(\d+) (\d+) (\d+) (\d+)$/.exec(text ?? "")
   if (!match) return EMPTY
-  return { epoch: Number(match[1]), watermark: Number(match[2]), hard: Number(match[3]), floor: Number(match[4]) }
+  return {
+    epoch: Number(match[1]),
+    watermark: Number(match[2]),
+    hard: Number(match[3]),
+    floor: Number(match[4]),
+  }
 }
 
 /**
@@ -51,19 +56,32 @@ export function parseNamespaceRow(text: string | undefined): Row {
  */
 export function lookupCommands(tenant: string, request: LookupRequest, after?: Epoch): Command[] {
   const rows = rowsOf(request)
-  const commands: Command[] = [["MGET", headKey(tenant), ...rows.map((namespace) => namespaceKey(tenant, namespace))]]
+  const commands: Command[] = [
+    ["MGET", headKey(tenant), ...rows.map((namespace) => namespaceKey(tenant, namespace))],
+  ]
   for (const [namespace, { tags, urls }] of request) {
     const members = [...tags, ...urls.map((url) => URL_TAG + url)]
     if (members.length > 0) commands.push(["ZMSCORE", tagsKey(tenant, namespace), ...members])
     if (after !== undefined) {
       const limit = String(MAX_CHANGED + 1)
-      commands.push(["ZRANGEBYSCORE", tagsKey(tenant, namespace), `(${after}`, "+inf", "WITHSCORES", "LIMIT", "0", limit])
+      commands.push([
+        "ZRANGEBYSCORE",
+        tagsKey(tenant, namespace),
+        `(${after}`,
+        "+inf",
+        "WITHSCORES",
+        "LIMIT",
+        "0",
+        limit,
+      ])
     }
   }
   return commands
 }
 
-const rowsOf = (request: LookupRequest): Namespace[] => [...new Set([...request.keys()].flatMap((name) => chain(name)))]
+const rowsOf = (request: LookupRequest): Namespace[] => [
+  ...new Set([...request.keys()].flatMap((name) => chain(name))),
+]
 
 /** Reads the replies to `lookupCommands`, given the same request. */
 export function readLookup(
@@ -76,7 +94,9 @@ export function readLookup(
   const [first, ...rest] = replies
   const [headText, ...rowTexts] = asList(first)
   const head = parseHead(asText(headText))
-  const rows = new Map(rowsOf(request).map((name, index) => [name, parseNamespaceRow(asText(rowTexts[index]))]))
+  const rows = new Map(
+    rowsOf(request).map((name, index) => [name, parseNamespaceRow(asText(rowTexts[index]))]),
+  )
   const namespaces = new Map<Namespace, NamespaceEpochs>()
   const changed = new Map<Namespace, ReadonlyMap<string, Epoch> | null>()
   let next = 0
@@ -93,7 +113,8 @@ export function readLookup(
       floor: own.floor,
       tags: new Map(members.flatMap((tag, index) => withScore(tag, scores[index]))),
     })
-    if (after !== undefined) changed.set(namespace, readChanged(asList(rest[next++]), after, own.floor, head?.generation))
+    if (after !== undefined)
+      changed.set(namespace, readChanged(asList(rest[next++]), after, own.floor, head?.generation))
   }
   return {
     tenant,
@@ -160,10 +181,12 @@ export function lookupJson(lookup: Lookup): Record<string, unknown> {
 export function parseLookupJson(body: unknown): Lookup | undefined {
   if (!isRecord(body) || !isRecord(body.namespaces)) return undefined
   const { tenant, generation, last, asOf } = body
-  if (typeof tenant !== "string" || ![generation, last, asOf].every((value) => Number.isFinite(value))) return undefined
+  if (typeof tenant !== "string" || ![generation, last, asOf].every((value) => Number.isFinite(value)))
+    return undefined
   const namespaces = new Map<Namespace, NamespaceEpochs>()
   for (const [name, row] of Object.entries(body.namespaces)) {
-    if (!isRecord(row) || !["epoch", "watermark", "hard", "floor"].every((key) => Number.isFinite(row[key]))) return undefined
+    if (!isRecord(row) || !["epoch", "watermark", "hard", "floor"].every((key) => Number.isFinite(row[key])))
+      return undefined
     namespaces.set(name, {
       epoch: Number(row.epoch),
       watermark: Number(row.watermark),
@@ -176,7 +199,12 @@ export function parseLookupJson(body: unknown): Lookup | undefined {
     })
   }
   const changed = isRecord(body.changed)
-    ? new Map(Object.entries(body.changed).map(([name, tags]) => [name, tags === null ? null : new Map(epochsOf(tags))]))
+    ? new Map(
+        Object.entries(body.changed).map(([name, tags]) => [
+          name,
+          tags === null ? null : new Map(epochsOf(tags)),
+        ]),
+      )
     : undefined
   return {
     tenant,
@@ -188,7 +216,10 @@ export function parseLookupJson(body: unknown): Lookup | undefined {
   }
 }
 
-const isRecord = (value: unknown): value is Record<string, unknown> => value !== null && typeof value === "object"
+const isRecord = (value: unknown): value is Record<string, unknown> =>
+  value !== null && typeof value === "object"
 
 const epochsOf = (value: unknown): [string, Epoch][] =>
-  isRecord(value) ? Object.entries(value).filter((member): member is [string, Epoch] => Number.isFinite(member[1])) : []
+  isRecord(value)
+    ? Object.entries(value).filter((member): member is [string, Epoch] => Number.isFinite(member[1]))
+    : []

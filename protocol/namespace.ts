@@ -50,4 +50,4 @@ export function ancestors(namespace: Namespace): Namespace[] {
 
 /** What a look-up reads, outermost first: the root, the ancestors, the namespace itself. */
 export const chain = (namespace: Namespace): Namespace[] =>
-  namespace === ROOT ? [ROOT] : [ROOT, ...ancestors(namespace).reverse(), namespace]
+  namespace === ROOT ? [ROOT] : [ROOT, ...ancestors(namespace).toReversed(), namespace]

@@ -2,7 +2,14 @@ import { findNamespace, type NamespaceSettings } from "./config/config.ts"
 import type { Config } from "./config/schema.ts"
 import type { Epoch, Generation } from "./epoch.ts"
 import { askedTags } from "./freshness.ts"
-import { compact, countSelectors, type EntryBody, type Invalidation, type PassKind, type Publisher } from "./invalidation.ts"
+import {
+  compact,
+  countSelectors,
+  type EntryBody,
+  type Invalidation,
+  type PassKind,
+  type Publisher,
+} from "./invalidation.ts"
 import {
   headKey,
   idempotencyKey,
@@ -89,14 +96,20 @@ export function planEntry(
   const secondPass = askedSecond ?? settings.secondPass ?? defaults.secondPass
   const body: EntryBody = { kind: "invalidation", ...told, by, ...compact({ trace }) }
   const passes: PassPlan[] = []
-  if (settle > 0) passes.push({ kind: "settle", delay: settle, body, ...(secondPass > 0 ? { secondPass } : {}) })
+  if (settle > 0)
+    passes.push({ kind: "settle", delay: settle, body, ...(secondPass > 0 ? { secondPass } : {}) })
   else if (secondPass > 0) passes.push({ kind: "second", delay: secondPass, body })
-  if (staleFor !== undefined && staleFor > 0) passes.push({ kind: "stale", delay: staleFor, body: { ...body, mode: "purge" } })
+  if (staleFor !== undefined && staleFor > 0)
+    passes.push({ kind: "stale", delay: staleFor, body: { ...body, mode: "purge" } })
   return { body: settle > 0 ? { ...body, settling: true } : body, settings, passes }
 }
 
 /** Everything, or a namespace's settings. Undefined: it is not declared. */
-export function settingsFor(config: Config, tenant: string, invalidation: Invalidation): NamespaceSettings | undefined {
+export function settingsFor(
+  config: Config,
+  tenant: string,
+  invalidation: Invalidation,
+): NamespaceSettings | undefined {
   if (invalidation.namespace !== null) return findNamespace(config, tenant, invalidation.namespace)
   return {
     hosts: [],
@@ -113,7 +126,9 @@ export function settingsFor(config: Config, tenant: string, invalidation: Invali
 /** What an entry raises beside its tags: prefixes and hosts the namespace, as no reader can ask for them. */
 function raises(body: EntryBody): "tags" | "namespace" | "everything" {
   if (body.namespace === null) return "everything"
-  return body.prefixes.length > 0 || body.hosts.length > 0 || countSelectors(body) === 0 ? "namespace" : "tags"
+  return body.prefixes.length > 0 || body.hosts.length > 0 || countSelectors(body) === 0
+    ? "namespace"
+    : "tags"
 }
 
 const micro = (length: Milliseconds): string => String(length * 1000)
@@ -134,7 +149,11 @@ export function parsePass(text: string): StoredPass | undefined {
   const meta = parseJson<{ delay?: unknown; secondPass?: unknown }>(text.slice(0, line))
   if (line < 0 || typeof meta?.delay !== "number") return undefined
   const { delay, secondPass } = meta
-  return { delay, body: decodeBody(text.slice(line + 1)), ...(typeof secondPass === "number" ? { secondPass } : {}) }
+  return {
+    delay,
+    body: decodeBody(text.slice(line + 1)),
+    ...(typeof secondPass === "number" ? { secondPass } : {}),
+  }
 }
 
 /** What a pass is called, in `later` and under the idempotency key of the entry that it becomes. */

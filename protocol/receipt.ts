@@ -35,7 +35,9 @@ export interface RangeReceipt {
 
 /** What was sent instead for one epoch of a range. */
 export const sentAs = ({ as, asOf, resync }: RangeReceipt, epoch: Epoch): string | null =>
-  as ?? Object.entries(asOf ?? {}).find(([, epochs]) => epochs.includes(epoch))?.[0] ?? (resync === undefined ? null : "resync")
+  as ??
+  Object.entries(asOf ?? {}).find(([, epochs]) => epochs.includes(epoch))?.[0] ??
+  (resync === undefined ? null : "resync")
 
 export type LateState = "settling" | "retrying" | "done" | "dead" | "not_supported"
 
@@ -61,6 +63,8 @@ export interface LaneStatus {
   readonly missing?: string
 }
 
+/** Reads what this product itself wrote as JSON; undefined for a text that is none. The shape is the caller's word. */
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- a cast, said once
 export function parseJson<T>(text: string | undefined): T | undefined {
   if (text === undefined) return undefined
   try {

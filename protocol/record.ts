@@ -1,10 +1,26 @@
 import { concernedTargets, concerns, type TargetScope } from "./concern.ts"
 import { type Epoch, epochToMs } from "./epoch.ts"
 import { type EntryBody, SELECTOR_LISTS } from "./invalidation.ts"
-import { cursorKey, idempotencyKey, lanesKey, lateKey, laterAfterKey, laterKey, logKey, sentKey } from "./keys.ts"
+import {
+  cursorKey,
+  idempotencyKey,
+  lanesKey,
+  lateKey,
+  laterAfterKey,
+  laterKey,
+  logKey,
+  sentKey,
+} from "./keys.ts"
 import { type LogEntry, parseLogEntries } from "./log.ts"
 import { passId, RELAY_PRINCIPAL } from "./publish.ts"
-import { type CallReceipt, type LaneStatus, type LateReceipt, parseJson, type RangeReceipt, sentAs } from "./receipt.ts"
+import {
+  type CallReceipt,
+  type LaneStatus,
+  type LateReceipt,
+  parseJson,
+  type RangeReceipt,
+  sentAs,
+} from "./receipt.ts"
 import { asList, asText, type Command, type Reply, type Store } from "./store.ts"
 import { isoTime, type Milliseconds } from "./time.ts"
 
@@ -96,17 +112,26 @@ export async function readRecords(
   targets: Targets,
 ): Promise<InvalidationRecord[]> {
   if (entries.length === 0) return []
-  const concerned = new Map(entries.map((entry) => [entry.epoch, concernedTargets(entry.body, tenant, targets)]))
+  const concerned = new Map(
+    entries.map((entry) => [entry.epoch, concernedTargets(entry.body, tenant, targets)]),
+  )
   const names = [...new Set([...concerned.values()].flat())]
   const passes = entries.flatMap(passesOf)
   const epochs = entries.map((entry) => entry.epoch)
   const historyCommands = historyOf(tenant, names, epochs)
-  const replies = await store.pipeline([...historyCommands, ...passes.flatMap((pass) => passCommands(tenant, pass))])
+  const replies = await store.pipeline([
+    ...historyCommands,
+    ...passes.flatMap((pass) => passCommands(tenant, pass)),
+  ])
   const history = readHistory(names, replies)
   const passRecords = readPasses(passes, replies.slice(historyCommands.length))
-  const settled = passRecords.flatMap((pass) => (pass.kind === "settle" && pass.epoch !== null ? [pass.epoch] : []))
+  const settled = passRecords.flatMap((pass) =>
+    pass.kind === "settle" && pass.epoch !== null ? [pass.epoch] : [],
+  )
   const later =
-    settled.length === 0 ? history : readHistory(names, await store.pipeline(historyOf(tenant, names, settled)))
+    settled.length === 0
+      ? history
+      : readHistory(names, await store.pipeline(historyOf(tenant, names, settled)))
   return entries.map((entry) => {
     const own = passRecords.filter((pass) => pass.of === entry.epoch)
     const settle = own.find((pass) => pass.kind === "settle")
@@ -195,15 +220,27 @@ function targetRecord(entry: LogEntry, epoch: Epoch, history: TargetHistory | un
     return waiting(history.lane)
   }
   const { receipt } = range
-  const since = (at: Milliseconds) => ({ at: isoTime(at), ms: Math.max(0, Math.round(at - epochToMs(entry.epoch))) })
+  const since = (at: Milliseconds) => ({
+    at: isoTime(at),
+    ms: Math.max(0, Math.round(at - epochToMs(entry.epoch))),
+  })
   if (receipt.ex.includes(epoch)) {
     const late = history?.late.get(epoch)
     if (!late) return { ...PENDING, state: "unknown" }
     const { state, attempts, calls, as, error } = late
     const over = state === "done" || state === "dead" || state === "not_supported"
-    return { ...PENDING, state, ...(over ? since(late.at) : {}), attempts, calls, as: as ?? null, error: error ?? null }
+    return {
+      ...PENDING,
+      state,
+      ...(over ? since(late.at) : {}),
+      attempts,
+      calls,
+      as: as ?? null,
+      error: error ?? null,
+    }
   }
-  if (receipt.resync === undefined && !concerns(entry.body, receipt.namespaces)) return { ...PENDING, state: "unknown" }
+  if (receipt.resync === undefined && !concerns(entry.body, receipt.namespaces))
+    return { ...PENDING, state: "unknown" }
   return {
     state: "done",
     ...since(receipt.at),
@@ -216,7 +253,12 @@ function targetRecord(entry: LogEntry, epoch: Epoch, history: TargetHistory | un
 
 function waiting(lane: LaneStatus | undefined): TargetRecord {
   const state = lane?.state === "retrying" || lane?.state === "paused" ? lane.state : "pending"
-  return { ...PENDING, state, attempts: state === "pending" ? 0 : (lane?.attempts ?? 0), error: lane?.error ?? null }
+  return {
+    ...PENDING,
+    state,
+    attempts: state === "pending" ? 0 : (lane?.attempts ?? 0),
+    error: lane?.error ?? null,
+  }
 }
 
 interface Pass {

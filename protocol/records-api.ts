@@ -30,31 +30,37 @@ function requireAnyRead(principal: Principal): void {
  *
  * @throws {Problem} `not_found` when it is unknown, trimmed or out of scope: which of them is nobody's business
  */
-export async function getRecord({ store, principal, targets }: RecordsContext, id: string): Promise<InvalidationRecord> {
+export async function getRecord(
+  { store, principal, targets }: RecordsContext,
+  id: string,
+): Promise<InvalidationRecord> {
   requireAnyRead(principal)
   const epoch = parseEpoch(id)
   const entry = epoch === undefined ? undefined : await findEntry(store, principal.tenant, epoch)
-  const [record] = entry && mayRead(principal, entry) ? await readRecords(store, principal.tenant, [entry], targets) : []
+  const [record] =
+    entry && mayRead(principal, entry) ? await readRecords(store, principal.tenant, [entry], targets) : []
   // A replica may lag behind the publish whose id this is.
   if (!record) throw new Problem("not_found", "There is no such invalidation.", { retryAfter: 1 })
   return record
 }
 
-export const DEFAULT_LIMIT = 100
-export const MAX_LIMIT = 1_000
+const DEFAULT_LIMIT = 100
+const MAX_LIMIT = 1_000
 
 /** Reads a `limit`; 1 to 1,000, default 100. */
-export function parseLimit(text: string | undefined): number {
+function parseLimit(text: string | undefined): number {
   if (text === undefined) return DEFAULT_LIMIT
   const limit = /^\d{1,4}$/.test(text) ? Number(text) : 0
-  if (limit < 1 || limit > MAX_LIMIT) throw new Problem("invalid_parameter", `limit must be 1 to ${MAX_LIMIT}.`)
+  if (limit < 1 || limit > MAX_LIMIT)
+    throw new Problem("invalid_parameter", `limit must be 1 to ${MAX_LIMIT}.`)
   return limit
 }
 
 function parseBound(name: string, text: string | undefined): Epoch | undefined {
   if (text === undefined) return undefined
   const epoch = parseEpoch(text)
-  if (epoch === undefined) throw new Problem("invalid_parameter", `${name} must be an epoch: up to 16 digits.`)
+  if (epoch === undefined)
+    throw new Problem("invalid_parameter", `${name} must be an epoch: up to 16 digits.`)
   return epoch
 }
 
@@ -88,15 +94,20 @@ export async function listRecords(context: RecordsContext, query: PageQuery): Pr
   const { ns } = query
   if (ns !== undefined) {
     if (!isPattern(ns)) throw new Problem("invalid_parameter", "ns must be '*' or a namespace.")
-    const allowed = scopePatterns(principal, "read").some((held) => held === "*" || (ns !== "*" && isWithin(ns, held)))
-    if (!allowed) throw new Problem("insufficient_scope", "The token's scopes hold no read: for this pattern.")
+    const allowed = scopePatterns(principal, "read").some(
+      (held) => held === "*" || (ns !== "*" && isWithin(ns, held)),
+    )
+    if (!allowed)
+      throw new Problem("insufficient_scope", "The token's scopes hold no read: for this pattern.")
   }
   const bounds = before === undefined ? { after: after ?? 0 } : { before }
   const entries = await readEntries(store, principal.tenant, { ...bounds, limit })
   const seen = entries.filter(
     (entry) =>
       mayRead(principal, entry) &&
-      (ns === undefined || ns === "*" || (entry.body.namespace !== null && matchesPattern(entry.body.namespace, ns))),
+      (ns === undefined ||
+        ns === "*" ||
+        (entry.body.namespace !== null && matchesPattern(entry.body.namespace, ns))),
   )
   const last = entries.at(-1)
   return {

@@ -5,11 +5,11 @@ import { byteLength } from "./bytes.ts"
  * question whether one lies within a namespace.
  */
 
-export const MAX_TAG_BYTES = 1_024
-export const MAX_URL_BYTES = 2_048
+const MAX_TAG_BYTES = 1_024
+const MAX_URL_BYTES = 2_048
 
 /** Tags with these beginnings are ours: the namespace's own tag, and urls in the sorted set of tags. */
-export const NAMESPACE_TAG = "ns/"
+const NAMESPACE_TAG = "ns/"
 export const URL_TAG = "u:"
 
 /** What a function here says of a value that it refuses; the caller adds which member it was. */

@@ -62,10 +62,12 @@ export class StoreError extends Error {
 /** Sorts an error text of Redis into what it means for us. */
 export const classifyReplyError = (message: string): StoreFailure => {
   if (/^OOM |-OOM |command not allowed when used memory/.test(message)) return "full"
-  if (/^-?(LOADING|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MISCONF)\b/.test(message)) return "unreachable"
+  if (/^-?(LOADING|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MISCONF)\b/.test(message))
+    return "unreachable"
   return "refused"
 }
 
-export const asList = (reply: Reply | undefined): readonly Reply[] => (Array.isArray(reply) ? (reply as readonly Reply[]) : [])
+export const asList = (reply: Reply | undefined): readonly Reply[] =>
+  Array.isArray(reply) ? (reply as readonly Reply[]) : []
 export const asText = (reply: Reply | undefined): string | undefined =>
   typeof reply === "string" ? reply : typeof reply === "number" ? String(reply) : undefined

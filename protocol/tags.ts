@@ -25,7 +25,9 @@ const HEX = /^%[0-9A-F]{2}/
 export function tagCodec({ allowed, maxBytes }: TagGrammar): TagCodec {
   const encoder = new TextEncoder()
   const escape = (char: string): string =>
-    Array.from(encoder.encode(char), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join("")
+    Array.from(encoder.encode(char), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(
+      "",
+    )
   return {
     encode(tag) {
       let label = ""

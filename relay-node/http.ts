@@ -36,7 +36,9 @@ export function relayApp({ relay, metrics, tokens, host }: RelayHttpOptions): Ho
   app.notFound((c) => {
     const isRoute = ROUTES.some((route) => route.test(c.req.path))
     if (!isRoute) throw new Problem("not_found", "There is nothing here.")
-    throw new Problem("method_not_allowed", `${c.req.method} is not allowed here.`, { headers: { allow: "GET" } })
+    throw new Problem("method_not_allowed", `${c.req.method} is not allowed here.`, {
+      headers: { allow: "GET" },
+    })
   })
   app.use(async function checkHost(c, next) {
     if (!isHostAllowed(c.req.header("host"), { host, allowedHosts: undefined })) {

@@ -20,7 +20,18 @@ export const createLogger = (name: string, level = "info"): Logger =>
       base: { name },
       // A second lock on the door: payloads are written without secrets to begin with.
       redact: {
-        paths: ["token", "secret", "authorization", "password", "*.token", "*.secret", "*.authorization", "*.password", "headers", "body"],
+        paths: [
+          "token",
+          "secret",
+          "authorization",
+          "password",
+          "*.token",
+          "*.secret",
+          "*.authorization",
+          "*.password",
+          "headers",
+          "body",
+        ],
         censor: "[redacted]",
       },
     },

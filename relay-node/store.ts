@@ -1,5 +1,14 @@
 import { ErrorReply } from "redis"
-import { asList, classifyReplyError, type Command, type Reply, type Script, type Store, StoreError, UPSTASH_FLAGS } from "../protocol/store.ts"
+import {
+  asList,
+  classifyReplyError,
+  type Command,
+  type Reply,
+  type Script,
+  type Store,
+  StoreError,
+  UPSTASH_FLAGS,
+} from "../protocol/store.ts"
 import type { RedisCommand } from "./redis/types.ts"
 import type { Upstream } from "./redis/upstream.ts"
 
@@ -22,7 +31,12 @@ export function redisStore(upstream: Upstream, upstash = false): Store {
     for (const reply of replies) if (reply instanceof ErrorReply) throw replyError(reply)
     return replies as readonly Reply[]
   }
-  const evaluate = async (how: "EVALSHA" | "EVAL", script: string, keys: readonly string[], args: readonly string[]) => {
+  const evaluate = async (
+    how: "EVALSHA" | "EVAL",
+    script: string,
+    keys: readonly string[],
+    args: readonly string[],
+  ) => {
     const [reply] = await exchange([[how, script, String(keys.length), ...keys, ...args]])
     return reply ?? null
   }

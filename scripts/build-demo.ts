@@ -11,8 +11,14 @@ const write = (path: string, text: string) => {
   writeFileSync(join(root, path), text)
 }
 
-const config = transformSync(readFileSync(join(root, "tidemark.config.ts"), "utf8"), { loader: "ts", format: "esm" })
+const config = transformSync(readFileSync(join(root, "tidemark.config.ts"), "utf8"), {
+  loader: "ts",
+  format: "esm",
+})
 write("dist/tidemark.config.js", config.code)
 
 const site = join(root, "examples/demo/site.ts")
-write("dist/examples/demo/site.js", await bundleWorker(`export { default } from ${JSON.stringify(site)}`, site))
+write(
+  "dist/examples/demo/site.js",
+  await bundleWorker(`export { default } from ${JSON.stringify(site)}`, site),
+)

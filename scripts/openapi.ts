@@ -12,7 +12,10 @@ const problems = (...statuses: number[]) =>
     statuses.map((status) => {
       const codes = Object.entries(PROBLEMS).filter(([, one]) => one.status === status)
       const description = codes.map(([code, { title }]) => `\`${code}\`: ${title}`).join("; ")
-      return [String(status), { description, content: { "application/problem+json": { schema: ref("Problem") } } }]
+      return [
+        String(status),
+        { description, content: { "application/problem+json": { schema: ref("Problem") } } },
+      ]
     }),
   )
 
@@ -22,7 +25,10 @@ const query = (name: string, description: string, schema: object = { type: "stri
   description,
   schema: many ? { type: "array", items: schema } : schema,
 })
-const epochSchema = { type: "integer", description: "Microseconds since 1970, at which an invalidation was accepted" }
+const epochSchema = {
+  type: "integer",
+  description: "Microseconds since 1970, at which an invalidation was accepted",
+}
 
 const accepted = {
   type: "object",
@@ -40,7 +46,19 @@ const accepted = {
 
 const record = {
   type: "object",
-  required: ["id", "epoch", "seq", "tenant", "namespace", "mode", "by", "acceptedAt", "state", "passes", "targets"],
+  required: [
+    "id",
+    "epoch",
+    "seq",
+    "tenant",
+    "namespace",
+    "mode",
+    "by",
+    "acceptedAt",
+    "state",
+    "passes",
+    "targets",
+  ],
   properties: {
     id: { type: "string" },
     epoch: epochSchema,
@@ -55,7 +73,11 @@ const record = {
       type: "array",
       items: {
         type: "object",
-        properties: { kind: { enum: ["settle", "second", "stale"] }, epoch: { type: ["integer", "null"] }, at: { type: ["string", "null"] } },
+        properties: {
+          kind: { enum: ["settle", "second", "stale"] },
+          epoch: { type: ["integer", "null"] },
+          at: { type: ["string", "null"] },
+        },
       },
     },
     cause: { type: "string" },
@@ -64,14 +86,22 @@ const record = {
       additionalProperties: {
         type: "object",
         properties: {
-          state: { enum: ["pending", "settling", "retrying", "paused", "done", "dead", "not_supported", "unknown"] },
+          state: {
+            enum: ["pending", "settling", "retrying", "paused", "done", "dead", "not_supported", "unknown"],
+          },
           at: { type: ["string", "null"], format: "date-time" },
           ms: { type: ["number", "null"], description: "Milliseconds from the acceptance" },
           attempts: { type: "integer" },
-          as: { type: ["string", "null"], description: "What was sent instead, where that was wider or harder" },
+          as: {
+            type: ["string", "null"],
+            description: "What was sent instead, where that was wider or harder",
+          },
           calls: {
             type: "array",
-            items: { type: "object", properties: { status: { type: "integer" }, vendorId: { type: "string" } } },
+            items: {
+              type: "object",
+              properties: { status: { type: "integer" }, vendorId: { type: "string" } },
+            },
           },
           error: { type: ["string", "null"] },
         },
@@ -87,7 +117,10 @@ const lookup = {
     tenant: { type: "string" },
     generation: { type: "integer" },
     last: epochSchema,
-    stamp: { type: "string", description: "<generation>.<last>: what an entry stores whose origin is read after this" },
+    stamp: {
+      type: "string",
+      description: "<generation>.<last>: what an entry stores whose origin is read after this",
+    },
     asOf: { type: "integer", description: "Milliseconds since 1970 at which the store was asked" },
     namespaces: {
       type: "object",
@@ -108,8 +141,14 @@ const lookup = {
 }
 
 export function openApi(version: string): unknown {
-  const { $schema: _, ...invalidation } = z.toJSONSchema(invalidationBody as unknown as z.ZodType, { io: "input", unrepresentable: "any" })
-  const lookupAnswer = { "200": { description: "The epochs", ...json(ref("Lookup")) }, ...problems(400, 401, 403, 422, 503) }
+  const { $schema: _, ...invalidation } = z.toJSONSchema(invalidationBody as unknown as z.ZodType, {
+    io: "input",
+    unrepresentable: "any",
+  })
+  const lookupAnswer = {
+    "200": { description: "The epochs", ...json(ref("Lookup")) },
+    ...problems(400, 401, 403, 422, 503),
+  }
   return {
     openapi: "3.1.0",
     info: { title: "Tidemark", version, description: "Records invalidations, and answers what is fresh." },
@@ -119,8 +158,18 @@ export function openApi(version: string): unknown {
           summary: "Publish one invalidation, or a batch as one atomic publish",
           security: bearer,
           parameters: [
-            { name: "Idempotency-Key", in: "header", schema: { type: "string", minLength: 1, maxLength: 255 }, description: "Remembered 24 h per tenant and token" },
-            { name: "Prefer", in: "header", schema: { type: "string" }, description: "`wait=n`, 1 to 30 s: answer 200 with the record once every target is done" },
+            {
+              name: "Idempotency-Key",
+              in: "header",
+              schema: { type: "string", minLength: 1, maxLength: 255 },
+              description: "Remembered 24 h per tenant and token",
+            },
+            {
+              name: "Prefer",
+              in: "header",
+              schema: { type: "string" },
+              description: "`wait=n`, 1 to 30 s: answer 200 with the record once every target is done",
+            },
           ],
           requestBody: {
             required: true,
@@ -131,7 +180,14 @@ export function openApi(version: string): unknown {
                   type: "object",
                   required: ["invalidations"],
                   additionalProperties: false,
-                  properties: { invalidations: { type: "array", minItems: 1, maxItems: MAX_BATCH, items: ref("Invalidation") } },
+                  properties: {
+                    invalidations: {
+                      type: "array",
+                      minItems: 1,
+                      maxItems: MAX_BATCH,
+                      items: ref("Invalidation"),
+                    },
+                  },
                 },
               ],
             }),
@@ -154,7 +210,13 @@ export function openApi(version: string): unknown {
           responses: {
             "200": {
               description: "A page",
-              ...json({ type: "object", properties: { items: { type: "array", items: ref("Record") }, next: { type: ["integer", "null"] } } }),
+              ...json({
+                type: "object",
+                properties: {
+                  items: { type: "array", items: ref("Record") },
+                  next: { type: ["integer", "null"] },
+                },
+              }),
             },
             ...problems(400, 401, 403, 503),
           },
@@ -165,7 +227,10 @@ export function openApi(version: string): unknown {
           summary: "What became of an invalidation",
           security: bearer,
           parameters: [{ name: "id", in: "path", required: true, schema: { type: "string" } }],
-          responses: { "200": { description: "The record", ...json(ref("Record")) }, ...problems(401, 403, 404, 503) },
+          responses: {
+            "200": { description: "The record", ...json(ref("Record")) },
+            ...problems(401, 403, 404, 503),
+          },
         },
       },
       "/v1/epochs": {
@@ -195,7 +260,10 @@ export function openApi(version: string): unknown {
                   additionalProperties: {
                     type: "object",
                     additionalProperties: false,
-                    properties: { tags: { type: "array", items: { type: "string" } }, urls: { type: "array", items: { type: "string" } } },
+                    properties: {
+                      tags: { type: "array", items: { type: "string" } },
+                      urls: { type: "array", items: { type: "string" } },
+                    },
                   },
                 },
                 after: { type: "integer" },
@@ -227,7 +295,9 @@ export function openApi(version: string): unknown {
           },
         },
       },
-      "/healthz": { get: { summary: "Whether this part runs", responses: { "200": { description: "It does" } } } },
+      "/healthz": {
+        get: { summary: "Whether this part runs", responses: { "200": { description: "It does" } } },
+      },
     },
     components: {
       securitySchemes: { token: { type: "http", scheme: "bearer", description: "tm_ and 43 characters" } },
@@ -246,7 +316,13 @@ export function openApi(version: string): unknown {
             title: { type: "string" },
             status: { type: "integer" },
             detail: { type: "string" },
-            errors: { type: "array", items: { type: "object", properties: { pointer: { type: "string" }, detail: { type: "string" } } } },
+            errors: {
+              type: "array",
+              items: {
+                type: "object",
+                properties: { pointer: { type: "string" }, detail: { type: "string" } },
+              },
+            },
           },
         },
       },

@@ -28,7 +28,8 @@ export function createApp(edgeOf: EdgeOf, { hosts, onError }: AppOptions = {}): 
 
   app.use(async function checkHost(c, next) {
     const host = new URL(c.req.url).hostname
-    if (hosts && !hosts.includes(host)) throw new ProblemError("misdirected", "This part does not serve that host.")
+    if (hosts && !hosts.includes(host))
+      throw new ProblemError("misdirected", "This part does not serve that host.")
     await next()
   })
 
@@ -44,7 +45,9 @@ export function createApp(edgeOf: EdgeOf, { hosts, onError }: AppOptions = {}): 
   hookRoutes(app)
 
   app.notFound((c) => {
-    const allowed = METHODS.filter((method) => app.router.match(method, c.req.path)[0].some(([[, route]]) => !isWildcard(route.path)))
+    const allowed = METHODS.filter((method) =>
+      app.router.match(method, c.req.path)[0].some(([[, route]]) => !isWildcard(route.path)),
+    )
     if (allowed.length > 0) {
       throw new ProblemError("method_not_allowed", `${c.req.method} is not allowed here.`, {
         headers: { allow: allowed.join(", ") },

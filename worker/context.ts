@@ -68,12 +68,16 @@ export function parseJsonBody(bytes: Uint8Array<ArrayBuffer>): unknown {
 }
 
 /** What a store's failure means to whoever asked: try again, nothing was acknowledged. */
-export function storeProblem(error: StoreError): Problem {
+function storeProblem(error: StoreError): Problem {
   const detail =
     error.failure === "full"
       ? "The store is full and takes nothing new until its backlog has been worked off."
       : "The store did not answer, so nothing is acknowledged. Send it again."
-  return new Problem("store_unavailable", detail, { retryAfter: error.failure === "full" ? 10 : 2, cause: error })
+  return new Problem("store_unavailable", detail, {
+    retryAfter: error.failure === "full" ? 10 : 2,
+    cause: error,
+  })
 }
 
-export const asProblem = (error: unknown): unknown => (error instanceof StoreError ? storeProblem(error) : error)
+export const asProblem = (error: unknown): unknown =>
+  error instanceof StoreError ? storeProblem(error) : error

@@ -40,7 +40,7 @@ export function createWorkerWith(input: ConfigInput, parts: WorkerParts): EdgeWo
     }
     return built
   }, parts)
-  return { fetch: (request, bindings, context) => app.fetch(request, bindings as never, context as never) }
+  return { fetch: (request, bindings, context) => app.fetch(request, bindings, context as never) }
 }
 
 /** A mistake is told in every answer, as a Worker that fails to start says nothing at all. */
@@ -68,7 +68,8 @@ function resolveForEdge(config: Config, bindings: Readonly<Record<string, unknow
 
 function storeOf(bindings: Readonly<Record<string, unknown>>): Store {
   const { UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = bindings
-  if (typeof url !== "string" || url === "") throw misconfigured("The Worker has no binding for UPSTASH_REDIS_REST_URL.")
+  if (typeof url !== "string" || url === "")
+    throw misconfigured("The Worker has no binding for UPSTASH_REDIS_REST_URL.")
   if (typeof token !== "string" || token === "") {
     throw misconfigured("The Worker has no binding for UPSTASH_REDIS_REST_TOKEN.")
   }

@@ -46,13 +46,20 @@ export interface Intake {
 }
 
 /** The tenant's targets, by name. */
-export const targetsOf = (edge: Edge, tenant: string): Edge["config"]["targets"] =>
+const targetsOf = (edge: Edge, tenant: string): Edge["config"]["targets"] =>
   Object.fromEntries(Object.entries(edge.config.targets).filter(([, target]) => servesTenant(target, tenant)))
 
 /** What lies outside a namespace, by pointer. `at` is the invalidation's own. */
-export function outsideFaults(invalidation: Invalidation, territory: Territory, at: readonly PropertyKey[]): Fault[] {
+function outsideFaults(
+  invalidation: Invalidation,
+  territory: Territory,
+  at: readonly PropertyKey[],
+): Fault[] {
   const outside: Fault[] = []
-  const check = (list: "urls" | "prefixes" | "hosts", within: (value: string, territory: Territory) => boolean) => {
+  const check = (
+    list: "urls" | "prefixes" | "hosts",
+    within: (value: string, territory: Territory) => boolean,
+  ) => {
     for (const [index, value] of invalidation[list].entries()) {
       if (within(value, territory)) continue
       const detail = "lies outside the namespace's hosts and prefixes"
@@ -72,12 +79,13 @@ export function outsideFaults(invalidation: Invalidation, territory: Territory, 
  * @throws {Problem} `unknown_namespace`, `outside_namespace`, `too_many_selectors`, `everything_not_allowed`,
  *   `not_supported`
  */
-export function planIntake(
+function planIntake(
   edge: Edge,
   { tenant, by, invalidations, defaults, trace }: Omit<Intake, "idempotency">,
   at: (index: number) => readonly PropertyKey[],
 ): EntryPlan[] {
-  if (invalidations.reduce((sum, one) => sum + countSelectors(one), 0) > MAX_SELECTORS) throw tooManySelectors()
+  if (invalidations.reduce((sum, one) => sum + countSelectors(one), 0) > MAX_SELECTORS)
+    throw tooManySelectors()
   const targets = targetsOf(edge, tenant)
   return invalidations.map((invalidation, index) => {
     const settings = settingsFor(edge.config, tenant, invalidation)
@@ -91,7 +99,10 @@ export function planIntake(
       const detail = "A url, prefix or host must lie within the hosts or prefixes of its namespace."
       throw new Problem("outside_namespace", detail, { errors: outside })
     }
-    const longest = Math.max(0, ...concerned(edge, tenant, invalidation).map((name) => targets[name]?.secondPass ?? 0))
+    const longest = Math.max(
+      0,
+      ...concerned(edge, tenant, invalidation).map((name) => targets[name]?.secondPass ?? 0),
+    )
     const plan = planEntry(invalidation, settings, by, withTarget(defaults, longest), trace)
     checkPossible(edge, tenant, plan.body)
     return plan
@@ -105,7 +116,11 @@ const withTarget = (defaults: PassDefaults, longest: number): PassDefaults => ({
 })
 
 const concerned = (edge: Edge, tenant: string, invalidation: Invalidation): string[] =>
-  concernedTargets({ kind: "invalidation", by: { relay: "-" }, ...invalidation }, tenant, targetsOf(edge, tenant))
+  concernedTargets(
+    { kind: "invalidation", by: { relay: "-" }, ...invalidation },
+    tenant,
+    targetsOf(edge, tenant),
+  )
 
 export const tooManySelectors = (): Problem =>
   new Problem("too_many_selectors", `A request may carry at most ${MAX_SELECTORS} selectors.`)
@@ -143,7 +158,10 @@ export async function takeIn(
   const { maxEntries } = edge.config.log
   const outcome: PublishOutcome = await publish(edge.store, { tenant, entries, maxEntries, idempotency })
   if (outcome.status === "reused") {
-    throw new Problem("idempotency_key_reused", "The idempotency key was used with another body within 24 hours.")
+    throw new Problem(
+      "idempotency_key_reused",
+      "The idempotency key was used with another body within 24 hours.",
+    )
   }
   const duplicate = outcome.status === "duplicate"
   const accepted = outcome.entries.map(({ epoch }, index): Accepted => {

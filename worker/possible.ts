@@ -2,7 +2,10 @@ import type { EntryBody } from "../protocol/invalidation.ts"
 import type { Kind } from "../dispatch/targets/target.ts"
 import type { Edge } from "./context.ts"
 
-const KIND_OF = { tags: "tag", urls: "url", prefixes: "prefix", hosts: "host" } as const satisfies Record<string, Kind>
+const KIND_OF = { tags: "tag", urls: "url", prefixes: "prefix", hosts: "host" } as const satisfies Record<
+  string,
+  Kind
+>
 
 /** Whether a target can do nothing at all with an entry: it knows none of its kinds and may not widen them. */
 export function impossibleAt(edge: Edge, name: string, body: EntryBody): boolean {

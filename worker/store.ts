@@ -55,8 +55,12 @@ export function upstashStore({ url, token, timeout = 2_200 }: UpstashOptions): S
     }
   }
 
-  const evaluate = async (how: "EVALSHA" | "EVAL", script: string, keys: readonly string[], args: readonly string[]) =>
-    resultOf(await send([], [how, script, String(keys.length), ...keys, ...args]))
+  const evaluate = async (
+    how: "EVALSHA" | "EVAL",
+    script: string,
+    keys: readonly string[],
+    args: readonly string[],
+  ) => resultOf(await send([], [how, script, String(keys.length), ...keys, ...args]))
 
   return {
     async script(script: Script, keys, args) {

@@ -14,8 +14,15 @@ await subscriber.subscribe("bare", async (message) => {
   const { e } = JSON.parse(message) as { e: number }
   const from = after
   after = String(e)
-  const entries = await commands.sendCommand<[string, string[]][]>(["XRANGE", "tm:{bare}:log", `${from}-1`, `${e}-0`])
-  const tags = entries.flatMap(([, fields]) => (JSON.parse(fields[fields.indexOf("d") + 1] ?? "{}") as { tags?: string[] }).tags ?? [])
+  const entries = await commands.sendCommand<[string, string[]][]>([
+    "XRANGE",
+    "tm:{bare}:log",
+    `${from}-1`,
+    `${e}-0`,
+  ])
+  const tags = entries.flatMap(
+    ([, fields]) => (JSON.parse(fields[fields.indexOf("d") + 1] ?? "{}") as { tags?: string[] }).tags ?? [],
+  )
   if (tags.length === 0) return
   const { body } = await pool.request({ path: pathname, method: "POST", body: JSON.stringify({ tags }) })
   await body.dump()

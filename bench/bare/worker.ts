@@ -11,11 +11,35 @@ export default {
     const { namespace, tags } = (await request.json()) as { namespace: string; tags: string[] }
     const of = (rest: string) => `tm:{bare}:${rest}`
     const keys = [
-      of("head"), of("log"), of("n:"), of("idem"), of("later"), of("later:items"), of("later:after"),
-      of(`n:${namespace}`), of(`tags:${namespace}`),
+      of("head"),
+      of("log"),
+      of("n:"),
+      of("idem"),
+      of("later"),
+      of("later:items"),
+      of("later:after"),
+      of(`n:${namespace}`),
+      of(`tags:${namespace}`),
     ]
     const body = JSON.stringify({ namespace, tags })
-    const args = ["", "60", "", "1000000", "", "1", body, "bare", "tags", "invalidate", "2592000000000", "1000000", "", "0", String(tags.length), ...tags]
+    const args = [
+      "",
+      "60",
+      "",
+      "1000000",
+      "",
+      "1",
+      body,
+      "bare",
+      "tags",
+      "invalidate",
+      "2592000000000",
+      "1000000",
+      "",
+      "0",
+      String(tags.length),
+      ...tags,
+    ]
     const response = await fetch(REST_URL, {
       method: "POST",
       headers: { authorization: `Bearer ${REST_TOKEN}`, "content-type": "application/json" },

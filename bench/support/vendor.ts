@@ -20,7 +20,8 @@ export async function startVendor(tagsOf: (body: unknown) => readonly string[]):
     request.on("end", () => {
       const at = performance.now()
       calls += 1
-      for (const tag of tagsOf(JSON.parse(Buffer.concat(parts).toString()))) if (!seen.has(tag)) seen.set(tag, at)
+      for (const tag of tagsOf(JSON.parse(Buffer.concat(parts).toString())))
+        if (!seen.has(tag)) seen.set(tag, at)
       response.end("{}")
     })
   })

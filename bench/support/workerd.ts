@@ -27,10 +27,15 @@ const freePort = async (): Promise<number> => {
 const text = (value: string): string => JSON.stringify(value)
 
 /** Starts one module with text bindings, which may call any address. */
-export async function serveRaw(script: string, bindings: Readonly<Record<string, string>>): Promise<ServedWorker> {
+export async function serveRaw(
+  script: string,
+  bindings: Readonly<Record<string, string>>,
+): Promise<ServedWorker> {
   const directory = await mkdtemp(join(tmpdir(), "tidemark-bench-"))
   const port = await freePort()
-  const list = Object.entries(bindings).map(([name, value]) => `(name = ${text(name)}, text = ${text(value)})`)
+  const list = Object.entries(bindings).map(
+    ([name, value]) => `(name = ${text(name)}, text = ${text(value)})`,
+  )
   await writeFile(join(directory, "worker.js"), script)
   await writeFile(
     join(directory, "config.capnp"),
@@ -49,11 +54,16 @@ const config :Workerd.Config = (
 );
 `,
   )
-  const child = spawn(workerd, ["serve", join(directory, "config.capnp")], { stdio: ["ignore", "ignore", "inherit"] })
+  const child = spawn(workerd, ["serve", join(directory, "config.capnp")], {
+    stdio: ["ignore", "ignore", "inherit"],
+  })
   const url = `http://127.0.0.1:${port}`
   const over = Date.now() + 10_000
   for (;;) {
-    const answered = await fetch(`${url}/healthz`).then((response) => response.arrayBuffer().then(() => true), () => false)
+    const answered = await fetch(`${url}/healthz`).then(
+      (response) => response.arrayBuffer().then(() => true),
+      () => false,
+    )
     if (answered) break
     if (child.exitCode !== null || Date.now() > over) throw new Error("workerd did not start")
     await delay(20)

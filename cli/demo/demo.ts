@@ -51,17 +51,29 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   } catch (error) {
     line.clear()
     if (error instanceof CliError) throw error
-    throw new CliError("failed", error instanceof Error ? error.message : "the demo did not run", { cause: error })
+    throw new CliError("failed", error instanceof Error ? error.message : "the demo did not run", {
+      cause: error,
+    })
   } finally {
     await dev?.stop()
     await rm(directory, { recursive: true, force: true })
   }
 }
 
-async function start(directory: string, options: DemoOptions, onMessage: (text: string) => void): Promise<RunningDev> {
+async function start(
+  directory: string,
+  options: DemoOptions,
+  onMessage: (text: string) => void,
+): Promise<RunningDev> {
   const { path, config } = await loadConfigFile(moduleFile("tidemark.config"))
   // Its own servers, whatever this machine's environment says.
-  const { REDIS_URL: _, TIDEMARK_SITE_URL: __, UPSTASH_REDIS_REST_TOKEN: ___, TIDEMARK_TOKEN: ____, ...env } = process.env
+  const {
+    REDIS_URL: _,
+    TIDEMARK_SITE_URL: __,
+    UPSTASH_REDIS_REST_TOKEN: ___,
+    TIDEMARK_TOKEN: ____,
+    ...env
+  } = process.env
   const skipped: string[] = []
   const dev = await startDev({
     config,
@@ -103,7 +115,10 @@ async function watchOneChange(dev: RunningDev, broken: Break | undefined): Promi
   const wake = new WakeListener(dev)
   const steps = new Steps()
   try {
-    await until(() => both.every(({ watcher }) => watcher.firstOf(1) !== undefined), "the caches never served the page")
+    await until(
+      () => both.every(({ watcher }) => watcher.firstOf(1) !== undefined),
+      "the caches never served the page",
+    )
     await wake.listening
     steps.say("before", `both caches serve revision 1 of ${PATH}`)
 
@@ -121,8 +136,15 @@ async function watchOneChange(dev: RunningDev, broken: Break | undefined): Promi
     }
     // Where no purge was acknowledged none may be waited for: the page is wrong from when it should have been.
     front.bound ??= published.answeredAt + PATIENCE_MS / 5
-    await until(() => both.every(({ watcher }) => watcher.firstOf(2) !== undefined), undefined, PATIENCE_MS / 2)
-    const firsts = both.flatMap(({ watcher }) => ({ name: watcher.name, at: watcher.firstOf(2) ?? Number.POSITIVE_INFINITY }))
+    await until(
+      () => both.every(({ watcher }) => watcher.firstOf(2) !== undefined),
+      undefined,
+      PATIENCE_MS / 2,
+    )
+    const firsts = both.flatMap(({ watcher }) => ({
+      name: watcher.name,
+      at: watcher.firstOf(2) ?? Number.POSITIVE_INFINITY,
+    }))
     for (const { name, at } of firsts.toSorted((a, b) => a.at - b.at)) {
       if (Number.isFinite(at)) steps.at("fresh", at, `first new page from ${name}`)
     }
@@ -143,16 +165,23 @@ function verdict(both: readonly Watched[], steps: Steps): Outcome {
   print("")
   for (const { name, isTrue, answers, late } of served) {
     const mark = isTrue ? paint("green", "true ") : paint("red", "STALE")
-    const count = late === 0 ? "never the old page past its bound" : `the old page ${late} times past its bound`
+    const count =
+      late === 0 ? "never the old page past its bound" : `the old page ${late} times past its bound`
     print(`  ${mark}  ${name}: ${answers} answers, ${count}`)
   }
   const wrong = served.filter(({ isTrue }) => !isTrue).map(({ name }) => name)
-  print(wrong.length === 0 ? "\n  Every cache is true." : `\n  The old page was served by ${wrong.join(" and ")}.`)
+  print(
+    wrong.length === 0
+      ? "\n  Every cache is true."
+      : `\n  The old page was served by ${wrong.join(" and ")}.`,
+  )
   return {
     ok: wrong.length === 0,
     epoch: steps.epoch,
     ms: steps.ms,
-    served: Object.fromEntries(served.map(({ name, answers, late }) => [name, { answers, oldTooLate: late }])),
+    served: Object.fromEntries(
+      served.map(({ name, answers, late }) => [name, { answers, oldTooLate: late }]),
+    ),
   }
 }
 
@@ -190,17 +219,24 @@ async function sendWebhook(dev: RunningDev, worker: string, broken: Break | unde
   const { headers, body } = contentfulPublish(secret, HOOK, POST, 2, Date.now())
   const sentAt = Date.now()
   // A delivery that is lost is one that never verifies here.
-  const response = await fetch(worker + HOOK, { method: "POST", headers, body: broken === "publish" ? `${body} ` : body })
+  const response = await fetch(worker + HOOK, {
+    method: "POST",
+    headers,
+    body: broken === "publish" ? `${body} ` : body,
+  })
   const answer = (await response.json()) as { epochs?: number[]; title?: string }
   const answeredAt = Date.now()
   const epoch = answer.epochs?.[0] ?? null
-  const text = epoch === null ? `${response.status}: ${answer.title ?? "nothing was recorded"}` : "acknowledged: 200"
+  const text =
+    epoch === null ? `${response.status}: ${answer.title ?? "nothing was recorded"}` : "acknowledged: 200"
   return { sentAt, answeredAt, epoch, text }
 }
 
 interface RecordView {
   readonly state: string
-  readonly targets: Readonly<Record<string, { readonly state: string; readonly at: string | null; readonly error: string | null }>>
+  readonly targets: Readonly<
+    Record<string, { readonly state: string; readonly at: string | null; readonly error: string | null }>
+  >
 }
 
 /** Waits for every target; when the last was acknowledged, or undefined when one was not in time. */
@@ -218,7 +254,9 @@ async function purged(dev: RunningDev, epoch: number, steps: Steps): Promise<num
     else steps.say("purge", `${name}: ${target.state}${target.error === null ? "" : `, ${target.error}`}`)
     return target.state === "done" && target.at !== null ? Date.parse(target.at) : undefined
   })
-  return times.length === 0 || times.includes(undefined) ? undefined : Math.max(...times.map((time) => time ?? 0))
+  return times.length === 0 || times.includes(undefined)
+    ? undefined
+    : Math.max(...times.map((time) => time ?? 0))
 }
 
 /** Hears wakes as any subscriber would, over the gateway's event stream. */
@@ -260,7 +298,11 @@ async function setRevision(site: string, revision: number): Promise<void> {
 }
 
 /** @throws {CliError} with `failure`, when it did not come to pass in time; without one that is for the caller to see */
-async function until(condition: () => boolean, failure: string | undefined, patience = PATIENCE_MS): Promise<void> {
+async function until(
+  condition: () => boolean,
+  failure: string | undefined,
+  patience = PATIENCE_MS,
+): Promise<void> {
   const over = Date.now() + patience
   while (!condition()) {
     if (Date.now() > over) {

@@ -50,7 +50,7 @@ export class Watcher {
 }
 
 /** Which revision of the page a cache serves; undefined where it served none. */
-export async function readRevision(url: string): Promise<number | undefined> {
+async function readRevision(url: string): Promise<number | undefined> {
   try {
     const response = await fetch(url)
     const revision = /data-revision="(\d+)"/.exec(await response.text())?.[1]

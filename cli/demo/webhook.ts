@@ -11,14 +11,26 @@ export interface SignedWebhook {
  *
  * @see https://www.contentful.com/developers/docs/extensibility/webhooks/secrets/
  */
-export function contentfulPublish(secret: string, path: string, id: string, revision: number, now: number): SignedWebhook {
+export function contentfulPublish(
+  secret: string,
+  path: string,
+  id: string,
+  revision: number,
+  now: number,
+): SignedWebhook {
   const body = JSON.stringify({
-    sys: { type: "Entry", id, revision, contentType: { sys: { type: "Link", linkType: "ContentType", id: "post" } } },
+    sys: {
+      type: "Entry",
+      id,
+      revision,
+      contentType: { sys: { type: "Link", linkType: "ContentType", id: "post" } },
+    },
     fields: { title: { "en-US": `Revision ${revision}` } },
   })
   const signed: Record<string, string> = {
     "content-type": "application/vnd.contentful.management.v1+json",
-    "x-contentful-signed-headers": "content-type,x-contentful-signed-headers,x-contentful-timestamp,x-contentful-topic",
+    "x-contentful-signed-headers":
+      "content-type,x-contentful-signed-headers,x-contentful-timestamp,x-contentful-topic",
     "x-contentful-timestamp": String(now),
     "x-contentful-topic": "ContentManagement.Entry.publish",
   }

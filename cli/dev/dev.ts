@@ -11,12 +11,17 @@ import { readPorts, type RunningDev, startDev } from "./start.ts"
 export async function runDev(options: CommonOptions): Promise<number> {
   const { env } = process
   if (env.TIDEMARK_HOST && !/^(localhost|127(\.\d{1,3}){3}|\[?::1\]?)$/.test(env.TIDEMARK_HOST)) {
-    throw new CliError("usage", "tidemark dev listens on loopback only, as its token may do everything: unset TIDEMARK_HOST")
+    throw new CliError(
+      "usage",
+      "tidemark dev listens on loopback only, as its token may do everything: unset TIDEMARK_HOST",
+    )
   }
   const { path, config, directory } = await loadDevConfig(options.config)
   const stopping = new AbortController()
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stopping.abort())
-  const stopped = new Promise<void>((stop) => stopping.signal.addEventListener("abort", () => stop(), { once: true }))
+  const stopped = new Promise<void>((stop) =>
+    stopping.signal.addEventListener("abort", () => stop(), { once: true }),
+  )
   let ports
   try {
     ports = readPorts(env)
@@ -37,7 +42,9 @@ export async function runDev(options: CommonOptions): Promise<number> {
     })
   } catch (error) {
     if (stopping.signal.aborted) return EXIT.done
-    throw new CliError("failed", error instanceof Error ? error.message : "a part did not start", { cause: error })
+    throw new CliError("failed", error instanceof Error ? error.message : "a part did not start", {
+      cause: error,
+    })
   }
   introduce(dev)
   await stopped
@@ -46,7 +53,7 @@ export async function runDev(options: CommonOptions): Promise<number> {
 }
 
 /** The configuration that is named or lies here; else the demo's, and what `dev` writes lies here. */
-export async function loadDevConfig(given?: string): Promise<ConfigFile> {
+async function loadDevConfig(given?: string): Promise<ConfigFile> {
   if (findConfigFile(given) !== undefined) return loadConfigFile(given)
   return { ...(await loadConfigFile(moduleFile("tidemark.config"))), directory: process.cwd() }
 }
@@ -60,6 +67,7 @@ function introduce({ urls, environment }: RunningDev): void {
     ["token", relative(process.cwd(), environment.tokenFile)],
   ]
   tell("")
-  for (const [name, value] of rows) if (value !== undefined) tell(`  ${name.padEnd(26)}${paint("bold", value)}`)
+  for (const [name, value] of rows)
+    if (value !== undefined) tell(`  ${name.padEnd(26)}${paint("bold", value)}`)
   tell(`\n  ${paint("dim", "npx tidemark publish blog --tag post-hello --wait")}\n`)
 }

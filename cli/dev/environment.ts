@@ -39,12 +39,18 @@ const newSourceSecret = (type: string): string =>
  * Collects what development runs with, in `directory`, where the configuration lies. Makes up a secret for each
  * source that has none, and a token where there is none, and keeps both for the next start.
  */
-export function prepareEnvironment(config: Config, directory: string, env: NodeJS.ProcessEnv): DevEnvironment {
+export function prepareEnvironment(
+  config: Config,
+  directory: string,
+  env: NodeJS.ProcessEnv,
+): DevEnvironment {
   const folder = join(directory, ".tidemark")
   mkdirSync(folder, { recursive: true })
   const ownPath = join(folder, "dev.vars")
   const own = readVars(ownPath)
-  const given = Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined))
+  const given = Object.fromEntries(
+    Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  )
   const vars = { ...own, ...readVars(join(directory, ".dev.vars")), ...given }
   const { missing } = resolveSecrets(config, vars)
   const of = (part: string): MissingSecret[] => missing.filter(({ path }) => path.startsWith(`${part}.`))
@@ -58,9 +64,17 @@ export function prepareEnvironment(config: Config, directory: string, env: NodeJ
   }
   const off: Record<string, string[]> = {}
   for (const { path, name } of of("targets")) (off[path.split(".")[1] ?? ""] ??= []).push(name)
-  const withoutHash = of("tokens").flatMap(({ path }) => config.tokens[Number(path.split(".")[1])]?.name ?? [])
+  const withoutHash = of("tokens").flatMap(
+    ({ path }) => config.tokens[Number(path.split(".")[1])]?.name ?? [],
+  )
   const tokenFile = join(folder, "dev.token")
-  return { vars: { ...vars, ...made }, token: devToken(tokenFile, env.TIDEMARK_TOKEN), tokenFile, off, withoutHash }
+  return {
+    vars: { ...vars, ...made },
+    token: devToken(tokenFile, env.TIDEMARK_TOKEN),
+    tokenFile,
+    off,
+    withoutHash,
+  }
 }
 
 /** The token of development: as given, else the one that an earlier start left, which another may be using. */

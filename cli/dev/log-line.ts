@@ -12,9 +12,13 @@ export function readableLine(part: string, line: string): string {
   } catch {
     return line
   }
-  if (entry === null || typeof entry !== "object" || !("msg" in entry) || typeof entry.msg !== "string") return line
+  if (entry === null || typeof entry !== "object" || !("msg" in entry) || typeof entry.msg !== "string")
+    return line
   const members = Object.entries(entry)
     .filter(([name]) => !HIDDEN.has(name))
-    .map(([name, value]) => `${name}=${typeof value === "string" && /^[\w./:@-]+$/.test(value) ? value : JSON.stringify(value)}`)
+    .map(
+      ([name, value]) =>
+        `${name}=${typeof value === "string" && /^[\w./:@-]+$/.test(value) ? value : JSON.stringify(value)}`,
+    )
   return [part.padEnd(7), entry.msg, ...members].join("  ")
 }

@@ -86,7 +86,13 @@ export interface NodePartOptions {
  *
  * @throws {Error} with what it said on standard error, when it ends before it is ready
  */
-export async function startNodePart({ name, args, env, input, graceMs }: NodePartOptions): Promise<RunningPart> {
+export async function startNodePart({
+  name,
+  args,
+  env,
+  input,
+  graceMs,
+}: NodePartOptions): Promise<RunningPart> {
   const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
     env: { ...env, TIDEMARK_END_WITH_STDIN: "1" },
     stdio: ["pipe", "pipe", "pipe"],

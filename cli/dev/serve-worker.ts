@@ -17,7 +17,13 @@ export interface ServeOptions {
  *
  * @throws {Error} when the port is taken, naming the variable that sets another
  */
-export async function serveWorker({ script, bindings, host, port, portVariable }: ServeOptions): Promise<{ url: string; stop(): Promise<void> }> {
+export async function serveWorker({
+  script,
+  bindings,
+  host,
+  port,
+  portVariable,
+}: ServeOptions): Promise<{ url: string; stop(): Promise<void> }> {
   const { Miniflare: Runtime, convertV4MiniflareOptions, Log, LogLevel } = await import("miniflare")
   const runtime: Miniflare = new Runtime(
     convertV4MiniflareOptions({
@@ -39,6 +45,8 @@ export async function serveWorker({ script, bindings, host, port, portVariable }
   } catch (error) {
     await runtime.dispose().catch(() => {})
     const taken = error instanceof Error && /address already in use|EADDRINUSE/i.test(error.message)
-    throw taken ? new Error(`port ${port} is taken: set ${portVariable} to another, or to 0 for any free one`) : error
+    throw taken
+      ? new Error(`port ${port} is taken: set ${portVariable} to another, or to 0 for any free one`)
+      : error
   }
 }

@@ -72,9 +72,13 @@ const DEFAULT_PORTS: Readonly<Record<PartName, number>> = {
 /** @throws {Error} naming every variable that holds no port */
 export function readPorts(env: NodeJS.ProcessEnv): Record<PartName, number> {
   const names = Object.keys(PORT_VARIABLES) as PartName[]
-  const ports = names.map((name): [PartName, number] => [name, Number(env[PORT_VARIABLES[name]] || DEFAULT_PORTS[name])])
+  const ports = names.map((name): [PartName, number] => [
+    name,
+    Number(env[PORT_VARIABLES[name]] || DEFAULT_PORTS[name]),
+  ])
   const wrong = ports.filter(([, port]) => !Number.isInteger(port) || port < 0 || port > 65_535)
-  if (wrong.length > 0) throw new Error(`${wrong.map(([name]) => PORT_VARIABLES[name]).join(", ")} must be 0 to 65535`)
+  if (wrong.length > 0)
+    throw new Error(`${wrong.map(([name]) => PORT_VARIABLES[name]).join(", ")} must be 0 to 65535`)
   return Object.fromEntries(ports) as Record<PartName, number>
 }
 
@@ -118,7 +122,11 @@ class Dev implements RunningDev {
       REDIS_URL: redisUrl,
       UPSTASH_REDIS_REST_TOKEN: gatewayToken,
     })
-    const bindings = { ...this.#secrets(), UPSTASH_REDIS_REST_URL: gateway, UPSTASH_REDIS_REST_TOKEN: gatewayToken }
+    const bindings = {
+      ...this.#secrets(),
+      UPSTASH_REDIS_REST_URL: gateway,
+      UPSTASH_REDIS_REST_TOKEN: gatewayToken,
+    }
     const worker = await this.#worker(bindings)
     // The site tells Varnish where it lives, and Varnish is what the relay purges.
     const site = env.TIDEMARK_SITE_URL || (await this.#site(worker))
@@ -153,7 +161,11 @@ class Dev implements RunningDev {
     try {
       return await findVarnish({ onProgress: onMessage })
     } catch (error) {
-      onEvent({ event: "skipped", part: "varnish", reason: error instanceof Error ? error.message : "unknown" })
+      onEvent({
+        event: "skipped",
+        part: "varnish",
+        reason: error instanceof Error ? error.message : "unknown",
+      })
       for (const [name, target] of Object.entries(config.targets)) {
         if ("endpoints" in target && target.endpoints === "dev") this.environment.off[name] = ["Varnish"]
       }
@@ -182,10 +194,17 @@ class Dev implements RunningDev {
   #site(worker: string): Promise<string> {
     const file = moduleFile("examples/demo/site")
     const bindings = { TIDEMARK_URL: worker, TIDEMARK_TOKEN: this.environment.token, ...this.#settings.site }
-    return this.#workerd({ part: "site", entry: `export { default } from ${JSON.stringify(file)}`, from: file, bindings })
+    return this.#workerd({
+      part: "site",
+      entry: `export { default } from ${JSON.stringify(file)}`,
+      from: file,
+      bindings,
+    })
   }
 
-  #workerd(settings: Pick<WorkerPartSettings, "entry" | "from" | "bindings" | "tokenFile"> & { part: PartName }): Promise<string> {
+  #workerd(
+    settings: Pick<WorkerPartSettings, "entry" | "from" | "bindings" | "tokenFile"> & { part: PartName },
+  ): Promise<string> {
     const { part } = settings
     return this.#keep(part, (port) => {
       const where = { host: HOST, port, portVariable: PORT_VARIABLES[part] }
@@ -199,12 +218,22 @@ class Dev implements RunningDev {
     })
   }
 
-  #node(part: "gateway" | "relay", args: readonly string[], env: Readonly<Record<string, string>>): Promise<string> {
+  #node(
+    part: "gateway" | "relay",
+    args: readonly string[],
+    env: Readonly<Record<string, string>>,
+  ): Promise<string> {
     return this.#keep(part, (port) =>
       startNodePart({
         name: part,
         args,
-        env: { ...this.environment.vars, LOG_LEVEL: "warn", ...this.#plainEnv(), ...env, [PORT_VARIABLES[part]]: String(port) },
+        env: {
+          ...this.environment.vars,
+          LOG_LEVEL: "warn",
+          ...this.#plainEnv(),
+          ...env,
+          [PORT_VARIABLES[part]]: String(port),
+        },
         graceMs: GRACE_MS,
       }),
     )
@@ -229,7 +258,12 @@ class Dev implements RunningDev {
   #ready(part: PartName, url: string): void {
     this.urls[part] = url
     const hasToken = part === "worker" || part === "relay"
-    this.#settings.onEvent({ event: "ready", part, url, ...(hasToken ? { tokenFile: this.environment.tokenFile } : {}) })
+    this.#settings.onEvent({
+      event: "ready",
+      part,
+      url,
+      ...(hasToken ? { tokenFile: this.environment.tokenFile } : {}),
+    })
   }
 
   /** The environment that parts inherit. A variable that would send them elsewhere is not ours to hand on. */

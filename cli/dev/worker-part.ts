@@ -16,7 +16,10 @@ export interface WorkerPartSettings {
 }
 
 /** Bundles and serves one Worker until SIGTERM, or until standard input ends with whoever started it. */
-async function serve({ part, entry, from, tokenFile, ...where }: WorkerPartSettings, over: Promise<void>): Promise<void> {
+async function serve(
+  { part, entry, from, tokenFile, ...where }: WorkerPartSettings,
+  over: Promise<void>,
+): Promise<void> {
   const worker = await serveWorker({ script: await bundleWorker(entry, from), ...where })
   const line = { event: "ready", part, url: worker.url, ...(tokenFile === undefined ? {} : { tokenFile }) }
   process.stdout.write(`${JSON.stringify(line)}\n`)

@@ -63,7 +63,12 @@ interface Section {
 
 const SECTIONS: readonly Section[] = [
   { path: "/blog/:slug", namespace: "blog", type: "posts", tags: (slug) => [`post-${slug}`, "type-post"] },
-  { path: "/catalog/products/:slug", namespace: "catalog/products", type: "products", tags: (slug) => [`product-${slug}`, "type-product"] },
+  {
+    path: "/catalog/products/:slug",
+    namespace: "catalog/products",
+    type: "products",
+    tags: (slug) => [`product-${slug}`, "type-product"],
+  },
 ]
 
 /** Varnish tells who it is: what it fetches must come from the CMS, not from another cache that may be behind. */
@@ -82,7 +87,9 @@ for (const { path, namespace, type, tags } of SECTIONS) {
   app.use(path, async function eitherCache(c, next) {
     if (!isFromVarnish(c)) return cached(c, next)
     await next()
-    for (const [name, value] of new Headers(tidemark(c).headers(namespace, tags(slugOf(c)), { header: "xkey" }).headers)) {
+    for (const [name, value] of new Headers(
+      tidemark(c).headers(namespace, tags(slugOf(c)), { header: "xkey" }).headers,
+    )) {
       c.header(name, value)
     }
     c.header("cache-control", "public, s-maxage=3600")

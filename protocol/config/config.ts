@@ -18,11 +18,13 @@ export interface ConfigFault {
 export class ConfigError extends Error {
   readonly faults: readonly ConfigFault[]
 
-  constructor(faults: readonly ConfigFault[]) {
-    const lines = faults.map(({ path, detail }) => `  ${path || "(the file)"}: ${detail}`)
-    super(`the configuration has ${faults.length} ${faults.length === 1 ? "mistake" : "mistakes"}:\n${lines.join("\n")}`)
+  constructor(found: readonly ConfigFault[]) {
+    const lines = found.map(({ path, detail }) => `  ${path || "(the file)"}: ${detail}`)
+    super(
+      `the configuration has ${found.length} ${found.length === 1 ? "mistake" : "mistakes"}:\n${lines.join("\n")}`,
+    )
     this.name = "ConfigError"
-    this.faults = faults
+    this.faults = found
   }
 }
 
@@ -33,7 +35,9 @@ export class ConfigError extends Error {
  */
 export function parseConfig(input: unknown): Config {
   const read = configSchema.safeParse(input)
-  const issues = read.success ? [] : faults(read.error.issues).map((fault) => dotted(fault.pointer, fault.detail))
+  const issues = read.success
+    ? []
+    : faults(read.error.issues).map((fault) => dotted(fault.pointer, fault.detail))
   const found = [...issues, ...crossFaults(input)]
   if (!read.success || found.length > 0) throw new ConfigError(found)
   return read.data
@@ -72,7 +76,9 @@ function* crossFaults(input: unknown): Generator<ConfigFault> {
       yield at([...path, "auth"], `is needed: ${type} does not sign its deliveries`)
     }
     const isUndeclared = (text: unknown): boolean =>
-      typeof text === "string" && isNamespace(text) && !isDeclared(file, typeof tenant === "string" ? tenant : "default", text)
+      typeof text === "string" &&
+      isNamespace(text) &&
+      !isDeclared(file, typeof tenant === "string" ? tenant : "default", text)
     if (isUndeclared(namespace)) yield at([...path, "namespace"], "is not declared in namespaces")
     for (const field of Object.keys(membersOf(fields))) {
       if (!(VARIABLES as readonly string[]).includes(field)) {
@@ -93,7 +99,8 @@ function* crossFaults(input: unknown): Generator<ConfigFault> {
   }
 }
 
-const isSourceType = (type: unknown): type is SourceType => typeof type === "string" && Object.hasOwn(SOURCE_TRAITS, type)
+const isSourceType = (type: unknown): type is SourceType =>
+  typeof type === "string" && Object.hasOwn(SOURCE_TRAITS, type)
 
 function isDeclared(file: Members, tenant: string, namespace: Namespace): boolean {
   const own = membersOf(membersOf(file["tenants"])[tenant])
@@ -111,18 +118,27 @@ export interface NamespaceSettings extends Territory {
   readonly secondPass: Milliseconds | undefined
 }
 
-export const declaredNamespaces = (config: Config, tenant: string): Readonly<Record<string, NamespaceConfig>> =>
-  config.tenants?.[tenant]?.namespaces ?? config.namespaces
+export const declaredNamespaces = (
+  config: Config,
+  tenant: string,
+): Readonly<Record<string, NamespaceConfig>> => config.tenants?.[tenant]?.namespaces ?? config.namespaces
 
 /**
  * The settings under which a namespace is published and purged; undefined when it is neither declared nor below one
  * that is. A key that it does not set comes from the nearest ancestor that does, at last from `"*"`.
  */
-export function findNamespace(config: Config, tenant: string, namespace: Namespace): NamespaceSettings | undefined {
+export function findNamespace(
+  config: Config,
+  tenant: string,
+  namespace: Namespace,
+): NamespaceSettings | undefined {
   const declared = declaredNamespaces(config, tenant)
-  const layers = [namespace, ...ancestors(namespace), "*"].map((name) => (Object.hasOwn(declared, name) ? declared[name] : undefined))
+  const layers = [namespace, ...ancestors(namespace), "*"].map((name) =>
+    Object.hasOwn(declared, name) ? declared[name] : undefined,
+  )
   if (layers.every((layer) => layer === undefined)) return undefined
-  const inherit = <K extends keyof NamespaceConfig>(key: K) => layers.find((layer) => layer?.[key] !== undefined)?.[key]
+  const inherit = <K extends keyof NamespaceConfig>(key: K) =>
+    layers.find((layer) => layer?.[key] !== undefined)?.[key]
   const hosts = inherit("hosts") ?? []
   const prefixes = inherit("prefixes") ?? []
   return {
@@ -183,7 +199,10 @@ export function resolveSecrets(
     }
     if (Array.isArray(value)) return value.map((item, index) => walk(item, `${path}.${index}`))
     if (value === null || typeof value !== "object") return value
-    const members = Object.entries(value).map(([key, member]) => [key, walk(member, path === "" ? key : `${path}.${key}`)])
+    const members = Object.entries(value).map(([key, member]) => [
+      key,
+      walk(member, path === "" ? key : `${path}.${key}`),
+    ])
     return Object.fromEntries(members) as unknown
   }
   return { config: walk(config, "") as Resolved<Config>, missing }

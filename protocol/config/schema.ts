@@ -10,11 +10,17 @@ import { variableName } from "./template.ts"
 
 /** The whole configuration file: every key of it, also those that only later parts read. Nothing unknown passes. */
 
-const name = z.string().check(
-  z.regex(NAME, { error: "must be lower-case letters, digits and '-', 63 at most, starting with a letter or digit" }),
-)
+const name = z
+  .string()
+  .check(
+    z.regex(NAME, {
+      error: "must be lower-case letters, digits and '-', 63 at most, starting with a letter or digit",
+    }),
+  )
 
-const pattern = z.string().check(z.refine(isPattern, { error: `must be '*' or a namespace: ${NAMESPACE_RULE}` }))
+const pattern = z
+  .string()
+  .check(z.refine(isPattern, { error: `must be '*' or a namespace: ${NAMESPACE_RULE}` }))
 
 const SCOPE_KINDS = ["publish", "read", "epochs", "events"]
 const SCOPE_NAMES = ["everything", "metrics", "operate"]
@@ -26,24 +32,32 @@ const scope = z.string().check(
       const at = text.indexOf(":")
       return SCOPE_KINDS.includes(text.slice(0, at)) && isPattern(text.slice(at + 1))
     },
-    { error: "must be publish:, read:, epochs: or events: with a pattern, or everything, metrics or operate" },
+    {
+      error: "must be publish:, read:, epochs: or events: with a pattern, or everything, metrics or operate",
+    },
   ),
 )
 
-const hex64 = z.string().check(z.regex(/^[0-9a-f]{64}$/i, { error: "must be 64 hex digits, or secret(\"NAME\")" }))
-const hash = z.union([hex64, secretSchema], { error: "must be the SHA-256 of the token in hex, or secret(\"NAME\")" })
+const hex64 = z
+  .string()
+  .check(z.regex(/^[0-9a-f]{64}$/i, { error: 'must be 64 hex digits, or secret("NAME")' }))
+const hash = z.union([hex64, secretSchema], {
+  error: 'must be the SHA-256 of the token in hex, or secret("NAME")',
+})
 
 const isDate = (text: string): boolean =>
-  /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(Date.parse(text)) && new Date(text).toISOString().startsWith(text)
+  /^\d{4}-\d{2}-\d{2}$/.test(text) &&
+  !Number.isNaN(Date.parse(text)) &&
+  new Date(text).toISOString().startsWith(text)
 
 const token = z.strictObject({
   name,
   sha256: z.union([hash, z.array(hash).check(z.minLength(1), z.maxLength(3))], {
-    error: "must be the SHA-256 of the token in hex, secret(\"NAME\"), or a list of up to 3 of them",
+    error: 'must be the SHA-256 of the token in hex, secret("NAME"), or a list of up to 3 of them',
   }),
   scopes: z.array(scope).check(z.minLength(1)),
   tenant: z._default(name, "default"),
-  expires: z.optional(z.string().check(z.refine(isDate, { error: "must be a day such as \"2027-01-31\"" }))),
+  expires: z.optional(z.string().check(z.refine(isDate, { error: 'must be a day such as "2027-01-31"' }))),
 })
 
 const pass = z.optional(duration(24 * HOUR))
@@ -54,21 +68,35 @@ const namespace = z.strictObject({
   maxCacheTtl: z.optional(duration()),
   maxTags: z.optional(z.int().check(z.gte(1))),
   wholeBy: z.optional(z.enum(["tag", "prefix", "host"])),
-  tagPrefix: z.optional(z.string().check(z.maxLength(128), z.regex(/^[\x21-\x2b\x2d-\x7e]*$/, { error: "must be printable ASCII without spaces and commas" }))),
+  tagPrefix: z.optional(
+    z
+      .string()
+      .check(
+        z.maxLength(128),
+        z.regex(/^[\x21-\x2b\x2d-\x7e]*$/, { error: "must be printable ASCII without spaces and commas" }),
+      ),
+  ),
   settle: pass,
   secondPass: pass,
 })
 
-const namespaceKey = z.string().check(
-  z.refine((text) => text === "*" || isNamespace(text), { error: `must be '*' or ${NAMESPACE_RULE}` }),
-)
+const namespaceKey = z
+  .string()
+  .check(z.refine((text) => text === "*" || isNamespace(text), { error: `must be '*' or ${NAMESPACE_RULE}` }))
 const namespaces = z.record(namespaceKey, namespace)
 
 const matcher = z.union([z.string(), z.array(z.string()).check(z.minLength(1))])
-const templates = z.optional(z.array(z.string().check(z.minLength(1), z.maxLength(2_048))).check(z.minLength(1)))
+const templates = z.optional(
+  z.array(z.string().check(z.minLength(1), z.maxLength(2_048))).check(z.minLength(1)),
+)
 
 const rule = z.strictObject({
-  when: z.optional(z.record(z.string().check(z.refine(variableName, { error: "must be a variable, or field:/pointer" })), matcher)),
+  when: z.optional(
+    z.record(
+      z.string().check(z.refine(variableName, { error: "must be a variable, or field:/pointer" })),
+      matcher,
+    ),
+  ),
   namespace: z.optional(namespaceName),
   tags: templates,
   urls: templates,
@@ -84,14 +112,18 @@ const AUTH = /^(bearer|basic|body|header:[A-Za-z0-9-]{1,64}|query:[A-Za-z0-9_-]{
 const source = z.strictObject({
   type: z.enum(Object.keys(SOURCE_TRAITS) as [SourceType, ...SourceType[]]),
   secret: z.union([secretSchema, z.array(secretSchema).check(z.minLength(1))], {
-    error: "must be secret(\"NAME\"), or a list of them while rotating",
+    error: 'must be secret("NAME"), or a list of them while rotating',
   }),
   namespace: namespaceName,
   tenant: z._default(name, "default"),
-  auth: z.optional(z.string().check(z.regex(AUTH, { error: "must be bearer, basic, body, header:NAME or query:NAME" }))),
+  auth: z.optional(
+    z.string().check(z.regex(AUTH, { error: "must be bearer, basic, body, header:NAME or query:NAME" })),
+  ),
   tolerance: z.optional(duration(24 * HOUR)),
   environments: z.optional(z.array(z.string()).check(z.minLength(1))),
-  fields: z.optional(z.record(z.string(), z.string().check(z.regex(/^(\/.*)?$/, { error: "must be a JSON pointer" })))),
+  fields: z.optional(
+    z.record(z.string(), z.string().check(z.regex(/^(\/.*)?$/, { error: "must be a JSON pointer" }))),
+  ),
   rules: z.optional(z.array(rule)),
   otherwise: z._default(z.enum(["ignore", "namespace"]), "ignore"),
   settle: pass,
@@ -109,12 +141,21 @@ const sharedTarget = {
   escalate: z.optional(
     z.strictObject({ selectors: z.int().check(z.gte(1)), to: z.enum(["namespace", "everything"]) }),
   ),
-  account: z.optional(z.string().check(z.regex(/^[A-Za-z0-9._-]{1,128}$/, { error: "must be letters, digits, '.', '_' and '-'" }))),
+  account: z.optional(
+    z
+      .string()
+      .check(z.regex(/^[A-Za-z0-9._-]{1,128}$/, { error: "must be letters, digits, '.', '_' and '-'" })),
+  ),
   rate: z.optional(z.strictObject({ perSecond: positive, burst: positive })),
   window: z.prefault(duration(HOUR), "0"),
   secondPass: pass,
   timeout: z.prefault(duration(10 * MINUTE, 1), "10s"),
-  verify: z.optional(z.strictObject({ origins: z.array(z.string()).check(z.minLength(1)), sample: z._default(z.int().check(z.gte(1)), 3) })),
+  verify: z.optional(
+    z.strictObject({
+      origins: z.array(z.string()).check(z.minLength(1)),
+      sample: z._default(z.int().check(z.gte(1)), 3),
+    }),
+  ),
   endpoint: z.optional(vendorUrl),
 }
 
@@ -173,7 +214,6 @@ export type ConfigInput = z.input<typeof configSchema>
 
 /** The file as it was read: defaults filled in, durations in milliseconds, secrets still by name. */
 export type Config = z.output<typeof configSchema>
-export type TokenConfig = Config["tokens"][number]
 export type NamespaceConfig = Config["namespaces"][string]
 export type SourceConfig = Config["sources"][string]
 export type RuleConfig = NonNullable<SourceConfig["rules"]>[number]

@@ -14,7 +14,8 @@ const SECRET_NAME = /^[A-Z][A-Z0-9_]{0,127}$/
  * @throws {TypeError} when the name is not upper-case letters, digits and `_`, starting with a letter
  */
 export function secret(name: string): Secret {
-  if (!SECRET_NAME.test(name)) throw new TypeError(`secret("…"): a name is A-Z, 0-9 and _, starting with a letter`)
+  if (!SECRET_NAME.test(name))
+    throw new TypeError(`secret("…"): a name is A-Z, 0-9 and _, starting with a letter`)
   return { secret: name }
 }
 
@@ -24,5 +25,7 @@ export const secretSchema = z.strictObject(
 )
 
 export const isSecret = (value: unknown): value is Secret =>
-  value !== null && typeof value === "object" && typeof (value as { secret?: unknown }).secret === "string" &&
+  value !== null &&
+  typeof value === "object" &&
+  typeof (value as { secret?: unknown }).secret === "string" &&
   Object.keys(value).length === 1

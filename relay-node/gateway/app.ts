@@ -1,13 +1,7 @@
 import type { HttpBindings } from "@hono/node-server"
 import { type Context, Hono } from "hono"
 import { ErrorReply } from "redis"
-import {
-  commandName,
-  isBlocking,
-  isCommandAllowed,
-  isStreamAllowed,
-  refusal,
-} from "./commands.ts"
+import { commandName, isBlocking, isCommandAllowed, isStreamAllowed, refusal } from "./commands.ts"
 import { UpstreamError } from "../redis/deadline.ts"
 import { guard } from "./guard.ts"
 import type { GatewaySettings } from "./options.ts"

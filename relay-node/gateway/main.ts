@@ -12,7 +12,10 @@ const EXIT_MISCONFIGURED = 2
  */
 export async function main(argv: readonly string[]): Promise<void> {
   try {
-    const { values } = parseArgs({ args: [...argv], options: { "all-commands": { type: "boolean", default: false } } })
+    const { values } = parseArgs({
+      args: [...argv],
+      options: { "all-commands": { type: "boolean", default: false } },
+    })
     const options = readGatewayEnvironment(process.env)
     const gateway = await startGateway({
       ...options,
@@ -25,7 +28,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     })
     await gateway.close()
   } catch (error) {
-    const isUsage = error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS")
+    const isUsage =
+      error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS")
     if (!(error instanceof GatewayConfigError) && !isUsage) throw error
     process.stderr.write(`tidemark gateway: ${error.message}\n`)
     process.exitCode = EXIT_MISCONFIGURED

@@ -1,7 +1,6 @@
 import { isLoopback } from "../host.ts"
 import type { UpstreamLog } from "../redis/types.ts"
 
-
 /** A request that was let through, told before Redis is asked. Names only, as arguments may be anybody's data. */
 export interface GatewayRequest {
   /** The route without its arguments: `/`, `/pipeline`, `/multi-exec`, `/get`, `/subscribe`. */

@@ -72,7 +72,10 @@ export function connectUpstream(redisUrl: string, log: UpstreamLog): Upstream {
     discard(stalled)
   }
 
-  async function exchange(commands: readonly RedisCommand[], types: TypeMapping): Promise<readonly RawReply[]> {
+  async function exchange(
+    commands: readonly RedisCommand[],
+    types: TypeMapping,
+  ): Promise<readonly RawReply[]> {
     const connection = shared
     if (!connection.isReady) throw new UpstreamError("ERR Redis cannot be reached")
     const replies = commands.map((command) =>

@@ -23,7 +23,10 @@ test("a look-up within its freshness costs no subrequest, and one above it", asy
     now: () => Date.now() + ahead,
   })
   const publish = (tags: readonly string[]) =>
-    edge.call("POST", "/v1/invalidations", { token: edge.tokens.publisher ?? "", body: { namespace: "blog", tags } })
+    edge.call("POST", "/v1/invalidations", {
+      token: edge.tokens.publisher ?? "",
+      body: { namespace: "blog", tags },
+    })
   const cost = async (work: () => Promise<unknown>) => {
     edge.requests.length = 0
     await work()

@@ -128,8 +128,8 @@ describe("compose.yaml", () => {
       const script = redis
         .command!.at(-1)!
         .replaceAll("$$", "$")
+        .replaceAll("/tmp/users.acl", join(directory, "users.acl"))
         .replaceAll("/etc/tidemark/users.acl", resolve(docker, acl))
-        .replaceAll("/tmp/", `${directory}/`)
       // The image's entry point, which drops root and runs what it is given: here it tells what that is.
       await writeFile(join(directory, "docker-entrypoint.sh"), "#!/bin/sh\nprintf '%s\\n' \"$@\"\n", {
         mode: 0o755,

@@ -20,7 +20,8 @@ const demo = (...args: string[]): Promise<Outcome> =>
 test("the demo ends well, and says what happened when", async () => {
   const { code, stdout } = await demo()
   expect(stdout).toContain("Every cache is true.")
-  for (const step of ["publish", "epoch", "wake", "purge", "fresh"]) expect(stdout).toMatch(new RegExp(`\\d ms  ${step} `))
+  for (const step of ["publish", "epoch", "wake", "purge", "fresh"])
+    expect(stdout).toMatch(new RegExp(`\\d ms  ${step} `))
   expect(code).toBe(0)
 })
 

@@ -28,14 +28,19 @@ const read = async (url: string): Promise<string> => {
 }
 const revisionOf = (page: string) => Number(/data-revision="(\d+)"/.exec(page)?.[1])
 
-async function publish(body: unknown): Promise<{ status: number; state: string; targets: Record<string, { state: string; as: string | null }> }> {
+async function publish(
+  body: unknown,
+): Promise<{ status: number; state: string; targets: Record<string, { state: string; as: string | null }> }> {
   // No Content-Type: fetch would say text/plain for a string, so the body is bytes.
   const response = await fetch(`${dev.urls.worker}/v1/invalidations`, {
     method: "POST",
     headers: { authorization: `Bearer ${dev.token}`, prefer: "wait=10" },
     body: new TextEncoder().encode(JSON.stringify(body)),
   })
-  const record = (await response.json()) as { state: string; targets: Record<string, { state: string; as: string | null }> }
+  const record = (await response.json()) as {
+    state: string
+    targets: Record<string, { state: string; as: string | null }>
+  }
   return { status: response.status, ...record }
 }
 
@@ -43,7 +48,10 @@ let revision = 1
 async function edit(path: string): Promise<number> {
   revision += 1
   const [, type, slug] = /\/(blog|catalog\/products)\/(.*)$/.exec(path) ?? []
-  const response = await fetch(`${site()}/cms/${type === "blog" ? "posts" : "products"}/${slug}`, { method: "PUT", body: String(revision) })
+  const response = await fetch(`${site()}/cms/${type === "blog" ? "posts" : "products"}/${slug}`, {
+    method: "PUT",
+    body: String(revision),
+  })
   expect(response.status).toBe(200)
   return revision
 }
@@ -74,11 +82,34 @@ interface Case {
 }
 
 const cases: readonly Case[] = [
-  { name: "tag", body: () => ({ namespace: "blog", tags: ["post-hello"] }), page: BLOG, unrelated: "/blog/other" },
-  { name: "url", body: () => ({ namespace: "blog", urls: [site() + BLOG] }), page: BLOG, unrelated: "/blog/other" },
-  { name: "prefix", body: () => ({ namespace: "blog", prefixes: [`${site()}/blog/`] }), page: BLOG, unrelated: PRODUCT, softAs: "purge" },
+  {
+    name: "tag",
+    body: () => ({ namespace: "blog", tags: ["post-hello"] }),
+    page: BLOG,
+    unrelated: "/blog/other",
+  },
+  {
+    name: "url",
+    body: () => ({ namespace: "blog", urls: [site() + BLOG] }),
+    page: BLOG,
+    unrelated: "/blog/other",
+  },
+  {
+    name: "prefix",
+    body: () => ({ namespace: "blog", prefixes: [`${site()}/blog/`] }),
+    page: BLOG,
+    unrelated: PRODUCT,
+    softAs: "purge",
+  },
   // A host is all of this Varnish, whose pages have one; the Worker's cache knows namespaces apart.
-  { name: "host", body: () => ({ namespace: "blog", hosts: [new URL(site()).host] }), page: BLOG, unrelated: PRODUCT, edgeOnly: true, softAs: "purge" },
+  {
+    name: "host",
+    body: () => ({ namespace: "blog", hosts: [new URL(site()).host] }),
+    page: BLOG,
+    unrelated: PRODUCT,
+    edgeOnly: true,
+    softAs: "purge",
+  },
   { name: "namespace", body: () => ({ namespace: "blog" }), page: BLOG, unrelated: PRODUCT },
   { name: "parent namespace", body: () => ({ namespace: "catalog" }), page: PRODUCT, unrelated: BLOG },
   { name: "everything", body: () => ({ everything: true }), page: PRODUCT, softAs: "purge" },
@@ -90,9 +121,17 @@ describe.each(cases)("$name", ({ body, page, unrelated, edgeOnly = false, softAs
     const caches = [site(), varnish()]
     // Whatever an earlier case left behind is not what is looked at here.
     await publish({ everything: true, mode: "purge" })
-    for (const cache of caches) await expect.poll(async () => revisionOf(await read(cache + page)), PATIENT).toBe(before)
+    for (const cache of caches)
+      await expect.poll(async () => revisionOf(await read(cache + page)), PATIENT).toBe(before)
     for (const cache of caches) await warm(cache + page)
-    const kept = unrelated === undefined ? [] : await Promise.all((edgeOnly ? [site()] : caches).map(async (cache) => [cache + unrelated, await warm(cache + unrelated)] as const))
+    const kept =
+      unrelated === undefined
+        ? []
+        : await Promise.all(
+            (edgeOnly ? [site()] : caches).map(
+              async (cache) => [cache + unrelated, await warm(cache + unrelated)] as const,
+            ),
+          )
     const after = await edit(page)
     for (const cache of caches) expect(revisionOf(await read(cache + page))).toBe(before)
 

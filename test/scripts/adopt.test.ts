@@ -7,7 +7,7 @@ import { decodeBody } from "../../protocol/log.ts"
 import { ROOT } from "../../protocol/namespace.ts"
 import { adoptScript } from "../../protocol/scripts.gen.ts"
 import { asList, asText } from "../../protocol/store.ts"
-import { epochOf, plan, readHead, readLog, record, snapshot, TENANT, useRedis } from "./support.ts"
+import { epochOf, hearWakes, plan, readHead, readLog, record, snapshot, TENANT, useRedis } from "./support.ts"
 
 const host = useRedis()
 
@@ -191,6 +191,13 @@ describe("a resync", () => {
     expect(new Set(told.map(({ head }) => JSON.stringify(head))).size).toBe(1)
     expect(told[0]?.head.epoch).toBeGreaterThan(seen.epoch)
     expect(await resyncs()).toHaveLength(1)
+  })
+
+  it("wakes whoever reads the tenant's log", async () => {
+    const heard = await hearWakes(host)
+    const { epoch, seq } = await adopt()
+    await expect.poll(() => heard.length, { timeout: 10_000 }).toBe(1)
+    expect(heard).toEqual([["tm:v1:{default}:", { v: 1, g: epoch, e: epoch, s: seq }]])
   })
 
   it("keeps how hard the last hard invalidation of everything was", async () => {

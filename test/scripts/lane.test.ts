@@ -302,6 +302,18 @@ describe("the log is trimmed", () => {
     expect((await receipts("cdn")).length).toBeGreaterThan(0)
   })
 
+  it("and so are a great many receipts, though Redis drops them by the hundred", async () => {
+    await fillLog(250)
+    const held = (await acquire(host.store, "cdn", "r1.a")) ?? ""
+    for (let epoch = 1_000; epoch < 1_249; epoch += 1) {
+      const own = epoch === 1_000 ? held : cursorAt("r1.a", epoch - 1)
+      expect(await commit(host.store, { target: "cdn", held: own, to: at(epoch) })).toBe("ok")
+    }
+    await commit(host.store, { target: "cdn", held: cursorAt("r1.a", 1_248), to: at(1_249), keep: 1_249 })
+    expect((await receipts("cdn")).length).toBeLessThanOrEqual(100)
+    expect((await receipts("cdn")).at(-1)).toEqual(["1249-0", "1248"])
+  })
+
   it("never below an entry that is unread, though it is old", async () => {
     await fillLog(4)
     await host.command("HSET", cursorKey(TENANT), "slow", cursorAt("r2.b", 1_001))

@@ -45,10 +45,10 @@ describe("an account's bucket", () => {
 
   it("says how long to wait for what is missing, and takes nothing meanwhile", async () => {
     await setBucket(0.5, 0)
-    // Half a token of ten a second: 50 ms, less what has passed since.
-    const wait = await take(10, 5)
-    expect(wait).toBeGreaterThan(0)
-    expect(wait).toBeLessThanOrEqual(50)
+    // Half a token of one in 10,000 s, less what has passed since.
+    const wait = await take(SLOW, 5)
+    expect(wait).toBeGreaterThan(4_000_000)
+    expect(wait).toBeLessThanOrEqual(5_000_000)
     expect(await tokens()).toBe(0.5)
   })
 
@@ -56,8 +56,8 @@ describe("an account's bucket", () => {
     await setBucket(0, 3_600_000)
     expect(await take(1, 5, 5)).toBe(0)
     expect(await take(SLOW, 5)).toBeGreaterThan(0)
-    await setBucket(0, 2_000)
-    expect(await take(1, 5, 2)).toBe(0)
+    await setBucket(0, 20_000_000)
+    expect(await take(SLOW, 5, 2)).toBe(0)
     expect(await tokens()).toBeLessThan(1)
   })
 

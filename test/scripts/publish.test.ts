@@ -1,6 +1,5 @@
 import * as fc from "fast-check"
-import { createClient } from "redis"
-import { describe, expect, it, onTestFinished } from "vitest"
+import { describe, expect, it } from "vitest"
 import type { EntryBody, SelectorList } from "../../protocol/invalidation.ts"
 import {
   headKey,
@@ -11,14 +10,24 @@ import {
   logKey,
   namespaceKey,
   tagsKey,
-  WAKE_PATTERN,
 } from "../../protocol/keys.ts"
 import { parseNamespaceRow } from "../../protocol/lookup.ts"
 import { parsePass, planEntry, publish, REMEMBER } from "../../protocol/publish.ts"
 import { readHash } from "../../protocol/record.ts"
 import { asList, asText, StoreError } from "../../protocol/store.ts"
 import { DAY, SECOND } from "../../protocol/time.ts"
-import { epochOf, plan, readHead, readLog, record, selectors, snapshot, TENANT, useRedis } from "./support.ts"
+import {
+  epochOf,
+  hearWakes,
+  plan,
+  readHead,
+  readLog,
+  record,
+  selectors,
+  snapshot,
+  TENANT,
+  useRedis,
+} from "./support.ts"
 
 const host = useRedis()
 
@@ -529,14 +538,7 @@ describe("passes", () => {
 
 describe("wakes", () => {
   it("are one for each channel, and tell the last of it", async () => {
-    const heard: [string, unknown][] = []
-    const subscriber = createClient({ url: host.url })
-    subscriber.on("error", () => {})
-    onTestFinished(() => subscriber.destroy())
-    await subscriber.connect()
-    await subscriber.pSubscribe(WAKE_PATTERN, (message, channel) =>
-      heard.push([channel, JSON.parse(message)]),
-    )
+    const heard = await hearWakes(host)
     const batch = [
       plan({ tags: ["a"] }),
       plan({ namespace: "shop/cart" }),

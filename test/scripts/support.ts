@@ -1,4 +1,5 @@
-import { afterAll, beforeAll, beforeEach } from "vitest"
+import { createClient } from "redis"
+import { afterAll, beforeAll, beforeEach, onTestFinished } from "vitest"
 import { startRedis } from "../../cli/servers/redis.ts"
 import { type EntryBody, NO_SELECTORS, type Selectors } from "../../protocol/invalidation.ts"
 import {
@@ -12,6 +13,7 @@ import {
   logKey,
   neverKey,
   sentKey,
+  WAKE_PATTERN,
 } from "../../protocol/keys.ts"
 import { type Head, parseHead } from "../../protocol/epoch.ts"
 import { type LogEntry, parseLogEntries } from "../../protocol/log.ts"
@@ -84,6 +86,19 @@ export function useRedis(): Host {
     await redis?.stop()
   })
   return host
+}
+
+/** Everything that is heard on the channels of wakes until the test ends: the channel, and the message. */
+export async function hearWakes(
+  host: Host,
+): Promise<readonly (readonly [channel: string, message: unknown])[]> {
+  const heard: [string, unknown][] = []
+  const subscriber = createClient({ url: host.url })
+  subscriber.on("error", () => {})
+  onTestFinished(() => subscriber.destroy())
+  await subscriber.connect()
+  await subscriber.pSubscribe(WAKE_PATTERN, (message, channel) => heard.push([channel, JSON.parse(message)]))
+  return heard
 }
 
 /** An entry as publishing plans one: soft, of the namespace `blog`, unless it is said otherwise. */

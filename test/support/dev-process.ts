@@ -48,7 +48,11 @@ const plainEnv = (): Record<string, string> => ({
 export async function startDevProcess({ directory, env = {} }: DevProcessOptions = {}): Promise<DevProcess> {
   const own = directory === undefined ? await mkdtemp(join(tmpdir(), "tidemark-dev-")) : undefined
   const cwd = directory ?? own ?? tmpdir()
-  const child = spawn(process.execPath, [COMMAND, "dev"], { cwd, env: { ...plainEnv(), ...env }, stdio: ["ignore", "pipe", "pipe"] })
+  const child = spawn(process.execPath, [COMMAND, "dev"], {
+    cwd,
+    env: { ...plainEnv(), ...env },
+    stdio: ["ignore", "pipe", "pipe"],
+  })
   let said = ""
   child.stderr.on("data", (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4_000)))
   const exited = once(child, "exit") as Promise<[number | null]>

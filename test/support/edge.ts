@@ -53,7 +53,12 @@ export interface EdgeOptions {
   readonly tenants?: Readonly<Record<string, string>>
 }
 
-export async function startEdge({ config: input, scopes, secrets = {}, tenants = {} }: EdgeOptions): Promise<Edge> {
+export async function startEdge({
+  config: input,
+  scopes,
+  secrets = {},
+  tenants = {},
+}: EdgeOptions): Promise<Edge> {
   const directory = await mkdtemp(join(tmpdir(), "tidemark-edge-"))
   const redis = await startRedis({})
   const requests: GatewayRequest[] = []
@@ -77,10 +82,10 @@ export async function startEdge({ config: input, scopes, secrets = {}, tenants =
     ),
   }
   const config = parseConfig(withTokens)
-  const path = join(directory, "tidemark.config.mjs")
-  await writeFile(path, `export default ${JSON.stringify(withTokens)}\n`)
+  const configPath = join(directory, "tidemark.config.mjs")
+  await writeFile(configPath, `export default ${JSON.stringify(withTokens)}\n`)
   const worker = await serveWorker({
-    script: await bundleWorker(workerEntry(path, config), path),
+    script: await bundleWorker(workerEntry(configPath, config), configPath),
     bindings: { ...secrets, UPSTASH_REDIS_REST_URL: gateway.url, UPSTASH_REDIS_REST_TOKEN: restToken },
     host: "127.0.0.1",
     port: 0,

@@ -28,7 +28,12 @@ beforeAll(async () => {
       },
       targets: {
         cdn: { type: "http", url: "http://127.0.0.1:9/", secret: { secret: "CDN" }, namespaces: ["blog"] },
-        other: { type: "http", url: "http://127.0.0.1:9/", secret: { secret: "CDN" }, namespaces: ["catalog"] },
+        other: {
+          type: "http",
+          url: "http://127.0.0.1:9/",
+          secret: { secret: "CDN" },
+          namespaces: ["catalog"],
+        },
       },
     },
     scopes: {
@@ -68,7 +73,12 @@ describe("a publish", () => {
     })
     expect(headers.get("location")).toBe(`/v1/invalidations/${json.id}`)
     const record = await edge.call("GET", `/v1/invalidations/${json.id}`, { token: edge.tokens.all ?? "" })
-    expect(record.json).toMatchObject({ id: json.id, tags: ["post-1"], state: "pending", by: { token: "all" } })
+    expect(record.json).toMatchObject({
+      id: json.id,
+      tags: ["post-1"],
+      state: "pending",
+      by: { token: "all" },
+    })
   })
 
   test("costs the Worker one subrequest, whatever it carries", async () => {
@@ -76,7 +86,15 @@ describe("a publish", () => {
     await publish({ namespace: "blog", tags: ["warm"] })
     const bodies = [
       { namespace: "blog", tags: Array.from({ length: 1_000 }, (_, index) => `tag-${index}`) },
-      { namespace: "blog", urls: ["https://www.example.com/a?b=1"], prefixes: ["https://www.example.com/b/"], hosts: ["www.example.com"], mode: "purge", settle: "5s", secondPass: "5s" },
+      {
+        namespace: "blog",
+        urls: ["https://www.example.com/a?b=1"],
+        prefixes: ["https://www.example.com/b/"],
+        hosts: ["www.example.com"],
+        mode: "purge",
+        settle: "5s",
+        secondPass: "5s",
+      },
       { invalidations: [{ namespace: "blog" }, { namespace: "catalog", tags: ["x"] }] },
     ]
     for (const body of bodies) {
@@ -103,11 +121,19 @@ describe("a publish", () => {
 
   test("of a batch is one atomic publish, answered in order", async () => {
     const { status, json, headers } = await publish({
-      invalidations: [{ namespace: "catalog/products", tags: ["a"] }, { namespace: "blog", mode: "purge" }],
+      invalidations: [
+        { namespace: "catalog/products", tags: ["a"] },
+        { namespace: "blog", mode: "purge" },
+      ],
     })
     expect(status).toBe(202)
     expect(headers.get("location")).toBeNull()
-    expect(json.invalidations.map(({ namespace, targets }: { namespace: string; targets: string[] }) => [namespace, targets])).toEqual([
+    expect(
+      json.invalidations.map(({ namespace, targets }: { namespace: string; targets: string[] }) => [
+        namespace,
+        targets,
+      ]),
+    ).toEqual([
       ["catalog/products", ["other"]],
       ["blog", ["cdn"]],
     ])
@@ -128,7 +154,11 @@ describe("a publish", () => {
     expect([done.status, done.headers.get("preference-applied")]).toEqual([200, "wait=1"])
     expect(done.json).toMatchObject({ namespace: "alone", state: "done", targets: {} })
     const late = await publish({ namespace: "blog", tags: ["a"] }, { prefer: "respond-async, wait=1" })
-    expect([late.status, late.headers.get("preference-applied"), late.json.duplicate]).toEqual([202, null, false])
+    expect([late.status, late.headers.get("preference-applied"), late.json.duplicate]).toEqual([
+      202,
+      null,
+      false,
+    ])
     const ignored = await publish({ namespace: "alone" }, { prefer: "wait=31" })
     expect(ignored.status).toBe(202)
   })
@@ -136,44 +166,126 @@ describe("a publish", () => {
 
 describe("what is wrong is told, and nothing is written", () => {
   const tags = (count: number) => Array.from({ length: count }, (_, index) => `t${index}`)
-  const cases: readonly (readonly [string, unknown, ProblemCode, string?])[] = [
-    ["malformed JSON", "{bad", "invalid_json"],
-    ["invalid UTF-8 is no JSON either", "\u0000", "invalid_json"],
-    ["an unknown member", { namespace: "blog", tag: ["a"] }, "invalid_request", "/tag"],
-    ["an empty list", { namespace: "blog", tags: [] }, "invalid_request", "/tags"],
-    ["a tag with control characters", { namespace: "blog", tags: ["ok", "a\nb"] }, "invalid_request", "/tags/1"],
-    ["a tag that is ours", { namespace: "blog", tags: ["ns/blog"] }, "invalid_request", "/tags/0"],
-    ["no namespace", { tags: ["a"] }, "invalid_request", "/namespace"],
-    ["a body that is no object", [1], "invalid_request", ""],
-    ["a duration without a unit", { namespace: "blog", settle: "3" }, "invalid_request", "/settle"],
-    ["a settle of more than a day", { namespace: "blog", settle: "25h" }, "invalid_request", "/settle"],
-    ["staleFor with purge", { namespace: "blog", mode: "purge", staleFor: "5s" }, "invalid_request", "/staleFor"],
-    ["everything beside selectors", { everything: true, tags: ["a"] }, "invalid_request", "/tags"],
-    ["1,001 selectors", { namespace: "blog", tags: tags(1_001) }, "too_many_selectors"],
-    ["1,001 selectors over a batch", { invalidations: [{ namespace: "blog", tags: tags(501) }, { namespace: "blog", tags: tags(500) }] }, "too_many_selectors"],
-    ["101 items in a batch", { invalidations: tags(101).map(() => ({ namespace: "blog" })) }, "invalid_request", "/invalidations"],
-    ["a fault in a batch's second item", { invalidations: [{ namespace: "blog" }, { namespace: "blog", x: 1 }] }, "invalid_request", "/invalidations/1/x"],
-    ["a url outside the namespace", { namespace: "blog", urls: ["https://www.example.com/a", "https://evil.example/"] }, "outside_namespace", "/urls/1"],
-    ["a prefix outside it", { namespace: "blog", prefixes: ["https://shop.example.com/"] }, "outside_namespace", "/prefixes/0"],
-    ["a host outside it", { namespace: "blog", hosts: ["shop.example.com"] }, "outside_namespace", "/hosts/0"],
-    ["a url in a namespace that has no place", { namespace: "catalog", urls: ["https://www.example.com/"] }, "outside_namespace", "/urls/0"],
-    ["an undeclared namespace", { namespace: "shop" }, "unknown_namespace", "/namespace"],
-    ["everything where no target may be purged so", { everything: true }, "everything_not_allowed"],
-    ["a body of more than 256 KiB", JSON.stringify({ namespace: "blog", reason: "x".repeat(257 * 1024) }), "body_too_large"],
+  interface Refused {
+    readonly name: string
+    readonly body: unknown
+    readonly code: ProblemCode
+    readonly pointer?: string
+  }
+  const refused = (name: string, body: unknown, code: ProblemCode, pointer?: string): Refused => ({
+    name,
+    body,
+    code,
+    ...(pointer === undefined ? {} : { pointer }),
+  })
+  const cases = [
+    refused("malformed JSON", "{bad", "invalid_json"),
+    refused("invalid UTF-8 is no JSON either", "\u0000", "invalid_json"),
+    refused("an unknown member", { namespace: "blog", tag: ["a"] }, "invalid_request", "/tag"),
+    refused("an empty list", { namespace: "blog", tags: [] }, "invalid_request", "/tags"),
+    refused(
+      "a tag with control characters",
+      { namespace: "blog", tags: ["ok", "a\nb"] },
+      "invalid_request",
+      "/tags/1",
+    ),
+    refused("a tag that is ours", { namespace: "blog", tags: ["ns/blog"] }, "invalid_request", "/tags/0"),
+    refused("no namespace", { tags: ["a"] }, "invalid_request", "/namespace"),
+    refused("a body that is no object", [1], "invalid_request", ""),
+    refused("a duration without a unit", { namespace: "blog", settle: "3" }, "invalid_request", "/settle"),
+    refused(
+      "a settle of more than a day",
+      { namespace: "blog", settle: "25h" },
+      "invalid_request",
+      "/settle",
+    ),
+    refused(
+      "staleFor with purge",
+      { namespace: "blog", mode: "purge", staleFor: "5s" },
+      "invalid_request",
+      "/staleFor",
+    ),
+    refused("everything beside selectors", { everything: true, tags: ["a"] }, "invalid_request", "/tags"),
+    refused("1,001 selectors", { namespace: "blog", tags: tags(1_001) }, "too_many_selectors"),
+    refused(
+      "1,001 selectors over a batch",
+      {
+        invalidations: [
+          { namespace: "blog", tags: tags(501) },
+          { namespace: "blog", tags: tags(500) },
+        ],
+      },
+      "too_many_selectors",
+    ),
+    refused(
+      "101 items in a batch",
+      { invalidations: tags(101).map(() => ({ namespace: "blog" })) },
+      "invalid_request",
+      "/invalidations",
+    ),
+    refused(
+      "a fault in a batch's second item",
+      { invalidations: [{ namespace: "blog" }, { namespace: "blog", x: 1 }] },
+      "invalid_request",
+      "/invalidations/1/x",
+    ),
+    refused(
+      "a url outside the namespace",
+      { namespace: "blog", urls: ["https://www.example.com/a", "https://evil.example/"] },
+      "outside_namespace",
+      "/urls/1",
+    ),
+    refused(
+      "a prefix outside it",
+      { namespace: "blog", prefixes: ["https://shop.example.com/"] },
+      "outside_namespace",
+      "/prefixes/0",
+    ),
+    refused(
+      "a host outside it",
+      { namespace: "blog", hosts: ["shop.example.com"] },
+      "outside_namespace",
+      "/hosts/0",
+    ),
+    refused(
+      "a url in a namespace that has no place",
+      { namespace: "catalog", urls: ["https://www.example.com/"] },
+      "outside_namespace",
+      "/urls/0",
+    ),
+    refused("an undeclared namespace", { namespace: "shop" }, "unknown_namespace", "/namespace"),
+    refused("everything where no target may be purged so", { everything: true }, "everything_not_allowed"),
+    refused(
+      "a body of more than 256 KiB",
+      JSON.stringify({ namespace: "blog", reason: "x".repeat(257 * 1024) }),
+      "body_too_large",
+    ),
   ]
-  test.each(cases)("%s", async (_name, body, code, pointer) => {
+  test.each(cases)("$name", async ({ body, code, pointer }) => {
     const { status, json, headers } = await publish(body)
     expect(json).toMatchObject({ code, type: `urn:tidemark:error:${code}`, status: PROBLEMS[code].status })
     expect(status).toBe(PROBLEMS[code].status)
     expect(headers.get("content-type")).toBe("application/problem+json")
-    if (pointer !== undefined) expect(json.errors.map((fault: { pointer: string }) => fault.pointer)).toContain(pointer)
+    if (pointer !== undefined)
+      expect(json.errors.map((fault: { pointer: string }) => fault.pointer)).toContain(pointer)
     expect(await isEmpty()).toBe(true)
     expect(edge.requests).toEqual([])
   })
 
   test("every fault of a request is told at once", async () => {
-    const { json } = await publish({ namespace: "blog", tags: ["a\u0001"], urls: ["nope"], x: 1, mode: "zap" })
-    expect(json.errors.map((fault: { pointer: string }) => fault.pointer).toSorted()).toEqual(["/mode", "/tags/0", "/urls/0", "/x"])
+    const { json } = await publish({
+      namespace: "blog",
+      tags: ["a\u0001"],
+      urls: ["nope"],
+      x: 1,
+      mode: "zap",
+    })
+    expect(json.errors.map((fault: { pointer: string }) => fault.pointer).toSorted()).toEqual([
+      "/mode",
+      "/tags/0",
+      "/urls/0",
+      "/x",
+    ])
   })
 
   test("a namespace outside the token's scope, without telling whether it exists", async () => {
@@ -186,7 +298,9 @@ describe("what is wrong is told, and nothing is written", () => {
     ])
     expect(answers[0]?.json.code).toBe("insufficient_scope")
     expect((await publish({ everything: true }, {}, edge.tokens.blog)).json.code).toBe("insufficient_scope")
-    expect((await publish({ namespace: "blog" }, {}, edge.tokens.reader)).json.code).toBe("insufficient_scope")
+    expect((await publish({ namespace: "blog" }, {}, edge.tokens.reader)).json.code).toBe(
+      "insufficient_scope",
+    )
     expect(edge.requests).toEqual([])
   })
 
@@ -206,31 +320,50 @@ describe("what is wrong is told, and nothing is written", () => {
     expect([reused.status, reused.json.code]).toEqual([422, "idempotency_key_reused"])
     const bad = await publish({ namespace: "blog" }, { "idempotency-key": "k".repeat(256) })
     expect([bad.status, bad.json.code]).toEqual([400, "invalid_idempotency_key"])
-    const other = await publish({ namespace: "blog", tags: ["b"] }, { "idempotency-key": "k" }, edge.tokens.blog)
+    const other = await publish(
+      { namespace: "blog", tags: ["b"] },
+      { "idempotency-key": "k" },
+      edge.tokens.blog,
+    )
     expect([other.status, other.json.duplicate]).toEqual([202, false])
   })
 
   test("unknown routes and methods", async () => {
     expect((await edge.call("GET", "/nothing")).json.code).toBe("not_found")
     const wrong = await edge.call("DELETE", "/v1/invalidations")
-    expect([wrong.status, wrong.headers.get("allow"), wrong.json.code]).toEqual([405, "GET, POST", "method_not_allowed"])
+    expect([wrong.status, wrong.headers.get("allow"), wrong.json.code]).toEqual([
+      405,
+      "GET, POST",
+      "method_not_allowed",
+    ])
   })
 })
 
 describe("a webhook", () => {
   const deliver = (webhook: { headers: Readonly<Record<string, string>>; body: string }, path = HOOK) =>
     edge.call("POST", path, { headers: webhook.headers, body: webhook.body })
-  const signed = (revision: number, now = Date.now(), secret = CONTENTFUL_SECRET) => contentfulPublish(secret, HOOK, "42", revision, now)
+  const signed = (revision: number, now = Date.now(), secret = CONTENTFUL_SECRET) =>
+    contentfulPublish(secret, HOOK, "42", revision, now)
 
   test("is recorded by its rules, and known again when it is repeated", async () => {
     const webhook = signed(1)
     const first = await deliver(webhook)
-    expect([first.status, first.json]).toEqual([200, { accepted: 1, duplicate: false, epochs: [expect.any(Number)], notes: [] }])
+    expect([first.status, first.json]).toEqual([
+      200,
+      { accepted: 1, duplicate: false, epochs: [expect.any(Number)], notes: [] },
+    ])
     expect(first.headers.get("content-type")).toContain("application/json")
     const again = await deliver(webhook)
     expect([again.status, again.json]).toEqual([200, { ...first.json, duplicate: true }])
-    const record = await edge.call("GET", `/v1/invalidations/${first.json.epochs[0]}`, { token: edge.tokens.all ?? "" })
-    expect(record.json).toMatchObject({ tags: ["post-42"], mode: "purge", by: { source: "cms" }, namespace: "blog" })
+    const record = await edge.call("GET", `/v1/invalidations/${first.json.epochs[0]}`, {
+      token: edge.tokens.all ?? "",
+    })
+    expect(record.json).toMatchObject({
+      tags: ["post-42"],
+      mode: "purge",
+      by: { source: "cms" },
+      namespace: "blog",
+    })
     expect((await deliver(signed(2))).json.duplicate).toBe(false)
   })
 
@@ -261,12 +394,21 @@ describe("a webhook", () => {
 
 describe("a look-up", () => {
   test("is one subrequest, and tells what a publish raised", async () => {
-    const { json: published } = await publish({ namespace: "blog", tags: ["a"], urls: ["https://www.example.com/x"], mode: "purge" })
+    const { json: published } = await publish({
+      namespace: "blog",
+      tags: ["a"],
+      urls: ["https://www.example.com/x"],
+      mode: "purge",
+    })
     edge.requests.length = 0
     const path = `/v1/epochs?ns=blog&tag=blog:a&tag=blog:b&url=${encodeURIComponent("blog:https://www.example.com/x")}&ns=catalog/products`
     const { json, headers } = await edge.call("GET", path, { token: edge.tokens.all ?? "" })
     expect(headers.get("cache-control")).toBe("no-store")
-    expect(json).toMatchObject({ tenant: "default", last: published.epoch, stamp: `${json.generation}.${published.epoch}` })
+    expect(json).toMatchObject({
+      tenant: "default",
+      last: published.epoch,
+      stamp: `${json.generation}.${published.epoch}`,
+    })
     expect(json.namespaces.blog).toEqual({
       epoch: 0,
       watermark: published.epoch,
@@ -275,7 +417,14 @@ describe("a look-up", () => {
       tags: { a: published.epoch },
       urls: { "https://www.example.com/x": published.epoch },
     })
-    expect(json.namespaces["catalog/products"]).toEqual({ epoch: 0, watermark: 0, hard: 0, floor: 0, tags: {}, urls: {} })
+    expect(json.namespaces["catalog/products"]).toEqual({
+      epoch: 0,
+      watermark: 0,
+      hard: 0,
+      floor: 0,
+      tags: {},
+      urls: {},
+    })
     expect(edge.requests).toHaveLength(1)
     const posted = await edge.call("POST", "/v1/epochs", {
       token: edge.tokens.all ?? "",
@@ -287,14 +436,22 @@ describe("a look-up", () => {
   test("tells what changed since an epoch of this generation", async () => {
     const first = await publish({ namespace: "blog", tags: ["a"] })
     const second = await publish({ namespace: "blog", tags: ["b"] })
-    const { json } = await edge.call("GET", `/v1/epochs?ns=blog&after=${first.json.epoch}`, { token: edge.tokens.all ?? "" })
+    const { json } = await edge.call("GET", `/v1/epochs?ns=blog&after=${first.json.epoch}`, {
+      token: edge.tokens.all ?? "",
+    })
     expect(json.changed).toEqual({ blog: { b: second.json.epoch } })
   })
 
   test("folds root and ancestors into epoch and hard", async () => {
     const { json: parent } = await publish({ namespace: "catalog", mode: "purge" })
-    const { json } = await edge.call("GET", "/v1/epochs?ns=catalog/products", { token: edge.tokens.all ?? "" })
-    expect(json.namespaces["catalog/products"]).toMatchObject({ epoch: parent.epoch, hard: parent.epoch, watermark: parent.epoch })
+    const { json } = await edge.call("GET", "/v1/epochs?ns=catalog/products", {
+      token: edge.tokens.all ?? "",
+    })
+    expect(json.namespaces["catalog/products"]).toMatchObject({
+      epoch: parent.epoch,
+      hard: parent.epoch,
+      watermark: parent.epoch,
+    })
   })
 
   test.each([
@@ -302,7 +459,11 @@ describe("a look-up", () => {
     ["/v1/epochs?ns=no%20name", 400, "invalid_parameter"],
     ["/v1/epochs?tag=a", 400, "invalid_parameter"],
     ["/v1/epochs?ns=blog&after=x", 400, "invalid_parameter"],
-    [`/v1/epochs?${Array.from({ length: 17 }, (_, index) => `ns=n${index}`).join("&")}`, 400, "invalid_parameter"],
+    [
+      `/v1/epochs?${Array.from({ length: 17 }, (_, index) => `ns=n${index}`).join("&")}`,
+      400,
+      "invalid_parameter",
+    ],
     ["/v1/epochs?ns=nowhere", 422, "unknown_namespace"],
   ])("refuses %s", async (path, status, code) => {
     const answer = await edge.call("GET", path, { token: edge.tokens.all ?? "" })
@@ -319,7 +480,8 @@ describe("a look-up", () => {
 describe("the log", () => {
   test("is paged by exclusive epochs, in scope only", async () => {
     const epochs: number[] = []
-    for (const namespace of ["blog", "catalog", "blog", "blog"]) epochs.push((await publish({ namespace })).json.epoch)
+    for (const namespace of ["blog", "catalog", "blog", "blog"])
+      epochs.push((await publish({ namespace })).json.epoch)
     const page = async (query: string, token = edge.tokens.all) => {
       const { json } = await edge.call("GET", `/v1/invalidations${query}`, { token: token ?? "" })
       return [json.items?.map((item: { epoch: number }) => epochs.indexOf(item.epoch)), json.next]
@@ -332,7 +494,9 @@ describe("the log", () => {
     expect(await page("", edge.tokens.blog)).toEqual([[0, 2, 3], null])
     const denied = await edge.call("GET", "/v1/invalidations?ns=catalog", { token: edge.tokens.blog ?? "" })
     expect(denied.json.code).toBe("insufficient_scope")
-    const both = await edge.call("GET", "/v1/invalidations?after=1&before=2", { token: edge.tokens.all ?? "" })
+    const both = await edge.call("GET", "/v1/invalidations?after=1&before=2", {
+      token: edge.tokens.all ?? "",
+    })
     expect(both.json.code).toBe("invalid_parameter")
   })
 

@@ -29,16 +29,22 @@ export function epochRoutes(app: Hono<EdgeEnv>): void {
     const query = c.req.queries()
     const request = new Map<Namespace, { tags: string[]; urls: string[] }>()
     const of = (namespace: string) => {
-      if (!isNamespace(namespace)) throw new Problem("invalid_parameter", "ns, tag and url must name a namespace.")
+      if (!isNamespace(namespace))
+        throw new Problem("invalid_parameter", "ns, tag and url must name a namespace.")
       const asked = request.get(namespace) ?? { tags: [], urls: [] }
       request.set(namespace, asked)
       return asked
     }
     for (const namespace of query.ns ?? []) of(namespace)
-    for (const [name, check] of [["tag", checkTag], ["url", checkUrl]] as const) {
+    for (const [name, check] of [
+      ["tag", checkTag],
+      ["url", checkUrl],
+    ] as const) {
       for (const text of query[name] ?? []) {
         const [namespace, value] = splitNamespace(name, text)
-        of(namespace)[`${name}s`].push(valueOf(check(value), (problem) => new Problem("invalid_parameter", `${name}: ${problem}.`)))
+        of(namespace)[`${name}s`].push(
+          valueOf(check(value), (problem) => new Problem("invalid_parameter", `${name}: ${problem}.`)),
+        )
       }
     }
     const tooMany = countAll(request)
@@ -67,7 +73,8 @@ export function epochRoutes(app: Hono<EdgeEnv>): void {
     }
     const tooMany = countAll(request)
     if (tooMany) errors.push({ pointer: "/namespaces", detail: tooMany })
-    if (request.size === 0) errors.push({ pointer: "/namespaces", detail: "must name at least one namespace" })
+    if (request.size === 0)
+      errors.push({ pointer: "/namespaces", detail: "must name at least one namespace" })
     if (errors.length > 0) throw invalid(errors)
     return answer(c, principal, request, read.data.after)
   })
@@ -94,7 +101,12 @@ function countAll(request: LookupRequest): string | undefined {
 const invalid = (errors: readonly Fault[]) =>
   new Problem("invalid_request", "The request has members that are not as they must be.", { errors })
 
-async function answer(c: EdgeContext, principal: Principal, request: LookupRequest, after: Epoch | undefined) {
+async function answer(
+  c: EdgeContext,
+  principal: Principal,
+  request: LookupRequest,
+  after: Epoch | undefined,
+) {
   const { store, config, now } = c.var.edge
   for (const namespace of request.keys()) requireScope(principal, "epochs", namespace)
   for (const namespace of request.keys()) {

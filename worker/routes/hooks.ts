@@ -83,7 +83,9 @@ function derive(
 function parseObject(bytes: Uint8Array<ArrayBuffer>): Readonly<Record<string, unknown>> | undefined {
   try {
     const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes))
-    return value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : undefined
+    return value !== null && typeof value === "object" && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined
   } catch {
     return undefined
   }
@@ -93,9 +95,14 @@ function parseObject(bytes: Uint8Array<ArrayBuffer>): Readonly<Record<string, un
  * A delivery is known again by its id and its bytes, or by its bytes alone where what is signed carries a time or a
  * revision; else not at all. A repeated purge is cheap, a dropped one is a stale page.
  */
-async function idempotencyOf(name: string, delivery: Delivery, { replay, deliveryId }: Verified): Promise<Idempotency> {
+async function idempotencyOf(
+  name: string,
+  delivery: Delivery,
+  { replay, deliveryId }: Verified,
+): Promise<Idempotency> {
   const principal = `source.${name}`
-  if (replay === "none") return { principal, key: `auto.${crypto.randomUUID()}`, fingerprint: "-", remember: 600 }
+  if (replay === "none")
+    return { principal, key: `auto.${crypto.randomUUID()}`, fingerprint: "-", remember: 600 }
   const id = `${replay}.${deliveryId ?? ""}`
   const hash = toHex(await sha256(concatBytes(utf8(`${id}\n`), delivery.body)))
   return { principal, key: `hook.${hash}`, fingerprint: "-" }

@@ -79,7 +79,8 @@ function readRequest(body: unknown): { invalidations: readonly Invalidation[]; b
     return { invalidations: [read.value], batch: false }
   }
   const others = Object.keys(body as object).filter((key) => key !== "invalidations")
-  if (others.length > 0) throw invalid(others.map((key) => ({ pointer: `/${key}`, detail: "is not a known member" })))
+  if (others.length > 0)
+    throw invalid(others.map((key) => ({ pointer: `/${key}`, detail: "is not a known member" })))
   if (list.length < 1 || list.length > MAX_BATCH) {
     throw invalid([{ pointer: "/invalidations", detail: `must have 1 to ${MAX_BATCH} items` }])
   }
@@ -111,7 +112,11 @@ function idempotencyKeyOf(c: EdgeContext): string | undefined {
 }
 
 /** Without a key of the publisher's we make one, so that our own second attempt appends nothing twice. */
-async function idempotencyOf(principal: Principal, key: string | undefined, body: unknown): Promise<Idempotency> {
+async function idempotencyOf(
+  principal: Principal,
+  key: string | undefined,
+  body: unknown,
+): Promise<Idempotency> {
   const own = key === undefined
   return {
     principal: `token.${principal.name}`,
@@ -123,7 +128,9 @@ async function idempotencyOf(principal: Principal, key: string | undefined, body
 
 const traceOf = (c: EdgeContext): string | undefined => {
   const trace = c.req.header("traceparent")
-  return trace !== undefined && /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(trace) ? trace : undefined
+  return trace !== undefined && /^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(trace)
+    ? trace
+    : undefined
 }
 
 const MAX_WAIT_SECONDS = 30
