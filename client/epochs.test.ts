@@ -35,7 +35,7 @@ function setUp(options: Partial<TidemarkOptions> = {}) {
 const settled = () => new Promise<void>((resolve) => setTimeout(resolve, 0))
 
 /** The same, cheaper than by a timer, for what runs thousands of times. */
-async function later(turns = 100): Promise<void> {
+async function turnOver(turns = 100): Promise<void> {
   for (let turn = 0; turn < turns; turn += 1) await Promise.resolve()
 }
 
@@ -52,6 +52,15 @@ describe("how old a look-up may be (H6)", () => {
     expect(await tidemark.isFresh(stamp, "blog")).toBe(false)
     const { stamp: later } = await tidemark.begin("blog")
     expect(await tidemark.isFresh(later, "blog")).toBe(true)
+  })
+
+  it("does not keep a store let alone that failed before the clock went back", async () => {
+    const { clock, store, tidemark } = setUp()
+    store.away = true
+    expect((await tidemark.begin("blog")).stamp).toBeUndefined()
+    clock.time -= 3_600_000
+    store.away = false
+    expect((await tidemark.begin("blog")).stamp).toBeDefined()
   })
 
   // What a request is judged by is never older than 2 * ttl: found by asking whether it saw an invalidation of that age.
@@ -72,7 +81,7 @@ describe("how old a look-up may be (H6)", () => {
           const fill = fills.at(-1)
           const isFresh = await tidemark.isFresh(fill?.stamp, "blog")
           if (isFresh) oldest = Math.max(oldest, clock.time - published)
-          await later()
+          await turnOver()
           fills.push({ at: clock.time, ...(await tidemark.begin("blog")) })
         }
         expect(oldest).toBeLessThan(2 * TTL)
@@ -286,7 +295,7 @@ describe("without the store", () => {
     const before = store.requests.length
     for (let ms = 0; ms < 10_000; ms += 50) {
       await Promise.all([tidemark.begin("blog"), tidemark.begin("shop"), tidemark.judge(undefined, "blog")])
-      await later()
+      await turnOver()
       clock.time += 50
     }
     expect(store.requests.length - before).toBeLessThanOrEqual(10)
@@ -475,7 +484,7 @@ describe("with a cache of the data centre below", () => {
               )
             if (!everLagged) expect(late).toEqual([])
           }
-          await later()
+          await turnOver()
         }
       }),
       { numRuns: 100 },

@@ -119,8 +119,8 @@ export class Epochs {
       const age = slot.row ? ageOf(slot.row, now()) : Infinity
       if (serves && (age < ttl || slot.gave > since)) break
       // While the store is let alone, only the cache below is asked, and only for what is not known at all.
-      const lags = now() < slot.laggingUntil && (behind || (serves && age < 2 * ttl))
-      const letAlone = lags || now() < Math.max(this.#retryAt, slot.refusedUntil)
+      const lags = isAhead(slot.laggingUntil, now()) && (behind || (serves && age < 2 * ttl))
+      const letAlone = lags || [this.#retryAt, slot.refusedUntil].some((until) => isAhead(until, now()))
       if (letAlone && (slot.row || !this.#options.l2 || round > 0)) break
       if ((serves && age < 2 * ttl) || (this.#failing && this.#isUsable(slot, since))) {
         this.#refresh(namespace, missing, question)
@@ -232,7 +232,7 @@ export class Epochs {
     this.#flying.add(flight)
     try {
       const wanted = await this.#askCache(flight)
-      if (wanted.size === 0 || now() < this.#retryAt) return []
+      if (wanted.size === 0 || isAhead(this.#retryAt, now())) return []
       const inUse = this.#memory.usedSince(now() - 2 * this.#options.ttl)
       const chunks = chunksOf(wanted, inUse)
       return (await Promise.all(chunks.map((chunk) => this.#askStore(chunk, flight.number)))).flat()
@@ -349,6 +349,10 @@ export class Epochs {
     return now() + RETRY_AFTER * (1 + random())
   }
 }
+
+/** Whether a time to retry is still to come. One further ahead than any is set was set before the clock went back. */
+const isAhead = (until: Milliseconds, now: Milliseconds): boolean =>
+  now < until && until - now <= 2 * RETRY_AFTER
 
 const covers = ({ wants }: Flight, namespace: Namespace, tags: readonly string[]): boolean => {
   const want = wants.get(namespace)

@@ -21,7 +21,7 @@ export class SingleFlight {
   /** Settles when the work that is under way for a key ends; undefined where none is. */
   running(key: string): Promise<void> | undefined {
     const flight = this.#flights.get(key)
-    return flight && this.#now() - flight.since < this.#limit ? flight.done : undefined
+    return flight && Math.abs(this.#now() - flight.since) < this.#limit ? flight.done : undefined
   }
 
   /** Begins work for a key. `end` must be called however it ends; calling it twice is no harm. */

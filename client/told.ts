@@ -56,7 +56,8 @@ export class Told {
       return this.#renew(answer)
     }
     if (!firstHand) return "ignored"
-    this.#lowerSince ??= now
+    // Where our clock went back, it is counted anew.
+    if (this.#lowerSince === undefined || this.#lowerSince > now) this.#lowerSince = now
     if (now - this.#lowerSince <= this.#patience) return "ignored"
     this.#left.set(high.generation, high.last)
     if (this.#left.size > MAX_REMEMBERED) this.#left.clear()

@@ -47,6 +47,9 @@ it("two values are equal when every byte is", () => {
     }),
   )
   expect(constantTimeEqual(new Uint8Array([1]), new Uint8Array([1, 0]))).toBe(false)
+  // Wherever the one byte is that differs.
+  for (const index of [0, 1, 2])
+    expect(constantTimeEqual(utf8("abc"), utf8("abc").with(index, 0))).toBe(false)
 })
 
 it("bytes are joined in order", () => {

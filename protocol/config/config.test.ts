@@ -331,7 +331,7 @@ describe("what is right", () => {
 describe("a namespace", () => {
   const config = parseConfig({
     namespaces: {
-      "*": { maxCacheTtl: "1d", secondPass: "1m" },
+      "*": { maxCacheTtl: "1d", secondPass: "1m", maxTags: 100 },
       shop: { hosts: ["shop.example.com"], tagPrefix: "s-", maxTags: 10 },
       "shop/cart": { maxTags: 5, hosts: [], settle: "0" },
       magazine: { prefixes: ["https://www.example.com/m/"], wholeBy: "tag" },
@@ -355,7 +355,7 @@ describe("a namespace", () => {
       wholeBy: "tag",
       prefixes: ["https://www.example.com/m/"],
     })
-    expect(found("elsewhere")).toMatchObject({ maxCacheTtl: DAY, maxTags: 1_000_000, tagPrefix: "" })
+    expect(found("elsewhere")).toMatchObject({ maxCacheTtl: DAY, maxTags: 100, tagPrefix: "" })
   })
 
   it("that is not declared is none", () => {

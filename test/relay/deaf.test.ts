@@ -21,17 +21,13 @@ it("without any Pub/Sub everything is purged by the poll, and the relay says tha
     "&tm:v1:probe:*",
   ])
   const one = await relay({ redisUrl: withUser(redis.url, "deaf") })
+  const [before] = await press.publish({ namespace: "blog", tags: ["before"] })
+  await done(press, [before])
   const entries = await press.publish(...tagsOf(250).map((tag) => ({ namespace: "blog", tags: [tag] })))
-  await done(
-    press,
-    entries.map(({ epoch }) => epoch),
-  )
+  await done(press, entries)
   expect(vendor.purged("tag")).toEqual(expect.arrayContaining(tagsOf(250)))
   const more = await press.publish({ namespace: "blog", mode: "purge", tags: ["once-more"] })
-  await done(
-    press,
-    more.map(({ epoch }) => epoch),
-  )
+  await done(press, more)
 
   const answer = await one.get("/readyz")
   expect([answer.status, await answer.json()]).toEqual([
@@ -56,10 +52,7 @@ it("a publisher whose wakes Redis refuses is heard by the poll", async () => {
   const one = await relay()
   await one.ready
   const entries = await press.publish(...tagsOf(30).map((tag) => ({ namespace: "blog", tags: [tag] })))
-  await done(
-    press,
-    entries.map(({ epoch }) => epoch),
-  )
+  await done(press, entries)
   expect(vendor.purged("tag")).toEqual(expect.arrayContaining(tagsOf(30)))
   expect((await one.json("/readyz", null)).ready).toBe(true)
   mute.close()
@@ -72,10 +65,7 @@ it("a subscription that answers but hands over no messages is found out, and men
   await one.ready
   proxy.muffle(true)
   const entries = await press.publish({ namespace: "blog", tags: ["muffled"] })
-  await done(
-    press,
-    entries.map(({ epoch }) => epoch),
-  )
+  await done(press, entries)
   await poll(async () => (await one.json("/readyz", null)).unready).toMatchObject({
     subscription: expect.any(String),
   })
@@ -94,10 +84,7 @@ it("links that are open at our end only are given up, and everything is purged",
   await poll(() => proxy.open).toBe(2)
   proxy.freeze()
   const entries = await press.publish({ namespace: "blog", tags: ["while-frozen"] })
-  await done(
-    press,
-    entries.map(({ epoch }) => epoch),
-  )
+  await done(press, entries)
   await poll(async () => (await one.get("/readyz")).status).toBe(200)
   expect(one.log("subscription:lost").length).toBeGreaterThan(0)
   expect(vendor.purged("tag")).toContain("while-frozen")

@@ -14,7 +14,7 @@ it.each(["SIGTERM", "SIGINT"] as const)(
     const one = await relay()
     await one.ready
     const [warm] = await press.publish({ namespace: "blog", tags: ["warm"] })
-    await done(press, [warm?.epoch ?? 0])
+    await done(press, [warm])
     vendor.forget()
 
     const letGo = vendor.hold()
@@ -36,7 +36,7 @@ it.each(["SIGTERM", "SIGINT"] as const)(
     expect((await press.record(entry?.epoch ?? 0)).state).toBe("pending")
     const next = await relay()
     await next.ready
-    await done(press, [entry?.epoch ?? 0])
+    await done(press, [entry])
     expect(vendor.purged("tag")).toEqual(tagsOf(600).toSorted())
   },
 )

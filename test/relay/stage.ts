@@ -4,7 +4,7 @@ import { type RedisOptions, startRedis } from "../../cli/servers/redis.ts"
 import type { RunningServer } from "../../cli/servers/process.ts"
 import { parseConfig } from "../../protocol/config/config.ts"
 import type { ConfigInput } from "../../protocol/config/schema.ts"
-import type { Epoch } from "../../protocol/epoch.ts"
+import type { Position } from "../../protocol/epoch.ts"
 import { type FakeVendor, fakeVendor } from "../support/fake-vendor.ts"
 import { openStore, type Publisher, publisher } from "../support/publish.ts"
 import {
@@ -15,23 +15,26 @@ import {
 } from "../support/relay-process.ts"
 
 /** As long as a slow machine needs; what is waited for has usually happened. */
-export const poll = <T>(read: () => T) => expect.poll(read, { timeout: 60_000, interval: 20 })
+export const poll = <T>(read: () => T): ReturnType<typeof expect.poll<T>> =>
+  expect.poll(read, { timeout: 60_000, interval: 20 })
 
 export interface Stage {
   readonly redis: RunningServer
-  readonly admin: ReturnType<typeof createClient>
+  readonly admin: ReturnType<typeof adminOf>
   readonly vendor: FakeVendor
   readonly config: ConfigInput
   readonly secrets: Readonly<Record<string, string>>
   readonly press: Publisher
   /** A relay on this stage; it ends with its test. */
-  relay(options?: Partial<RelayOptions>): Promise<RelayProcess>
+  readonly relay: (options?: Partial<RelayOptions>) => Promise<RelayProcess>
 }
 
 export interface StageOptions {
   readonly redis?: RedisOptions
   readonly config?: ConfigInput
 }
+
+const adminOf = (url: string) => createClient({ url, RESP: 2 })
 
 /** A Redis, a vendor, and relays to come: all real, all of one test, and all gone with it. */
 export async function stage({ redis: redisOptions, config: rest }: StageOptions = {}): Promise<Stage> {
@@ -42,7 +45,7 @@ export async function stage({ redis: redisOptions, config: rest }: StageOptions 
     await vendor[Symbol.asyncDispose]()
     expect(vendor.complaints).toEqual([])
   })
-  const admin = createClient({ url: redis.url, RESP: 2 })
+  const admin = adminOf(redis.url)
   admin.on("error", () => {})
   await admin.connect()
   const open = await openStore(redis.url)
@@ -90,9 +93,12 @@ export async function stage({ redis: redisOptions, config: rest }: StageOptions 
 
 export const tagsOf = (count: number): string[] => Array.from({ length: count }, (_, index) => `tag-${index}`)
 
-/** Until every entry is done at every target; its records. */
-export async function done(press: Publisher, epochs: readonly Epoch[]): Promise<void> {
-  // From the newest back: when that is done, the others are.
-  for (const epoch of epochs.toReversed())
-    await poll(async () => (await press.record(epoch)).state).toBe("done")
+/** Until every entry is done at every target it concerns. */
+export async function done(press: Publisher, entries: readonly (Position | undefined)[]): Promise<void> {
+  const epochs = entries.flatMap((entry) => entry?.epoch ?? [])
+  expect(epochs).toHaveLength(entries.length)
+  await poll(async () => {
+    const states = (await press.records(epochs)).map(({ state }) => state)
+    return states.filter((state) => state !== "done")
+  }).toEqual([])
 }

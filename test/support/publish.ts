@@ -3,7 +3,7 @@ import type { Config } from "../../protocol/config/schema.ts"
 import type { Epoch, Position } from "../../protocol/epoch.ts"
 import { type InvalidationInput, MAX_BATCH, parseInvalidation } from "../../protocol/invalidation.ts"
 import { planEntry, type PassDefaults, publish, settingsFor } from "../../protocol/publish.ts"
-import { findEntry, type InvalidationRecord, readRecords } from "../../protocol/record.ts"
+import { type InvalidationRecord, readEntries, readRecords } from "../../protocol/record.ts"
 import type { Store } from "../../protocol/store.ts"
 import { connectUpstream } from "../../relay-node/redis/upstream.ts"
 import { redisStore } from "../../relay-node/store.ts"
@@ -28,6 +28,8 @@ export interface Publisher {
   publish(...inputs: readonly InvalidationInput[]): Promise<Position[]>
   /** What `GET /v1/invalidations/{id}` shows. */
   record(epoch: Epoch): Promise<InvalidationRecord>
+  /** Those of many, in the order of the log. */
+  records(epochs: readonly Epoch[]): Promise<InvalidationRecord[]>
 }
 
 const NO_PASSES: PassDefaults = { settle: 0, secondPass: 0 }
@@ -52,10 +54,17 @@ export function publisher(store: Store, config: Config = parseConfig({}), tenant
       return positions
     },
     async record(epoch) {
-      const entry = await findEntry(store, tenant, epoch)
-      const [record] = entry ? await readRecords(store, tenant, [entry], config.targets) : []
+      const [record] = await this.records([epoch])
       if (!record) throw new Error(`there is no entry ${epoch}`)
       return record
+    },
+    async records(epochs) {
+      const wanted = new Set(epochs)
+      const page = { after: Math.min(...epochs) - 1, limit: 10_000 }
+      const entries = (await readEntries(store, tenant, page)).filter(({ epoch }) => wanted.has(epoch))
+      if (entries.length < wanted.size)
+        throw new Error(`${wanted.size - entries.length} entries are not in the log`)
+      return readRecords(store, tenant, entries, config.targets)
     },
   }
 }
