@@ -108,6 +108,8 @@ export class Lane {
   #attempts = 0
   /** Whether Redis may show that this lane is in trouble: said by this relay, or by one that had the lane before. */
   #hasTold = false
+  /** The cursor as this relay last knew it: what the next read most likely starts from. */
+  #cursor: Held | undefined
   #hasRead = false
   #hasCommitted = false
   #status: LaneStatus
@@ -195,7 +197,13 @@ export class Lane {
   async #step(): Promise<Step> {
     // Where the lease ran out, another relay may have had the lane in between, and its vendor in trouble.
     const isFresh = !this.holds
-    const [held, told] = await Promise.all([this.#hold(), isFresh ? this.#readTold() : undefined])
+    const expected = isFresh ? undefined : this.#cursor
+    // Sent in this order over one connection: what is read early was read under the lease.
+    const [held, told, early] = await Promise.all([
+      this.#hold(),
+      isFresh ? this.#readTold() : undefined,
+      expected && this.#read(expected),
+    ])
     if (!held) {
       // Whoever holds it reads on; when it no longer renews its lease, it is gone. What it tells is its own.
       this.#hasTold = false
@@ -203,7 +211,8 @@ export class Lane {
       return { wait: this.#options.config.relay.lease }
     }
     if (told) this.#hasTold = true
-    const { head, entries } = await this.#read(held)
+    this.#cursor = held
+    const { head, entries } = early && held.text === expected?.text ? early : await this.#read(held)
     if (!head || (entries.length === 0 && isAt(head, held))) {
       this.#rest()
       return "level"
@@ -238,6 +247,7 @@ export class Lane {
       })
     }
     if (this.#attempts > 0) this.#emit("lane:recovered", { attempts: this.#attempts })
+    this.#cursor = { ...to, text: `${this.#owner} ${positionText(to)}` }
     this.#hasCommitted = true
     this.#attempts = 0
     this.#accepted.clear()
@@ -426,7 +436,7 @@ export class Lane {
       await store.script(commitScript, keys, [
         name,
         held.text,
-        `${to.generation} ${to.epoch} ${to.seq}`,
+        positionText(to),
         JSON.stringify(receipt),
         String((now - config.log.keep) * 1000),
         "0",
@@ -495,6 +505,8 @@ export class Lane {
 
   #emit: EmitLane = (event, payload) => this.#options.emit?.(event, payload)
 }
+
+const positionText = ({ generation, epoch, seq }: Position): string => `${generation} ${epoch} ${seq}`
 
 const isAt = (head: Position, position: Position): boolean =>
   head.generation === position.generation && head.seq === position.seq && head.epoch === position.epoch
