@@ -9,6 +9,9 @@ const BOTH = ["protocol/**/*.test.ts", "dispatch/**/*.test.ts", "worker/**/*.tes
 /** Needs Node itself: a real server, a process, a file. Named so, beside the code it tests. */
 const NODE_ONLY = "**/*.node.test.ts"
 
+/** Longer than anything takes on a busy machine with two cores: what is met in time is never by chance. */
+const PATIENCE = { testTimeout: 120_000, hookTimeout: 120_000, expect: { poll: { timeout: 20_000 } } }
+
 const IGNORED = ["node_modules/**", "dist/**"]
 
 export default defineConfig({
@@ -21,11 +24,12 @@ export default defineConfig({
           include: [...BOTH, "relay-node/**/*.test.ts", "cli/**/*.test.ts", "scripts/**/*.test.ts"],
           exclude: IGNORED,
           globalSetup: ["test/support/servers.ts"],
+          ...PATIENCE,
         },
       },
       {
         plugins: [cloudflareTest({ miniflare: { compatibilityDate: COMPATIBILITY_DATE } })],
-        test: { name: "workerd", include: BOTH, exclude: [...IGNORED, NODE_ONLY] },
+        test: { name: "workerd", include: BOTH, exclude: [...IGNORED, NODE_ONLY], ...PATIENCE },
       },
       {
         // Configurations that tests import: a clone is not built.
@@ -35,9 +39,8 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: IGNORED,
           globalSetup: ["test/support/servers.ts"],
-          testTimeout: 120_000,
-          hookTimeout: 120_000,
           fileParallelism: false,
+          ...PATIENCE,
         },
       },
     ],

@@ -1016,6 +1016,29 @@ describe("closing", () => {
     expect([one.clock.sleepers, other.clock.sleepers]).toEqual([[], []])
   })
 
+  it("gives the lease back, but never another's", async () => {
+    const [at, a] = await levelled({}, { relay: "relay-a" })
+    expect(a.lane.holds).toBe(true)
+    await a.lane.close()
+    expect([a.lane.holds, await admin.exists(leaseKey(at.tenant, NAME))]).toEqual([false, 0])
+    // So that whoever is there need not wait for it to end.
+    const b = hire(at, { relay: "relay-b" })
+    await at.tags("a")
+    b.lane.nudge()
+    await level(at, b)
+    expect(b.driver.purged).toEqual(["invalidate tag a"])
+
+    // One that still believes to hold what is another's by now.
+    await at.expireLease()
+    const c = hire(at, { relay: "relay-c" })
+    await at.tags("b")
+    c.lane.nudge()
+    await level(at, c)
+    expect(b.lane.holds).toBe(true)
+    await b.lane.close()
+    expect(await admin.get(leaseKey(at.tenant, NAME))).toMatch(/^relay-c\./)
+  })
+
   it("of one that never began is nothing", async () => {
     const one = hire(world())
     await one.lane.close()

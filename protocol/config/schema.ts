@@ -10,13 +10,11 @@ import { variableName } from "./template.ts"
 
 /** The whole configuration file: every key of it, also those that only later parts read. Nothing unknown passes. */
 
-const name = z
-  .string()
-  .check(
-    z.regex(NAME, {
-      error: "must be lower-case letters, digits and '-', 63 at most, starting with a letter or digit",
-    }),
-  )
+const name = z.string().check(
+  z.regex(NAME, {
+    error: "must be lower-case letters, digits and '-', 63 at most, starting with a letter or digit",
+  }),
+)
 
 const pattern = z
   .string()

@@ -28,13 +28,11 @@ export const vendorUrl = z.string().check(
   ),
 )
 
-const httpUrl = z
-  .string()
-  .check(
-    z.refine((text) => /^https?:$/.test(parseUrl(text)?.protocol ?? ""), {
-      error: "must be an http or https URL",
-    }),
-  )
+const httpUrl = z.string().check(
+  z.refine((text) => /^https?:$/.test(parseUrl(text)?.protocol ?? ""), {
+    error: "must be an http or https URL",
+  }),
+)
 
 export const TARGET_OPTIONS = {
   /** `endpoints`: every Varnish node by its own address; `"dev"` is the one that `tidemark dev` starts. */
