@@ -28,7 +28,7 @@ describe("an invalidation", () => {
     ["that is not of everything", { namespace: "blog", everything: false }, blog],
     ["that is hard", { namespace: "blog", mode: "purge" }, { ...blog, mode: "purge" }],
     [
-      "with every kind of selector, normalised, each once",
+      "with every kind of selector, normalised, in the places where they were sent",
       {
         namespace: "catalog/products",
         tags: ["b", "a", "b", "A"],
@@ -43,10 +43,10 @@ describe("an invalidation", () => {
       {
         namespace: "catalog/products",
         mode: "invalidate",
-        tags: ["b", "a", "A"],
-        urls: ["https://www.example.com/", "https://www.example.com/a?b"],
+        tags: ["b", "a", "b", "A"],
+        urls: ["https://www.example.com/", "https://www.example.com/", "https://www.example.com/a?b"],
         prefixes: ["https://www.example.com/Blog/"],
-        hosts: ["www.example.com", "www.example.com:8443"],
+        hosts: ["www.example.com", "www.example.com", "www.example.com:8443"],
       },
     ],
     [

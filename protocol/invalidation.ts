@@ -55,7 +55,10 @@ export type InvalidationInput = z.input<typeof invalidationBody>
 /** A thing the publisher tells about, kept with the record and never judged. */
 export type Entity = NonNullable<z.output<typeof invalidationBody>["entity"]>
 
-/** An invalidation that was read and normalised; not yet held against a configuration. */
+/**
+ * An invalidation that was read and normalised; not yet held against a configuration. Its lists are as they were sent,
+ * so that a fault can say where it is.
+ */
 export interface Invalidation extends Selectors {
   /** null: every namespace of the tenant (`everything`). */
   readonly namespace: Namespace | null
@@ -104,7 +107,11 @@ export function countAsked(body: unknown): number {
   return lists.reduce<number>((sum, value) => sum + (Array.isArray(value) ? value.length : 0), 0)
 }
 
-const distinct = (values: readonly string[] | undefined): string[] => [...new Set(values)]
+/** The same selectors, each once. */
+export const eachOnce = <T extends Selectors>(selectors: T): T => ({
+  ...selectors,
+  ...Object.fromEntries(SELECTOR_LISTS.map((name) => [name, [...new Set(selectors[name])]])),
+})
 
 /** Drops members that are undefined, so that optional ones are absent and not merely empty. */
 export function compact<T extends object>(value: T): { [K in keyof T]: Exclude<T[K], undefined> } {
@@ -125,10 +132,10 @@ export function parseInvalidation(body: unknown, at: readonly PropertyKey[] = []
   return {
     value: {
       namespace: everything ? null : (namespace ?? null),
-      tags: distinct(lists.tags),
-      urls: distinct(lists.urls),
-      prefixes: distinct(lists.prefixes),
-      hosts: distinct(lists.hosts),
+      tags: lists.tags ?? [],
+      urls: lists.urls ?? [],
+      prefixes: lists.prefixes ?? [],
+      hosts: lists.hosts ?? [],
       mode,
       ...compact({ staleFor, settle, secondPass, entity, reason }),
     },

@@ -13,6 +13,11 @@ const none = { settle: 0, secondPass: 0 }
 const passesOf = (...given: Parameters<typeof planEntry>) =>
   planEntry(...given).passes.map(({ kind, delay, secondPass }) => [kind, delay, secondPass])
 
+it("an entry has each selector once", () => {
+  const { body } = planEntry({ ...invalidation, tags: ["b", "a", "b"] }, settings, by, none)
+  expect(body.tags).toEqual(["b", "a"])
+})
+
 describe("passes", () => {
   it("are none unless somebody asks", () => {
     const plan = planEntry(invalidation, settings, by, none)

@@ -5,6 +5,7 @@ import { askedTags } from "./freshness.ts"
 import {
   compact,
   countSelectors,
+  eachOnce,
   type EntryBody,
   type Invalidation,
   type PassKind,
@@ -83,7 +84,7 @@ export interface PassDefaults {
   readonly secondPass: Milliseconds
 }
 
-/** Turns an invalidation into the entry that the log gets, with the passes that follow it. */
+/** Turns an invalidation into the entry that the log gets, each selector once, with the passes that follow it. */
 export function planEntry(
   invalidation: Invalidation,
   settings: Pick<NamespaceSettings, "maxCacheTtl" | "maxTags" | "settle" | "secondPass">,
@@ -94,7 +95,7 @@ export function planEntry(
   const { staleFor, settle: askedSettle, secondPass: askedSecond, ...told } = invalidation
   const settle = askedSettle ?? settings.settle ?? defaults.settle
   const secondPass = askedSecond ?? settings.secondPass ?? defaults.secondPass
-  const body: EntryBody = { kind: "invalidation", ...told, by, ...compact({ trace }) }
+  const body: EntryBody = { kind: "invalidation", ...eachOnce(told), by, ...compact({ trace }) }
   const passes: PassPlan[] = []
   if (settle > 0)
     passes.push({ kind: "settle", delay: settle, body, ...(secondPass > 0 ? { secondPass } : {}) })

@@ -231,9 +231,13 @@ describe("what is wrong is told, and nothing is written", () => {
     ),
     refused(
       "a url outside the namespace",
-      { namespace: "blog", urls: ["https://www.example.com/a", "https://evil.example/"] },
+      {
+        namespace: "blog",
+        urls: ["https://www.example.com/a", "https://www.example.com/a", "https://evil.example/"],
+      },
       "outside_namespace",
-      "/urls/1",
+      // Where it stands in what was sent.
+      "/urls/2",
     ),
     refused(
       "a prefix outside it",
