@@ -15,6 +15,9 @@ const ENTRIES = {
   "tidemark/hono": "client/hono",
 }
 
+/** The modules that import a configuration, which is always an ES module. */
+const CONFIG_IMPORTERS = ["cli/config-file", "relay-node/main"]
+
 function isOld(version) {
   const [major, minor] = version.split(".").map(Number)
   return major < OLDEST[0] || (major === OLDEST[0] && minor < OLDEST[1])
@@ -41,12 +44,15 @@ async function start() {
     new URL(inClone ? `../${module}.ts` : `../dist/${module}.js`, import.meta.url).href
 
   // A configuration may lie anywhere, also where no tidemark is installed, or another one.
+  const importers = CONFIG_IMPORTERS.map(locate)
   registerHooks({
     resolve(specifier, context, nextResolve) {
       const entry = Object.hasOwn(ENTRIES, specifier) ? ENTRIES[specifier] : undefined
-      return entry === undefined
-        ? nextResolve(specifier, context)
-        : { url: locate(entry), shortCircuit: true }
+      if (entry !== undefined) return { url: locate(entry), shortCircuit: true }
+      const resolved = nextResolve(specifier, context)
+      // What is a module does not depend on the package.json that happens to lie beside it, often with "commonjs".
+      const isConfig = importers.includes(context.parentURL) && /^file:[^?]*\.ts(\?|$)/.test(specifier)
+      return isConfig ? { ...resolved, format: "module-typescript" } : resolved
     },
   })
 
