@@ -179,7 +179,7 @@ function keep(stream: NodeJS.ReadableStream): () => string {
   return () => text.slice(0, text.lastIndexOf("\n") + 1)
 }
 
-export async function freePort(): Promise<number> {
+async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening))
   const address = server.address()
