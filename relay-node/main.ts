@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { serve } from "@hono/node-server"
@@ -98,10 +98,19 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
     redisUrl,
     host,
     port,
-    configPath: resolve(env.TIDEMARK_CONFIG ?? "tidemark.config.ts"),
+    configPath: findConfig(env.TIDEMARK_CONFIG),
     devTokenHash,
   }
 }
+
+const FILE_NAMES = ["tidemark.config.ts", "tidemark.config.js", "tidemark.config.mjs"]
+
+/** As the command line looks for it: what is named, else the first of the usual names that lies here. */
+const findConfig = (named: string | undefined): string =>
+  named
+    ? resolve(named)
+    : (FILE_NAMES.map((name) => resolve(name)).find((path) => existsSync(path)) ??
+      resolve("tidemark.config.ts"))
 
 async function importConfig(path: string): Promise<unknown> {
   try {
