@@ -11,6 +11,8 @@ import {
   headKey,
   lanesKey,
   lateKey,
+  laterItemsKey,
+  laterKey,
   leaseKey,
   logKey,
   sentKey,
@@ -361,6 +363,16 @@ describe("a lane that reads whole", () => {
     expect([one.driver.attempts, await at.state(entry?.epoch ?? 0)]).toEqual([[], "settling"])
   })
 
+  // What was left out of a range is never done for want of a receipt.
+  it("does not call done what settles and will never be carried out", async () => {
+    const [at, one] = await levelled()
+    const [entry] = await at.publish({ namespace: "blog", tags: ["a"], settle: "5s" })
+    one.lane.nudge()
+    await level(at, one)
+    await admin.del([laterKey(at.tenant), laterItemsKey(at.tenant)])
+    expect(await at.state(entry?.epoch ?? 0)).toBe("unknown")
+  })
+
   it("reads once more when nudged while it reads", async () => {
     const turn = gate()
     const [at, one] = await levelled()
@@ -559,10 +571,10 @@ describe("a lane that cannot prove that it saw everything", () => {
     await at.tags("x")
     await admin.del(at.key.log)
     one.lane.nudge()
-    await poll(() => one.events).toContain("lane:stopped")
+    const wait = await asleep(one)
     expect(resyncs(one)).toHaveLength(1)
     one.driver.answer = () => undefined
-    await pass(at, one, 30 * SECOND)
+    await pass(at, one, wait)
     await level(at, one)
     expect(resyncs(one)).toHaveLength(2)
   })
@@ -574,13 +586,26 @@ async function pass(at: World, one: Hired, length: number): Promise<void> {
   one.clock.advance(length)
 }
 
-/** Waits until the lane has stopped so often, and lets as much time pass as it wants to wait. */
-async function waited(at: World, one: Hired, times = 1): Promise<number> {
+/** Waits until the lane has stopped so often and sleeps; how long it means to. */
+async function asleep(one: Hired, times = 1): Promise<number> {
   await poll(() => one.told("lane:stopped").length).toBe(times)
   const { wait } = last(one.told("lane:stopped"))
-  await poll(() => one.clock.sleepers).toContain(wait)
+  await poll(() => one.clock.sleepers).toEqual([wait])
+  return wait
+}
+
+/** The same, and lets that time pass. */
+async function waited(at: World, one: Hired, times = 1): Promise<number> {
+  const wait = await asleep(one, times)
   await pass(at, one, wait)
   return wait
+}
+
+/** Waits until the lane has failed so often and sleeps, and lets enough time pass. */
+async function failed(at: World, one: Hired, times = 1): Promise<void> {
+  await poll(() => one.told("lane:failed").length).toBe(times)
+  await poll(() => one.clock.sleepers.length).toBe(1)
+  await pass(at, one, 30 * SECOND)
 }
 
 describe("a vendor in trouble", () => {
@@ -590,8 +615,8 @@ describe("a vendor in trouble", () => {
     one.driver.answer = () => trouble("api.example.com answered 503")
     const [entry] = await at.tags("a")
     one.lane.nudge()
-    await poll(() => one.events).toContain("lane:stopped")
-    await poll(() => at.target(entry?.epoch ?? 0)).toMatchObject({
+    await asleep(one)
+    expect(await at.target(entry?.epoch ?? 0)).toMatchObject({
       state: "retrying",
       attempts: 1,
       error: "api.example.com answered 503",
@@ -620,18 +645,16 @@ describe("a vendor in trouble", () => {
     await at.tags("a")
     one.lane.nudge()
     const waits: number[] = []
-    for (let times = 1; times <= 9; times += 1) waits.push(await waited(at, one, times))
+    for (let times = 1; times <= 8; times += 1) waits.push(await waited(at, one, times))
+    waits.push(await asleep(one, 9))
     expect(waits).toEqual([250, 500, 1_000, 2_000, 4_000, 8_000, 15_000, 15_000, 15_000])
     one.driver.answer = () => undefined
-    await pass(at, one, 30 * SECOND)
+    await pass(at, one, 15_000)
     await level(at, one)
     one.driver.answer = () => trouble()
     await at.tags("b")
     one.lane.nudge()
-    expect(await waited(at, one, 10)).toBe(250)
-    one.driver.answer = () => undefined
-    await pass(at, one, 30 * SECOND)
-    await level(at, one)
+    expect(await asleep(one, 10)).toBe(250)
   })
 
   it.each([
@@ -658,7 +681,7 @@ describe("a vendor in trouble", () => {
     one.lane.nudge()
     await poll(() => at.state(entry?.epoch ?? 0)).toBe("paused")
     expect(await waited(at, one, 1)).toBe(30_000)
-    expect(await waited(at, one, 2)).toBe(30_000)
+    expect(await asleep(one, 2)).toBe(30_000)
     one.driver.answer = () => undefined
     await pass(at, one, 30_000)
     await level(at, one)
@@ -777,23 +800,19 @@ describe("a value that the vendor refuses", () => {
 
   // Half of it was widened, and the other half fell away without a word.
   it("is a dead letter where only one of its namespaces can be said", async () => {
-    const setting = {
-      namespaces: {
-        blog: { wholeBy: "tag" as const },
-        [`n/${"o".repeat(60)}`]: { tagPrefix: "p".repeat(20) },
-      },
-    }
-    const long = Object.keys(setting.namespaces)[1] ?? ""
-    const short: Capabilities = {
+    const long = `n/${"o".repeat(60)}`
+    const capabilities: Capabilities = {
       ...FAKE_CAPABILITIES,
       tags: { encode: (tag) => (tag.length <= 40 ? tag : undefined), decode: (label) => label },
     }
-    const [at, one] = await levelled(setting, { capabilities: short })
-    one.driver.answer = refusing("bad", `${"p".repeat(20)}bad`)
+    const [at, one] = await levelled({ namespaces: { blog: {}, [long]: {} } }, { capabilities })
+    one.driver.answer = refusing("bad")
+    // One label for both, as neither has a prefix of its own.
     const entries = await at.publish({ namespace: "blog", tags: ["bad"] }, { namespace: long, tags: ["bad"] })
     one.lane.nudge()
     await level(at, one)
-    expect(await Promise.all(entries.map(({ epoch }) => at.state(epoch)))).toEqual(["done", "dead"])
+    expect(await Promise.all(entries.map(({ epoch }) => at.state(epoch)))).toEqual(["dead", "dead"])
+    expect(one.told("lane:deadLettered").at(-1)?.epochs).toEqual(entries.map(({ epoch }) => epoch))
   })
 
   it("beside trouble leaves the whole for another time", async () => {
@@ -850,6 +869,38 @@ describe("two relays", () => {
     turn.open()
     await level(at, a)
     expect(a.events).not.toContain("lane:lost")
+  })
+
+  it("are told apart from each other, and each from itself before it slept", async () => {
+    const [at, a] = await levelled({}, { relay: "relay-a" })
+    const { owner } = await at.cursor()
+    expect(owner).toMatch(/^relay-a\.\w+$/)
+    await at.tags("a")
+    a.lane.nudge()
+    await level(at, a)
+    expect((await at.cursor()).owner).toBe(owner)
+    await pass(at, a, LEASE)
+    await at.tags("b")
+    a.lane.nudge()
+    await level(at, a)
+    expect((await at.cursor()).owner).toMatch(/^relay-a\.\w+$/)
+    expect((await at.cursor()).owner).not.toBe(owner)
+  })
+
+  it("have an owner that slept through its lease begin anew, though nobody took it", async () => {
+    const turn = gate()
+    const [at, a] = await levelled({}, { capabilities: upTo(1) })
+    a.driver.answer = turn.answer
+    await at.publish({ namespace: "blog", tags: names(8) })
+    a.lane.nudge()
+    await poll(() => turn.waiting).toBe(4)
+    a.clock.jump(2 * LEASE)
+    await at.expireLease()
+    a.driver.answer = () => undefined
+    turn.open()
+    await level(at, a)
+    expect(a.events).toContain("lane:lost")
+    expect([a.driver.attempts.length, new Set(a.driver.purged).size]).toEqual([8, 8])
   })
 
   /** A has four calls under way of eight when it is stopped, and B has done everything when A is let go on. */
@@ -928,7 +979,8 @@ describe("two relays", () => {
     a.driver.answer = () => trouble("429", 60_000)
     const [entry] = await at.tags("a")
     a.lane.nudge()
-    await poll(() => at.state(entry?.epoch ?? 0)).toBe("retrying")
+    await asleep(a)
+    expect(await at.state(entry?.epoch ?? 0)).toBe("retrying")
     await at.expireLease()
     const b = hire(at, { relay: "relay-b", clock: manualClock(a.clock.now()) })
     b.lane.nudge()
@@ -949,7 +1001,8 @@ describe("two relays", () => {
     a.driver.answer = () => unauthorised
     await at.tags("a")
     a.lane.nudge()
-    await poll(at.told).toMatchObject({ state: "paused" })
+    await asleep(a)
+    expect(await at.told()).toMatchObject({ state: "paused" })
     await at.expireLease()
     // With other credentials it need not wait.
     const b = hire(at, { relay: "relay-b" })
@@ -1076,9 +1129,7 @@ describe("a store in trouble", () => {
       const [entry] = await at.tags("a")
       one.lane.nudge()
       for (let times = 1; times <= 3; times += 1) {
-        await poll(() => one.told("lane:failed").length).toBe(times)
-        await poll(() => one.clock.sleepers.length).toBe(1)
-        await pass(at, one, 30 * SECOND)
+        await failed(at, one, times)
       }
       await level(at, one)
       expect([one.driver.purged, await at.state(entry?.epoch ?? 0)]).toEqual([["invalidate tag a"], "done"])
@@ -1092,8 +1143,7 @@ describe("a store in trouble", () => {
     control.fail = (script) => (script === "commit" && (failures += 1) === 1 ? "after" : undefined)
     await at.tags("a")
     one.lane.nudge()
-    await poll(() => one.events).toContain("lane:failed")
-    await pass(at, one, 30 * SECOND)
+    await failed(at, one)
     await level(at, one)
     expect([one.driver.attempts.length, await admin.xLen(at.key.sent)]).toEqual([1, 2])
   })
@@ -1115,10 +1165,10 @@ describe("a store in trouble", () => {
     turn.open()
     await poll(() => one.events).toContain("lane:lost")
     expect(one.driver.attempts).toHaveLength(8)
-    control.fail = () => undefined
     one.driver.answer = () => undefined
-    await poll(() => one.told("lane:failed").length).toBeGreaterThan(0)
-    await pass(at, one, 30 * SECOND)
+    await poll(() => one.clock.sleepers.length).toBe(1)
+    control.fail = () => undefined
+    await failed(at, one)
     await level(at, one)
     // What it was told was accepted it need not say again.
     expect([one.driver.attempts.length, new Set(one.driver.purged).size]).toEqual([12, 12])

@@ -202,6 +202,10 @@ describe("a second pass", () => {
     await Promise.all([at.run(), at.run(), at.run()])
     at.clock.jump(10_000)
     expect(await at.run()).toBe(due)
+    // A relay that was stopped between arming it and saying so.
+    await admin.zAdd(laterAfterKey(at.tenant), { score: epoch, value: `${epoch}:second` })
+    expect(await at.run()).toBe(due)
+    expect(await at.left()).toEqual([1, 0, 1])
   })
 
   // A hundred were armed a round, and a round comes every few seconds.
