@@ -56,10 +56,19 @@ it("commits what was all called when it was told to stop", async () => {
 })
 
 it("does not wait for a vendor longer than its drain", async () => {
-  const { vendor, press, relay } = await stage({
-    config: { relay: { lease: "1s", poll: "1s", drain: "200ms" } },
+  const { config, vendor, press, relay } = await stage()
+  // Longer than any test: only the drain ends it.
+  const patient = Object.entries(config.targets ?? {}).map(([name, target]) => [
+    name,
+    { ...target, timeout: "10m" },
+  ])
+  const one = await relay({
+    config: {
+      ...config,
+      targets: Object.fromEntries(patient),
+      relay: { lease: "1s", poll: "1s", drain: "200ms" },
+    },
   })
-  const one = await relay()
   await one.ready
   const letGo = vendor.hold()
   await press.publish({ namespace: "blog", tags: ["a"] })
