@@ -22,13 +22,14 @@ export async function startProxy(redisUrl: string): Promise<Proxy> {
   const pairs = new Map<Socket, Socket>()
   let isMuffled = false
   let isCut = false
-  const server = createServer((client) => {
+  // Without delay: else small answers wait for one another, as they do not without a proxy.
+  const server = createServer({ noDelay: true }, (client) => {
     client.on("error", () => client.destroy())
     if (isCut) {
       client.destroy()
       return
     }
-    const upstream = connect(Number(redisPort), "127.0.0.1")
+    const upstream = connect({ port: Number(redisPort), host: "127.0.0.1", noDelay: true })
     pairs.set(client, upstream)
     const filter = withoutMessages(() => isMuffled)
     upstream.on("data", (chunk: Buffer) => {
