@@ -43,11 +43,12 @@ const contextOf = (driver: Driver, rest: Partial<DeliverContext> = {}): DeliverC
   target: "edge",
   capabilities: FAKE_CAPABILITIES,
   driver,
-  pacer: { take: async (_, signal) => !signal.aborted },
+  pacer: { take: async (_, signal) => !signal.aborted, hold: async () => {} },
   timeout: 60_000,
   signal: new AbortController().signal,
   mayBegin: () => true,
   accepted: new Map(),
+  isProbing: false,
   now: () => 0,
   ...rest,
 })
@@ -276,7 +277,7 @@ describe("trouble", () => {
 
   it("is what a store is that does not answer for the pace", async () => {
     const driver = fakeDriver()
-    const pacer = { take: () => Promise.reject(new Error("gone")) }
+    const pacer = { take: () => Promise.reject(new Error("gone")), hold: async () => {} }
     const { stop } = await run(tags(1), driver, { pacer })
     expect([stop?.state, driver.attempts]).toEqual(["retrying", []])
   })
@@ -331,7 +332,9 @@ describe("an end", () => {
 
   it("while waiting for its turn is no trouble of the vendor's", async () => {
     const driver = fakeDriver()
-    const { stop } = await run(tags(1), driver, { pacer: { take: async () => false } })
+    const { stop } = await run(tags(1), driver, {
+      pacer: { take: async () => false, hold: async () => {} },
+    })
     expect([stop?.state, driver.attempts]).toEqual(["ended", []])
   })
 

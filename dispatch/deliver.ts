@@ -47,6 +47,8 @@ export interface DeliverContext {
   readonly mayBegin: () => boolean
   /** Calls that were accepted under this cursor before, by batch id: they are not repeated after a failure. */
   readonly accepted: Map<string, CallReceipt>
+  /** The vendor was in trouble: one call at a time, until it has taken one. */
+  readonly isProbing: boolean
   readonly onCall?: (batch: Batch, outcome: Outcome, took: Milliseconds) => void
   readonly now: () => Milliseconds
 }
@@ -66,47 +68,53 @@ export async function deliver(items: readonly Item[], context: DeliverContext): 
     if (calls.length < MAX_LISTED_CALLS) calls.push(receipt)
   }
   // Several calls are under way at once: of what they say, the worst counts, and the longest pause.
-  const halt = (next: Stop) => {
-    halted.stop = halted.stop ? worse(halted.stop, next) : next
+  const halt = (stop: Stop) => {
+    halted.stop = halted.stop ? worse(halted.stop, stop) : stop
   }
-  const work = async (): Promise<void> => {
-    for (let bundle = queue.shift(); bundle && !halted.stop; bundle = queue.shift()) {
-      const batch = await toBatch(context.tenant, context.target, bundle)
-      const known = context.accepted.get(batch.id)
-      if (known) {
-        accept(known)
-        continue
+  /** One bundle; whether the vendor took a call for it just now. */
+  const next = async (bundle: Bundle): Promise<boolean> => {
+    const batch = await toBatch(context.tenant, context.target, bundle)
+    const known = context.accepted.get(batch.id)
+    if (known) {
+      accept(known)
+      return false
+    }
+    const outcome = await attempt(batch, context)
+    switch (outcome.outcome) {
+      case "accepted": {
+        const { status, vendorId } = outcome
+        const receipt = vendorId === undefined ? { status } : { status, vendorId }
+        context.accepted.set(batch.id, receipt)
+        accept(receipt)
+        return true
       }
-      const outcome = await attempt(batch, context)
-      switch (outcome.outcome) {
-        case "accepted": {
-          const { status, vendorId } = outcome
-          const receipt = vendorId === undefined ? { status } : { status, vendorId }
-          context.accepted.set(batch.id, receipt)
-          accept(receipt)
-          break
-        }
-        case "refused":
-          if (bundle.items.length > 1) queue.push(...halves(bundle))
-          else for (const item of bundle.items) refused.push({ item, state: "dead", detail: outcome.detail })
-          break
-        case "unsupported":
-          for (const item of bundle.items)
-            refused.push({ item, state: "not_supported", detail: outcome.detail })
-          break
-        case "trouble":
-          halt({ state: "retrying", detail: outcome.detail, ...pauseOf(outcome.retryAfter) })
-          break
-        case "unauthorised":
-          halt({ state: "paused", detail: outcome.detail })
-          break
-        case "ended":
-          halt({ state: "ended", detail: "no further call might begin" })
-          break
-      }
+      case "refused":
+        if (bundle.items.length > 1) queue.push(...halves(bundle))
+        else for (const item of bundle.items) refused.push({ item, state: "dead", detail: outcome.detail })
+        return false
+      case "unsupported":
+        for (const item of bundle.items)
+          refused.push({ item, state: "not_supported", detail: outcome.detail })
+        return false
+      case "trouble":
+        halt({ state: "retrying", detail: outcome.detail, ...pauseOf(outcome.retryAfter) })
+        return false
+      case "unauthorised":
+        halt({ state: "paused", detail: outcome.detail })
+        return false
+      case "ended":
+        halt({ state: "ended", detail: "no further call might begin" })
+        return false
     }
   }
-  await Promise.all(Array.from({ length: Math.min(CONCURRENCY, queue.length) }, work))
+  const work = async (until: (isTaken: boolean) => boolean): Promise<void> => {
+    for (let bundle = queue.shift(); bundle && !halted.stop; bundle = queue.shift()) {
+      if (until(await next(bundle))) return
+    }
+  }
+  if (context.isProbing) await work((isTaken) => isTaken)
+  const workers = Array.from({ length: Math.min(CONCURRENCY, queue.length) }, () => work(() => false))
+  await Promise.all(workers)
   return { calls, callCount, refused, ...halted }
 }
 

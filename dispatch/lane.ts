@@ -1,20 +1,10 @@
 import type { Config, TargetConfig } from "../protocol/config/schema.ts"
 import { type Epoch, type Head, parseHead, type Position } from "../protocol/epoch.ts"
-import type { Mode } from "../protocol/invalidation.ts"
-import {
-  cursorKey,
-  deadKey,
-  dueItemsKey,
-  dueKey,
-  headKey,
-  lanesKey,
-  lateKey,
-  leaseKey,
-  logKey,
-  neverKey,
-  sentKey,
-} from "../protocol/keys.ts"
+import { type Mode, NO_SELECTORS } from "../protocol/invalidation.ts"
+import { dueItemsKey, dueKey, headKey, lanesKey, logKey } from "../protocol/keys.ts"
+import { type DeadLetter, type DueItem, parseDue } from "../protocol/letter.ts"
 import { type LogEntry, parseLogEntries } from "../protocol/log.ts"
+import type { Namespace } from "../protocol/namespace.ts"
 import {
   type CallReceipt,
   type LaneStatus,
@@ -22,13 +12,18 @@ import {
   parseJson,
   type RangeReceipt,
 } from "../protocol/receipt.ts"
-import { acquireScript, commitScript, readScript, releaseScript } from "../protocol/scripts.gen.ts"
+import { readScript } from "../protocol/scripts.gen.ts"
 import { asList, asText, type Store, StoreError } from "../protocol/store.ts"
-import { MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
+import { HOUR, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
+import { isWrongType, setAside } from "./aside.ts"
+import { type CarriedOut, carryOut } from "./carry-out.ts"
 import { backoff, type Clock } from "./clock.ts"
-import { deliver, type Delivered, type DeliverContext, type Refusal, type Stop } from "./deliver.ts"
+import { commit, type Committed, type LaneName, readLate } from "./commit.ts"
+import type { DeliverContext, Stop } from "./deliver.ts"
+import { type Held, Lease } from "./lease.ts"
+import { afterItem, failuresOf, sentAsOf, spreadId, unreadableLetters } from "./outcome.ts"
 import type { Pacer } from "./pace.ts"
-import { type Item, keyOf, type Plan, type PlanContext, planEntries, planResync, planWider } from "./plan.ts"
+import { type Plan, type PlanContext, planEntries, planOwed, planResync, resyncParts } from "./plan.ts"
 import type { Batch, Capabilities, Driver, Outcome } from "./targets/target.ts"
 
 /** Everything worth knowing about a lane. Logs and metrics only listen. */
@@ -41,6 +36,14 @@ export interface LaneEvents {
   "lane:recovered": { attempts: number }
   "lane:lost": object
   "lane:deadLettered": { epochs: readonly Epoch[]; detail: string }
+  /** There were more than a target keeps: the oldest are gone. */
+  "lane:lettersDropped": { count: number }
+  /** An item that was put back, or a part of a resync, came to its end. */
+  "lane:repaid": { why: DueItem["why"]; epochs: readonly Epoch[]; calls: number; refused: number }
+  /** Entries of the log that could not be read. */
+  "lane:unreadable": { epochs: readonly Epoch[] }
+  /** Keys that were none of ours in type, renamed. */
+  "lane:setAside": { keys: readonly string[] }
   "lane:failed": { detail: string }
 }
 
@@ -74,14 +77,18 @@ const MAX_RETRY_AFTER: Milliseconds = 5 * MINUTE
 /** How often wrong credentials are tried again: nobody tells us when they are mended. */
 const PAUSE: Milliseconds = 30 * SECOND
 
-interface Held extends Position {
-  /** The whole cursor as it was read, which a commit compares. */
-  readonly text: string
+/** What a lane read: whether that is all can be told from head and entries. */
+interface Read {
+  readonly head: Head | undefined
+  readonly entries: readonly LogEntry[]
+  /** When the first due item is to be tried. */
+  readonly dueAt: Milliseconds | undefined
 }
 
-/** What became of a plan, with what was sent instead for which epochs. */
-interface CarriedOut extends Delivered {
-  readonly as: ReadonlyMap<Epoch, string>
+/** What is to be done about what was read: now, and in parts over a while. */
+interface Work {
+  readonly plan: Plan
+  readonly due: readonly { readonly at: Milliseconds; readonly id: string; readonly item: DueItem }[]
 }
 
 /** What a step came to. */
@@ -101,9 +108,12 @@ export class Lane {
   readonly #plan: PlanContext
   readonly #stopping = new AbortController()
   readonly #accepted = new Map<string, CallReceipt>()
-  #owner = ""
-  #leaseUntil: Milliseconds = 0
+  readonly #lease: Lease
+  readonly #lane: LaneName
   #nudged = false
+  #alarm = new AbortController()
+  /** Whether the last thing done was a due item: log and due items take turns, so that neither waits for the other. */
+  #hasRepaid = false
   #working: Promise<void> | undefined
   #attempts = 0
   /** Whether Redis may show that this lane is in trouble: said by this relay, or by one that had the lane before. */
@@ -117,6 +127,9 @@ export class Lane {
   constructor(options: LaneOptions) {
     this.#options = options
     this.#plan = options
+    const { store, clock, tenant, name, relay, config } = options
+    this.#lease = new Lease({ store, clock, tenant, target: name, relay, length: config.relay.lease })
+    this.#lane = { tenant, target: name }
     this.#status = { state: "idle", since: options.clock.now(), attempts: 0 }
   }
 
@@ -134,7 +147,7 @@ export class Lane {
 
   /** Whether this relay holds the lease, as far as it knows. */
   get holds(): boolean {
-    return this.#options.clock.now() < this.#leaseUntil
+    return this.#lease.holds
   }
 
   /** Whether it has come to the end of its log once, or to what keeps it from that. */
@@ -155,12 +168,9 @@ export class Lane {
   /** Begins no further call; resolves when those under way have finished. */
   async close(): Promise<void> {
     this.#stopping.abort()
+    this.#alarm.abort()
     await this.#working
-    if (!this.holds) return
-    const { store, tenant, name } = this.#options
-    this.#leaseUntil = 0
-    // Whoever is there takes over at once; where this fails, when the lease is over.
-    await store.script(releaseScript, [leaseKey(tenant, name)], [this.#owner]).catch(() => {})
+    await this.#lease.release()
   }
 
   async #work(): Promise<void> {
@@ -180,6 +190,7 @@ export class Lane {
         }
       } catch (error) {
         failures += 1
+        if (isWrongType(error)) await this.#setAside()
         this.#emit("lane:failed", { detail: error instanceof Error ? error.message : "unknown" })
         if (!(error instanceof StoreError)) this.#setState("idle")
         await this.#sleep(
@@ -195,12 +206,13 @@ export class Lane {
   }
 
   async #step(): Promise<Step> {
+    const { clock, config } = this.#options
     // Where the lease ran out, another relay may have had the lane in between, and its vendor in trouble.
-    const isFresh = !this.holds
+    const isFresh = !this.#lease.holds
     const expected = isFresh ? undefined : this.#cursor
     // Sent in this order over one connection: what is read early was read under the lease.
     const [held, told, early] = await Promise.all([
-      this.#hold(),
+      this.#lease.take(),
       isFresh ? this.#readTold() : undefined,
       expected && this.#read(expected),
     ])
@@ -208,35 +220,36 @@ export class Lane {
       // Whoever holds it reads on; when it no longer renews its lease, it is gone. What it tells is its own.
       this.#hasTold = false
       this.#rest()
-      return { wait: this.#options.config.relay.lease }
+      return { wait: config.relay.lease }
     }
     if (told) this.#hasTold = true
     this.#cursor = held
-    const { head, entries } = early && held.text === expected?.text ? early : await this.#read(held)
-    if (!head || (entries.length === 0 && isAt(head, held))) {
+    const { head, entries, dueAt } = early && held.text === expected?.text ? early : await this.#read(held)
+    const isLevel = !head || (entries.length === 0 && isAt(head, held))
+    const isDue = dueAt !== undefined && dueAt <= clock.now()
+    if (isLevel && !isDue) {
       this.#rest()
+      this.#wakeAt(dueAt)
       return "level"
     }
     const pause = told?.state === "retrying" ? this.#takeUp(told) : 0
     if (pause > 0) return { wait: pause }
     if (this.#status.state === "idle") this.#setState("running")
+    this.#hasRepaid = isDue && (isLevel || !this.#hasRepaid)
+    return this.#hasRepaid || !head ? this.#repay(held) : this.#advance(held, { head, entries, dueAt })
+  }
+
+  /** Carries out what was read, and moves the cursor past it. */
+  async #advance(held: Held, { head, entries, dueAt }: Read & { readonly head: Head }): Promise<Step> {
     const gap = gapOf(held, head, entries)
     // Also after a gap not to the head where the read was cut off: what follows may be harder than the resync.
     const to: Position = entries.at(-1) ?? head
-    const plan = gap
-      ? planResync(this.#options.config.relay.resync.mode, head.epoch, entries, this.#plan)
-      : planEntries(entries, this.#plan)
-    const renewal = this.#keepLease(held)
-    let result: CarriedOut
-    try {
-      result = await this.#carryOut(plan, held, renewal.signal)
-    } finally {
-      await renewal.stop()
-    }
+    const work = this.#workOf(gap, head, entries)
+    const result = await this.#carryOut(work.plan, held)
     if (result.stop) return this.#stop(result.stop)
-    const committed = await this.#commit(held, to, entries, plan, result, gap)
+    const committed = await this.#commitRange(held, to, entries, work, result, gap)
     // Another has the lane, or the cursor is no longer as it was: taking the lease again tells which.
-    if (committed === "lost") return "again"
+    if (committed.status !== "ok") return "again"
     if (gap) {
       const { text: _, ...from } = held
       this.#emit("lane:resynced", {
@@ -246,114 +259,158 @@ export class Lane {
         to,
       })
     }
-    if (this.#attempts > 0) this.#emit("lane:recovered", { attempts: this.#attempts })
-    this.#cursor = { ...to, text: `${this.#owner} ${positionText(to)}` }
+    this.#cursor = this.#lease.at(to)
     this.#hasCommitted = true
+    this.#recovered()
+    this.#options.onCommit?.()
+    const isDue = dueAt !== undefined || work.due.length > 0
+    return committed.head && isAt(committed.head, to) && !isDue ? "level" : "again"
+  }
+
+  /** Carries out the first due item. The cursor stays. */
+  async #repay(held: Held): Promise<Step> {
+    const { store, clock, config } = this.#options
+    const found = await this.#readDue()
+    if (!found) return "again"
+    const { id, item } = found
+    const keepFrom = (clock.now() - config.log.keep) * 1000
+    if (!item) {
+      const letter: DeadLetter = {
+        namespace: null,
+        mode: "invalidate",
+        epochs: [],
+        ...NO_SELECTORS,
+        error: "an item that was due could not be read",
+        at: clock.now(),
+        raw: found.text.slice(0, 4_096),
+      }
+      const finished = { held, to: held, finished: [id], letters: [letter], keepFrom }
+      this.#toldLetters([letter], await commit(store, this.#lane, finished))
+      return "again"
+    }
+    const plan = planOwed(item, this.#plan)
+    const result = await this.#carryOut(plan, held)
+    if (result.stop) return this.#stop(result.stop)
+    const about = { at: clock.now(), attempts: this.#attempts + 1 }
+    const { letters, late } = failuresOf(plan, result, about)
+    let committed: Committed
+    do {
+      const rows = await readLate(store, this.#lane, item.epochs)
+      const receipts = item.epochs.map((epoch) => {
+        const known = rows.get(epoch)
+        const ended = { id, epoch, failed: late.get(epoch) }
+        return {
+          replaces: known,
+          receipt: afterItem(known?.receipt, ended, { ...about, calls: result.calls }),
+        }
+      })
+      committed = await commit(store, this.#lane, {
+        held,
+        to: held,
+        finished: [id],
+        late: receipts,
+        letters,
+        keepFrom,
+      })
+    } while (committed.status === "changed")
+    this.#toldLetters(letters, committed)
+    if (committed.status !== "ok") {
+      this.#emit("lane:lost", {})
+      return "again"
+    }
+    this.#emit("lane:repaid", {
+      why: item.why,
+      epochs: item.epochs,
+      calls: result.callCount,
+      refused: letters.length,
+    })
+    this.#recovered()
+    return "again"
+  }
+
+  #recovered(): void {
+    if (this.#attempts > 0) this.#emit("lane:recovered", { attempts: this.#attempts })
     this.#attempts = 0
     this.#accepted.clear()
     this.#setState("running")
-    this.#options.onCommit?.()
-    return committed && isAt(committed, to) ? "level" : "again"
   }
 
-  /** Takes or renews the lease. Undefined: another relay has it. */
-  async #hold(): Promise<Held | undefined> {
-    const { store, tenant, name, config, relay, clock } = this.#options
-    // Unique per acquisition: an owner that slept through its lease must not take up its old cursor again.
-    if (!this.holds) this.#owner = `${relay}.${Math.floor(clock.random() * 2 ** 48).toString(36)}`
-    const asked = clock.now()
-    const keys = [leaseKey(tenant, name), cursorKey(tenant), neverKey(tenant)]
-    const text = asText(
-      await store.script(acquireScript, keys, [name, this.#owner, String(config.relay.lease)]),
-    )
-    if (text === undefined) {
-      this.#leaseUntil = 0
-      return undefined
-    }
-    // From before the asking: our idea of the lease ends no later than Redis's.
-    this.#leaseUntil = asked + config.relay.lease
-    const [, generation, epoch, seq] = text.split(" ")
-    return { text, generation: Number(generation), epoch: Number(epoch), seq: Number(seq) }
-  }
-
-  async #read(held: Held): Promise<{ head: Head | undefined; entries: LogEntry[] }> {
-    const { store, tenant } = this.#options
+  async #read(held: Held): Promise<Read> {
+    const { store, tenant, name } = this.#options
     const args = [String(held.epoch), String(MAX_ENTRIES), String(MAX_READ_BYTES)]
-    const [head, entries] = asList(await store.script(readScript, [headKey(tenant), logKey(tenant)], args))
-    return { head: parseHead(asText(head)), entries: parseLogEntries(entries) }
+    const keys = [headKey(tenant), logKey(tenant), dueKey(tenant, name)]
+    const [head, entries, dueAt] = asList(await store.script(readScript, keys, args))
+    const due = asText(dueAt)
+    return {
+      head: parseHead(asText(head)),
+      entries: parseLogEntries(entries),
+      dueAt: due === undefined ? undefined : Number(due),
+    }
   }
 
-  /** Renews the lease while calls run; its signal is aborted when no further call may begin. */
-  #keepLease(held: Held): { signal: AbortSignal; stop(): Promise<void> } {
-    const { clock, config } = this.#options
-    const finished = new AbortController()
-    const ended = new AbortController()
-    const renew = async (): Promise<void> => {
-      for (;;) {
-        await clock.sleep(config.relay.lease / 3, finished.signal)
-        if (finished.signal.aborted) return
-        const renewed = await this.#renew().catch(() => undefined)
-        if (renewed === undefined ? !this.holds : renewed !== held.text) {
-          ended.abort()
-          return
-        }
+  /** The first item whose time has come, undefined where it could not be read. */
+  async #readDue(): Promise<{ id: string; text: string; item: DueItem | undefined } | undefined> {
+    const { store, clock, tenant, name } = this.#options
+    const now = String(Math.floor(clock.now()))
+    const [ids] = await store.pipeline([
+      ["ZRANGEBYSCORE", dueKey(tenant, name), "-inf", now, "LIMIT", "0", "1"],
+    ])
+    const id = asText(asList(ids)[0])
+    if (id === undefined) return undefined
+    const [reply] = await store.pipeline([["HGET", dueItemsKey(tenant, name), id]])
+    const text = asText(reply) ?? ""
+    return { id, text, item: parseDue(text) }
+  }
+
+  /** A resync may be told to take its time: its parts then become due one after the other. */
+  #workOf(gap: ResyncReason | undefined, head: Head, entries: readonly LogEntry[]): Work {
+    const { mode, spread } = this.#options.config.relay.resync
+    const resyncs = entries.filter(({ body }) => body.kind === "resync")
+    const parts = spread > 0 && (gap || resyncs.length > 0) ? resyncParts(this.#plan) : []
+    if (parts.length < 2) {
+      return {
+        plan: gap ? planResync(mode, head.epoch, entries, this.#plan) : planEntries(entries, this.#plan),
+        due: [],
       }
     }
-    const renewing = renew()
-    return {
-      signal: AbortSignal.any([ended.signal, this.#stopping.signal]),
-      stop: async () => {
-        finished.abort()
-        await renewing
-      },
-    }
+    const now = this.#options.clock.now()
+    const asked = resyncs.map(({ body }) => body.mode)
+    const epochs = resyncs.length > 0 ? resyncs.map(({ epoch }) => epoch) : [head.epoch]
+    const due = parts.map((namespace: Namespace | null, index) => {
+      const item: DueItem = {
+        why: "spread",
+        namespace,
+        mode: (gap ? [mode, ...asked] : asked).includes("purge") ? "purge" : "invalidate",
+        epochs,
+        ...NO_SELECTORS,
+      }
+      return { at: now + (index * spread) / parts.length, id: spreadId(item), item }
+    })
+    const published = entries.filter(({ body }) => body.kind !== "resync")
+    return { plan: planEntries(published, this.#plan), due }
   }
 
-  async #renew(): Promise<string> {
-    return (await this.#hold())?.text ?? ""
-  }
-
-  /** Calls the vendor for a plan, and once more, wider, for what it refused by itself. */
-  async #carryOut(plan: Plan, held: Held, signal: AbortSignal): Promise<CarriedOut> {
+  async #carryOut(plan: Plan, held: Held): Promise<CarriedOut> {
     const { tenant, name, capabilities, driver, pacer, clock, target } = this.#options
-    const context: DeliverContext = {
+    const renewal = this.#lease.keep(held)
+    const delivery: DeliverContext = {
       tenant,
       target: name,
       capabilities,
       driver,
       pacer,
       timeout: target.timeout,
-      signal,
-      mayBegin: () => this.holds && held.text.startsWith(`${this.#owner} `),
+      signal: AbortSignal.any([renewal.signal, this.#stopping.signal]),
+      mayBegin: () => this.#lease.covers(held),
       accepted: this.#accepted,
+      isProbing: this.#attempts > 0,
       now: () => clock.now(),
       onCall: (batch, outcome, took) => this.#called(batch, outcome, took),
     }
-    const first = await deliver(plan.items, context)
-    const as = new Map(plan.as)
-    if (first.stop || first.refused.length === 0 || target.onUnsupported === "skip") return { ...first, as }
-    const retried = first.refused.map((refusal) => ({ refusal, wider: planWider(refusal.item, this.#plan) }))
-    const refused = new Set(first.refused.map(({ item }) => keyOf(item.kind, item.value)))
-    // Something must stand for all of it; and what is as wide as it gets, and was refused already, would be again.
-    const usable = retried.filter(
-      ({ wider: { items, impossible } }) =>
-        items.length > 0 &&
-        impossible.length === 0 &&
-        !items.some(({ kind, value }) => refused.has(keyOf(kind, value))),
-    )
-    const second = await deliver(merge(usable.flatMap(({ wider }) => wider.items)), context)
-    for (const { wider } of usable) {
-      for (const [epoch, what] of wider.as) as.set(epoch, joined(as.get(epoch), what))
-    }
-    return {
-      calls: [...first.calls, ...second.calls],
-      callCount: first.callCount + second.callCount,
-      refused: [
-        ...retried.filter((one) => !usable.includes(one)).map(({ refusal }) => refusal),
-        ...second.refused,
-      ],
-      ...(second.stop ? { stop: second.stop } : {}),
-      as,
+    try {
+      return await carryOut(plan, this.#plan, delivery)
+    } finally {
+      await renewal.stop()
     }
   }
 
@@ -380,9 +437,11 @@ export class Lane {
     const own = state === "paused" ? PAUSE : backoff(this.#attempts, () => clock.random())
     // A vendor that asks for no pause at all is not asked without one: that would be asking it all the time.
     const wait = Math.min(retryAfter || own, MAX_RETRY_AFTER)
+    // What a vendor asks of one lane it asks of all that share the account.
+    if (retryAfter) await this.#options.pacer.hold(wait).catch(() => {})
     this.#setState(state, detail, clock.now() + wait)
     this.#emit("lane:stopped", { state, detail, attempts: this.#attempts, wait })
-    if (this.holds) await this.#tell()
+    if (this.#lease.holds) await this.#tell()
     return { wait }
   }
 
@@ -400,61 +459,83 @@ export class Lane {
     if (this.#status.state !== "idle") this.#setState("idle")
   }
 
-  async #commit(
+  async #commitRange(
     held: Held,
     to: Position,
     entries: readonly LogEntry[],
-    plan: Plan,
+    { plan, due }: Work,
     result: CarriedOut,
     gap: ResyncReason | undefined,
-  ): Promise<Head | undefined | "lost"> {
-    const { store, tenant, name, clock, config } = this.#options
-    const now = clock.now()
-    const failures = failuresOf(plan, result.refused, now, this.#attempts + 1, result.calls)
+  ): Promise<Committed> {
+    const { store, clock, config, target } = this.#options
+    const at = clock.now()
+    const attempts = this.#attempts + 1
+    const failures = failuresOf(plan, result, { at, attempts })
+    const unreadable = unreadableLetters(entries, at)
+    const late = new Map(failures.late)
+    const waits = due.map(({ id }) => id)
+    // Of the resyncs that stand in the log: a gap has no entry of its own.
+    for (const epoch of due.length === 0 ? [] : resyncEpochs(entries)) {
+      const waiting: LateReceipt = { epoch, state: "pending", at, attempts: 0, calls: [], waits }
+      late.set(epoch, waiting)
+    }
     const receipt: RangeReceipt = {
-      at: now,
-      attempts: this.#attempts + 1,
+      at,
+      attempts,
       calls: result.calls,
       callCount: result.callCount,
-      namespaces: this.#options.target.namespaces,
-      ex: [...plan.settling, ...failures.late.map(({ epoch }) => epoch)],
-      ...(gap ? { resync: gap } : sentAsOf(result.as, entries)),
+      namespaces: target.namespaces,
+      ex: [...plan.settling, ...late.keys()],
+      ...(gap && due.length === 0 ? { resync: gap } : sentAsOf(result.as, entries)),
     }
-    const dead = failures.dead.map((letter) => JSON.stringify({ ...letter, tenant }))
-    const keys = [
-      cursorKey(tenant),
-      sentKey(tenant, name),
-      lateKey(tenant, name),
-      dueKey(tenant, name),
-      dueItemsKey(tenant, name),
-      deadKey(tenant, name),
-      logKey(tenant),
-      headKey(tenant),
-      neverKey(tenant),
-    ]
-    const [status, head] = asList(
-      await store.script(commitScript, keys, [
-        name,
-        held.text,
-        positionText(to),
-        JSON.stringify(receipt),
-        String((now - config.log.keep) * 1000),
-        "0",
-        "0",
-        String(failures.late.length),
-        ...failures.late.flatMap((late) => [String(late.epoch), JSON.stringify(late)]),
-        String(dead.length),
-        ...dead,
-      ]),
-    )
-    if (status !== "ok") {
+    const letters = [...failures.letters, ...unreadable]
+    const committed = await commit(store, this.#lane, {
+      held,
+      to,
+      receipt,
+      due,
+      late: [...late.values()].map((row) => ({ receipt: row })),
+      letters,
+      keepFrom: (at - config.log.keep) * 1000,
+    })
+    this.#toldLetters(letters, committed)
+    if (committed.status !== "ok") {
       this.#emit("lane:lost", {})
-      return "lost"
+      return committed
     }
-    for (const { epochs, error } of failures.dead) this.#emit("lane:deadLettered", { epochs, detail: error })
-    const lag = now - to.epoch / 1000
+    if (unreadable.length > 0) {
+      this.#emit("lane:unreadable", { epochs: unreadable.flatMap(({ epochs }) => epochs) })
+    }
+    const lag = at - to.epoch / 1000
     this.#emit("lane:committed", { entries: entries.length, calls: result.callCount, epoch: to.epoch, lag })
-    return parseHead(asText(head))
+    return committed
+  }
+
+  /** Dead letters are told of once they are kept. */
+  #toldLetters(letters: readonly DeadLetter[], committed: Committed): void {
+    if (committed.status !== "ok") return
+    for (const { epochs, error } of letters) this.#emit("lane:deadLettered", { epochs, detail: error })
+    if (committed.droppedLetters > 0) {
+      this.#emit("lane:lettersDropped", { count: committed.droppedLetters })
+    }
+  }
+
+  /** Nobody publishes when an item becomes due. */
+  #wakeAt(at: Milliseconds | undefined): void {
+    this.#alarm.abort()
+    if (at === undefined || this.#stopping.signal.aborted) return
+    const alarm = (this.#alarm = new AbortController())
+    const { clock } = this.#options
+    // Not longer than timers can: whoever wakes too early asks again.
+    void clock.sleep(Math.min(at - clock.now(), HOUR), alarm.signal).then(() => {
+      if (!alarm.signal.aborted) this.nudge()
+    })
+  }
+
+  async #setAside(): Promise<void> {
+    const { store, tenant, name, clock } = this.#options
+    const keys = await setAside(store, tenant, [name], clock.now()).catch(() => [])
+    if (keys.length > 0) this.#emit("lane:setAside", { keys })
   }
 
   #setState(state: LaneStatus["state"], error?: string, nextAt?: Milliseconds): void {
@@ -506,8 +587,6 @@ export class Lane {
   #emit: EmitLane = (event, payload) => this.#options.emit?.(event, payload)
 }
 
-const positionText = ({ generation, epoch, seq }: Position): string => `${generation} ${epoch} ${seq}`
-
 const isAt = (head: Position, position: Position): boolean =>
   head.generation === position.generation && head.seq === position.seq && head.epoch === position.epoch
 
@@ -521,89 +600,5 @@ function gapOf(held: Position, head: Head, entries: readonly LogEntry[]): Resync
   return undefined
 }
 
-/** What was sent instead, of both. */
-const joined = (a: string | undefined, b: string): string =>
-  [...new Set([...(a?.split(", ") ?? []), ...b.split(", ")])].toSorted().join(", ")
-
-/** Items of several plans, the same one only once and as hard as the hardest. */
-function merge(items: readonly Item[]): Item[] {
-  const merged = new Map<string, Item>()
-  for (const item of items) {
-    const key = keyOf(item.kind, item.value)
-    const known = merged.get(key)
-    merged.set(key, {
-      ...item,
-      mode: known?.mode === "purge" ? "purge" : item.mode,
-      namespaces: [...new Set([...(known?.namespaces ?? []), ...item.namespaces])],
-      epochs: [...new Set([...(known?.epochs ?? []), ...item.epochs])],
-    })
-  }
-  return [...merged.values()]
-}
-
-interface DeadLetter {
-  readonly epochs: readonly Epoch[]
-  readonly namespaces: readonly string[]
-  readonly selector: { readonly kind: string; readonly value: string }
-  readonly mode: Mode
-  readonly error: string
-  readonly at: Milliseconds
-}
-
-function failuresOf(
-  plan: Plan,
-  refused: readonly Refusal[],
-  at: Milliseconds,
-  attempts: number,
-  calls: readonly CallReceipt[],
-): { dead: DeadLetter[]; late: LateReceipt[] } {
-  const dead = [
-    ...refused.map(({ item, detail }): DeadLetter => ({
-      epochs: item.epochs,
-      namespaces: item.namespaces,
-      selector: { kind: item.kind, value: item.meant },
-      mode: item.mode,
-      error: detail,
-      at,
-    })),
-    ...plan.impossible.map((item): DeadLetter => ({
-      epochs: item.epochs,
-      namespaces: item.namespace === null ? [] : [item.namespace],
-      selector: { kind: item.kind, value: item.meant },
-      mode: item.mode,
-      error: item.detail,
-      at,
-    })),
-  ]
-  const unsupported = new Set([
-    ...plan.impossible.flatMap(({ epochs }) => epochs),
-    ...refused.filter(({ state }) => state === "not_supported").flatMap(({ item }) => item.epochs),
-  ])
-  const late = new Map<Epoch, LateReceipt>()
-  for (const { epochs, error } of dead) {
-    for (const epoch of epochs) {
-      late.set(epoch, {
-        epoch,
-        state: unsupported.has(epoch) ? "not_supported" : "dead",
-        at,
-        attempts,
-        calls,
-        error,
-      })
-    }
-  }
-  return { dead, late: [...late.values()] }
-}
-
-/** Said once where all entries share it, which is the usual case; else by epoch. */
-function sentAsOf(
-  as: ReadonlyMap<Epoch, string>,
-  entries: readonly LogEntry[],
-): Pick<RangeReceipt, "as" | "asOf"> {
-  const kinds = new Set(as.values())
-  if (kinds.size === 0) return {}
-  if (kinds.size === 1 && as.size === entries.length) return { as: [...kinds].join("") }
-  const asOf: Record<string, Epoch[]> = {}
-  for (const [epoch, what] of as) (asOf[what] ??= []).push(epoch)
-  return { asOf }
-}
+const resyncEpochs = (entries: readonly LogEntry[]): Epoch[] =>
+  entries.filter(({ body }) => body.kind === "resync").map(({ epoch }) => epoch)

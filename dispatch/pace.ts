@@ -1,4 +1,4 @@
-import { paceKey } from "../protocol/keys.ts"
+import { holdKey, paceKey, paceNeverKey } from "../protocol/keys.ts"
 import { paceScript } from "../protocol/scripts.gen.ts"
 import type { Store } from "../protocol/store.ts"
 import type { Milliseconds } from "../protocol/time.ts"
@@ -9,6 +9,8 @@ import type { Batch, Pace } from "./targets/target.ts"
 export interface Pacer {
   /** Waits for its turn; false when the signal was aborted first. @throws {StoreError} */
   take(batch: Batch, signal: AbortSignal): Promise<boolean>
+  /** Lets nobody of the account begin a call for so long, as the vendor asked. @throws {StoreError} */
+  hold(length: Milliseconds): Promise<void>
 }
 
 export interface PacerOptions {
@@ -20,20 +22,22 @@ export interface PacerOptions {
   readonly onWait?: (length: Milliseconds) => void
 }
 
-/** The account that is charged for keys of its own, apart from any tenant's slot. */
-const bucketKey = (account: string, bucket: string): string => paceKey(`${account}:${bucket}`)
-
 export function createPacer({ store, clock, account, paces, onWait }: PacerOptions): Pacer {
   return {
+    async hold(length) {
+      // Where a vendor publishes no limits nobody shares any: the lane that was asked waits by itself.
+      if (paces.length === 0) return
+      await store.pipeline([["SET", holdKey(account), "1", "PX", String(Math.max(1, Math.ceil(length)))]])
+    },
     async take(batch, signal) {
       for (const { bucket, perSecond, burst, per, kinds } of paces) {
         const charged = batch.values.filter(({ kind }) => kinds.includes(kind)).length
         if (charged === 0) continue
-        const key = bucketKey(account, bucket)
+        const keys = [paceKey(account, bucket), holdKey(account), paceNeverKey(account)]
         const args = [String(perSecond), String(burst), String(per === "value" ? charged : 1)]
         for (;;) {
           if (signal.aborted) return false
-          const wait = Number(await store.script(paceScript, [key, `${key}:never`], args))
+          const wait = Number(await store.script(paceScript, keys, args))
           if (wait <= 0) break
           onWait?.(wait)
           await clock.sleep(wait, signal)

@@ -3,6 +3,7 @@ import type { Config, TargetConfig } from "../protocol/config/schema.ts"
 import { concerns } from "../protocol/concern.ts"
 import type { Epoch } from "../protocol/epoch.ts"
 import { hasSelectors, type Mode } from "../protocol/invalidation.ts"
+import type { Owed } from "../protocol/letter.ts"
 import type { LogEntry } from "../protocol/log.ts"
 import { ancestors, isWithin, matchesAny, type Namespace } from "../protocol/namespace.ts"
 import { hostCovers, hostCoversUrl, prefixCovers } from "../protocol/selector.ts"
@@ -95,10 +96,21 @@ export function planEntries(entries: readonly LogEntry[], context: PlanContext):
   for (const entry of entries) {
     if (!concerns(entry.body, context.target.namespaces)) continue
     if (entry.body.settling) settling.push(entry.epoch)
-    else draft.entry(entry)
+    else draft.say(entry.body, [entry.epoch])
   }
   return draft.finish(settling)
 }
+
+/** Plans what is owed once more, by the configuration of now. */
+export function planOwed(owed: Owed, context: PlanContext): Plan {
+  const draft = new PlanDraft(context)
+  draft.say(owed, owed.epochs)
+  return draft.finish([])
+}
+
+/** What a resync can be cut into, so that a cache need not go stale in one instant: null where it is one thing. */
+export const resyncParts = (context: PlanContext): readonly (Namespace | null)[] =>
+  new PlanDraft(context).parts()
 
 /**
  * What a lane that cannot prove it saw every entry purges: all that the target stands for. Of the entries that it did
@@ -115,7 +127,7 @@ export function planResync(
   for (const entry of entries) {
     const { body } = entry
     const isHarder = mode !== "purge" && body.mode === "purge" && !body.settling
-    if (isHarder && concerns(body, context.target.namespaces)) draft.entry(entry)
+    if (isHarder && concerns(body, context.target.namespaces)) draft.say(body, [entry.epoch])
   }
   return draft.finish([])
 }
@@ -140,16 +152,20 @@ class PlanDraft {
     this.#context = context
   }
 
-  entry({ epoch, body }: LogEntry): void {
-    const { mode, namespace } = body
-    if (namespace === null) this.everything(mode, [epoch])
-    else if (!hasSelectors(body)) this.#whole(namespace, mode, [epoch])
+  say(what: Omit<Owed, "epochs">, epochs: Epochs): void {
+    const { mode, namespace } = what
+    if (namespace === null) this.everything(mode, epochs)
+    else if (!hasSelectors(what)) this.#whole(namespace, mode, epochs)
     else {
-      for (const tag of body.tags) this.#tag(namespace, tag, mode, [epoch])
+      for (const tag of what.tags) this.#tag(namespace, tag, mode, epochs)
       for (const [list, kind] of LIST_KINDS) {
-        for (const value of body[list]) this.#selector(kind, namespace, value, mode, [epoch])
+        for (const value of what[list]) this.#selector(kind, namespace, value, mode, epochs)
       }
     }
+  }
+
+  parts(): readonly (Namespace | null)[] {
+    return this.#mayEverything() ? [null] : this.#ownNamespaces()
   }
 
   #tag(namespace: Namespace, tag: string, mode: Mode, epochs: Epochs): void {

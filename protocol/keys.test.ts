@@ -75,7 +75,9 @@ describe("keys", () => {
   })
 
   it("of an account's pace are its own slot", () => {
-    expect(keys.paceKey("CLOUDFLARE_API_TOKEN:tags")).toBe("tm:pace:{CLOUDFLARE_API_TOKEN:tags}")
+    expect(keys.paceKey("CLOUDFLARE_API_TOKEN", "tags")).toBe("tm:pace:{CLOUDFLARE_API_TOKEN}:tags")
+    expect(keys.holdKey("CLOUDFLARE_API_TOKEN")).toBe("tm:pace:{CLOUDFLARE_API_TOKEN}:hold:now")
+    expect(keys.paceNeverKey("CLOUDFLARE_API_TOKEN")).toBe("tm:pace:{CLOUDFLARE_API_TOKEN}:never:now")
   })
 })
 

@@ -42,8 +42,14 @@ export const dueItemsKey = (tenant: string, target: string): string => ofTenant(
 export const deadKey = (tenant: string, target: string): string => ofTenant(tenant, `dead:${target}`)
 /** Never written: deleting it lets a script start with a command that Redis allows when it is full. */
 export const neverKey = (tenant: string): string => ofTenant(tenant, "never")
+/** Of all that is an account's, apart from any tenant's slot. */
+const ofAccount = (account: string, rest: string): string => `tm:pace:{${account}}:${rest}`
 /** hash: tokens left of an account's bucket, and when that was */
-export const paceKey = (account: string): string => `tm:pace:{${account}}`
+export const paceKey = (account: string, bucket: string): string => ofAccount(account, bucket)
+/** string, expires: while it is there the vendor wants no calls of the account */
+export const holdKey = (account: string): string => ofAccount(account, "hold:now")
+/** Never written, as a tenant's own. */
+export const paceNeverKey = (account: string): string => ofAccount(account, "never:now")
 /** sorted set of relays by heartbeat (milliseconds) */
 export const RELAYS_KEY = "tm:relays"
 /** hash: what each relay says of itself, JSON */

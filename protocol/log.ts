@@ -5,7 +5,11 @@ import { asList, asText, type Reply } from "./store.ts"
 /** One entry of a tenant's log. */
 export interface LogEntry extends Position {
   readonly body: EntryBody
+  /** Of an entry that could not be read: its text, cut to 4 KiB. Its body is a resync, the wider thing. */
+  readonly raw?: string
 }
+
+const MAX_RAW = 4_096
 
 const VERSION = "1"
 
@@ -60,7 +64,9 @@ export function parseLogEntry(reply: Reply): LogEntry | undefined {
   const generation: Generation = Number(field("g"))
   const seq = Number(field("s"))
   if (![epoch, generation, seq].every((value) => Number.isSafeInteger(value))) return undefined
-  return { epoch, generation, seq, body: field("v") === VERSION ? decodeBody(field("d") ?? "") : UNREADABLE }
+  const text = field("d") ?? ""
+  const body = field("v") === VERSION ? decodeBody(text) : UNREADABLE
+  return { epoch, generation, seq, body, ...(body === UNREADABLE ? { raw: text.slice(0, MAX_RAW) } : {}) }
 }
 
 export const parseLogEntries = (reply: Reply | undefined): LogEntry[] =>

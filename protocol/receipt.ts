@@ -39,7 +39,7 @@ export const sentAs = ({ as, asOf, resync }: RangeReceipt, epoch: Epoch): string
   Object.entries(asOf ?? {}).find(([, epochs]) => epochs.includes(epoch))?.[0] ??
   (resync === undefined ? null : "resync")
 
-export type LateState = "settling" | "retrying" | "done" | "dead" | "not_supported"
+export type LateState = "pending" | "settling" | "retrying" | "done" | "dead" | "not_supported"
 
 /** Of one epoch, in `late`. */
 export interface LateReceipt {
@@ -50,6 +50,10 @@ export interface LateReceipt {
   readonly calls: readonly CallReceipt[]
   readonly as?: string
   readonly error?: string
+  /** Items of `due` that it still waits for. */
+  readonly waits?: readonly string[]
+  /** How many dead letters it has; those that were put back are no longer counted. */
+  readonly letters?: number
 }
 
 /** What a lane says of itself, for records and for people; where nobody said anything it is idle. */

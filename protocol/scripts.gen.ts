@@ -17,16 +17,16 @@ export const adoptScript: Script = {
 
 export const commitScript: Script = {
   name: "commit",
-  text: "local cursor, sent, late, due, dueItems, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]\nlocal log, head, never = KEYS[7], KEYS[8], KEYS[9]\nlocal target, held, to, receipt, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])\nredis.call('DEL', never)\nif redis.call('HGET', cursor, target) ~= held then return {'lost'} end\nlocal owner, from = string.match(held, '^(%S+) %S+ (%d+) %d+$')\nlocal epoch = string.match(to, '^%S+ (%d+) %d+$')\nif epoch ~= from then\nredis.pcall('XADD', sent, epoch .. '-0', 'from', from, 'r', receipt)\nend\nlocal at = 6\nlocal function each(width, use)\nlocal count = tonumber(ARGV[at])\nat = at + 1\nfor _ = 1, count do\nuse(at)\nat = at + width\nend\nend\neach(3, function(i)\nredis.call('ZADD', due, ARGV[i], ARGV[i + 1])\nredis.call('HSET', dueItems, ARGV[i + 1], ARGV[i + 2])\nend)\neach(1, function(i)\nredis.call('ZREM', due, ARGV[i])\nredis.call('HDEL', dueItems, ARGV[i])\nend)\neach(2, function(i)\nredis.call('ZREMRANGEBYSCORE', late, ARGV[i], ARGV[i])\nredis.call('ZADD', late, ARGV[i], ARGV[i + 1])\nend)\neach(1, function(i) redis.call('XADD', dead, '*', 'd', ARGV[i]) end)\nredis.call('HSET', cursor, target, owner .. ' ' .. to)\nlocal oldest = string.format('%.0f', keep)\nredis.call('XTRIM', sent, 'MINID', '~', oldest .. '-0')\nredis.call('ZREMRANGEBYSCORE', late, '-inf', '(' .. oldest)\nfor _, other in ipairs(redis.call('HVALS', cursor)) do\nlocal read = tonumber(string.match(other, '^%S+ %S+ (%d+) '))\nif read and read < keep then keep = read end\nend\nredis.call('XTRIM', log, 'MINID', '=', string.format('%.0f-0', keep))\nreturn {'ok', redis.call('GET', head)}",
-  sha1: "2719cd163bdda9a5f506e51820a429a214622b78",
-  upstashSha1: "51fe97ebb4bd90bf275f6b8ccb3c6e93cab7bccf",
+  text: "local cursor, sent, late, due, dueItems, dead = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]\nlocal log, head, never = KEYS[7], KEYS[8], KEYS[9]\nlocal target, held, to, receipt, keep = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])\nlocal letters = ARGV[6]\nredis.call('DEL', never)\nfor index, kind in ipairs({'hash', 'stream', 'zset', 'zset', 'hash', 'stream', 'stream'}) do\nlocal is = redis.call('TYPE', KEYS[index]).ok\nif is ~= 'none' and is ~= kind then return redis.error_reply('WRONGTYPE ' .. KEYS[index] .. ' is a ' .. is) end\nend\nif redis.call('HGET', cursor, target) ~= held then return {'lost'} end\nlocal dueAt = 7\nlocal doneAt = dueAt + 1 + 3 * ARGV[dueAt]\nlocal lateAt = doneAt + 1 + ARGV[doneAt]\nlocal deadAt = lateAt + 1 + 3 * ARGV[lateAt]\nlocal function each(at, width, use)\nfor item = 0, ARGV[at] - 1 do\nlocal found = use(at + 1 + width * item)\nif found then return found end\nend\nend\nlocal changed = each(lateAt, 3, function(i)\nreturn ARGV[i + 1] ~= '' and not redis.call('ZSCORE', late, ARGV[i + 1])\nend)\nif changed then return {'changed'} end\nlocal owner, from = string.match(held, '^(%S+) %S+ (%d+) %d+$')\nlocal epoch = string.match(to, '^%S+ (%d+) %d+$')\nif epoch ~= from then\nredis.pcall('XADD', sent, epoch .. '-0', 'from', from, 'r', receipt)\nend\neach(dueAt, 3, function(i)\nredis.call('ZADD', due, ARGV[i], ARGV[i + 1])\nredis.call('HSET', dueItems, ARGV[i + 1], ARGV[i + 2])\nend)\neach(doneAt, 1, function(i)\nredis.call('ZREM', due, ARGV[i])\nredis.call('HDEL', dueItems, ARGV[i])\nend)\neach(lateAt, 3, function(i)\nredis.call('ZREMRANGEBYSCORE', late, ARGV[i], ARGV[i])\nredis.call('ZADD', late, ARGV[i], ARGV[i + 2])\nend)\nlocal trimmed = 0\nif tonumber(ARGV[deadAt]) > 0 then\neach(deadAt, 1, function(i) redis.call('XADD', dead, '*', 'd', ARGV[i]) end)\ntrimmed = redis.call('XTRIM', dead, 'MAXLEN', '~', letters)\nend\nredis.call('HSET', cursor, target, owner .. ' ' .. to)\nlocal oldest = string.format('%.0f', keep)\nredis.call('XTRIM', sent, 'MINID', '~', oldest .. '-0')\nredis.call('ZREMRANGEBYSCORE', late, '-inf', '(' .. oldest)\nfor _, other in ipairs(redis.call('HVALS', cursor)) do\nlocal read = tonumber(string.match(other, '^%S+ %S+ (%d+) '))\nif read and read < keep then keep = read end\nend\nredis.call('XTRIM', log, 'MINID', '=', string.format('%.0f-0', keep))\nreturn {'ok', redis.call('GET', head), trimmed}",
+  sha1: "f9ef462f642c46b4b23462656946f943fefa3148",
+  upstashSha1: "07b86c72f68b305e4b0343aeca2ece39b77b4063",
 }
 
 export const paceScript: Script = {
   name: "pace",
-  text: "local bucket, never = KEYS[1], KEYS[2]\nlocal perSecond, burst = tonumber(ARGV[1]), tonumber(ARGV[2])\nlocal wanted = math.min(tonumber(ARGV[3]), burst)\nredis.call('DEL', never)\nlocal time = redis.call('TIME')\nlocal now = time[1] * 1000 + time[2] / 1000\nlocal held = redis.call('HMGET', bucket, 'tokens', 'at')\nlocal tokens = tonumber(held[1]) or burst\nlocal passed = now - (tonumber(held[2]) or now)\ntokens = math.min(burst, tokens + math.max(0, passed) * perSecond / 1000)\nlocal function keep(left)\nredis.call('HSET', bucket, 'tokens', string.format('%.9f', left), 'at', string.format('%.3f', now))\nend\nif tokens < wanted then\nif passed < 0 then keep(tokens) end\nreturn math.ceil((wanted - tokens) * 1000 / perSecond)\nend\nkeep(tokens - wanted)\nreturn 0",
-  sha1: "c3c9bf7af937caff93d11497b9415d853968c3a1",
-  upstashSha1: "4cea960818a06f2f361b9252ee691bf22ec664d8",
+  text: "local bucket, hold, never = KEYS[1], KEYS[2], KEYS[3]\nlocal perSecond, burst = tonumber(ARGV[1]), tonumber(ARGV[2])\nlocal wanted = math.min(tonumber(ARGV[3]), burst)\nredis.call('DEL', never)\nlocal held = redis.call('PTTL', hold)\nif held > 0 then return held end\nlocal time = redis.call('TIME')\nlocal now = time[1] * 1000 + time[2] / 1000\nlocal kept = redis.call('HMGET', bucket, 'tokens', 'at')\nlocal tokens = tonumber(kept[1]) or burst\nlocal passed = now - (tonumber(kept[2]) or now)\ntokens = math.min(burst, tokens + math.max(0, passed) * perSecond / 1000)\nlocal function keep(left)\nredis.call('HSET', bucket, 'tokens', string.format('%.9f', left), 'at', string.format('%.3f', now))\nend\nif tokens < wanted then\nif passed < 0 then keep(tokens) end\nreturn math.ceil((wanted - tokens) * 1000 / perSecond)\nend\nkeep(tokens - wanted)\nreturn 0",
+  sha1: "f216fc7d7499af308b57ce6099702292374a7085",
+  upstashSha1: "efb413da6695130a7b66e07057f1a3f4f5d89f7a",
 }
 
 export const publishScript: Script = {
@@ -38,9 +38,9 @@ export const publishScript: Script = {
 
 export const readScript: Script = {
   name: "read",
-  text: "local head, log = KEYS[1], KEYS[2]\nlocal after, limit, maxBytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])\nlocal entries, bytes = {}, 0\nlocal from = after .. '-1'\nwhile #entries < limit and bytes < maxBytes do\nlocal some = redis.call('XRANGE', log, from, '+', 'COUNT', math.min(64, limit - #entries))\nif #some == 0 then break end\nfor _, entry in ipairs(some) do\nentries[#entries + 1] = entry\nfor _, part in ipairs(entry[2]) do bytes = bytes + #part end\nend\nfrom = string.match(some[#some][1], '^(%d+)') .. '-1'\nend\nreturn {redis.call('GET', head), entries}",
-  sha1: "f898f28775680b9267e3167681590d8d34948d95",
-  upstashSha1: "bb23d026d3a766b850adaa7c788151514c7647b0",
+  text: "local head, log, due = KEYS[1], KEYS[2], KEYS[3]\nlocal after, limit, maxBytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])\nlocal entries, bytes = {}, 0\nlocal from = after .. '-1'\nwhile #entries < limit and bytes < maxBytes do\nlocal some = redis.call('XRANGE', log, from, '+', 'COUNT', math.min(64, limit - #entries))\nif #some == 0 then break end\nfor _, entry in ipairs(some) do\nentries[#entries + 1] = entry\nfor _, part in ipairs(entry[2]) do bytes = bytes + #part end\nend\nfrom = string.match(some[#some][1], '^(%d+)') .. '-1'\nend\nreturn {redis.call('GET', head), entries, redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]}",
+  sha1: "9bd69ee6e9ba4d774e3fa88206a0843b89581c77",
+  upstashSha1: "e14222b4f067dbe40c59f8570e27b6e37b3c75b6",
 }
 
 export const releaseScript: Script = {
@@ -48,4 +48,11 @@ export const releaseScript: Script = {
   text: "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end\nreturn 0",
   sha1: "7f8f6677b8f2b4b65b9b9905151ced126e6b7e49",
   upstashSha1: "e8fd349d2ccafda46cea9c52578f1fbf2259f7a8",
+}
+
+export const replayScript: Script = {
+  name: "replay",
+  text: "local dead, due, dueItems, late = KEYS[1], KEYS[2], KEYS[3], KEYS[4]\nlocal id, at, item, text, channel = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]\nif #redis.call('XRANGE', dead, id, id) == 0 then return 'gone' end\nfor i = 6, #ARGV, 3 do\nif not redis.call('ZSCORE', late, ARGV[i + 1]) then return 'changed' end\nend\nredis.call('HSET', dueItems, item, text)\nredis.call('ZADD', due, at, item)\nfor i = 6, #ARGV, 3 do\nredis.call('ZREM', late, ARGV[i + 1])\nredis.call('ZADD', late, ARGV[i], ARGV[i + 2])\nend\nredis.call('XDEL', dead, id)\nredis.pcall('PUBLISH', channel, '{\"v\":1}')\nreturn 'ok'",
+  sha1: "efd7f1475c4f498be39dcf034010407199caf0d7",
+  upstashSha1: "ac1497cc9aa9d5bea8d10e880b33a710827b1458",
 }

@@ -1,12 +1,13 @@
 --[[
   read: what a log holds after an epoch, and its head, in one atomic step: whether that is all can be told from both.
+  Also when the first item of a target is due.
 
-  KEYS[1]  head   KEYS[2] log
+  KEYS[1]  head   KEYS[2] log   KEYS[3] due
   ARGV[1]  after, an epoch   ARGV[2] limit of entries   ARGV[3] bytes after which no further entries are read
 
-  Returns {head, entries}.
+  Returns {head, entries, when the first item is due in ms (nothing where none is)}.
 ]]
-local head, log = KEYS[1], KEYS[2]
+local head, log, due = KEYS[1], KEYS[2], KEYS[3]
 local after, limit, maxBytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 local entries, bytes = {}, 0
@@ -22,4 +23,4 @@ while #entries < limit and bytes < maxBytes do
   end
   from = string.match(some[#some][1], '^(%d+)') .. '-1'
 end
-return {redis.call('GET', head), entries}
+return {redis.call('GET', head), entries, redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]}

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest"
 import { Memory } from "../../dispatch/adopt.ts"
 import { parseConfig } from "../../protocol/config/config.ts"
-import { headKey, logKey, paceKey } from "../../protocol/keys.ts"
+import { headKey, holdKey, logKey, paceKey, paceNeverKey } from "../../protocol/keys.ts"
 import { publish } from "../../protocol/publish.ts"
 import { paceScript } from "../../protocol/scripts.gen.ts"
 import { asText, StoreError } from "../../protocol/store.ts"
@@ -133,8 +133,8 @@ describe("a full Redis", () => {
 
   it("still paces the calls that empty it", async () => {
     await fillUp()
-    const key = paceKey("account:calls")
-    const take = () => host.store.script(paceScript, [key, `${key}:never`], ["0.001", "1", "1"])
+    const keys = [paceKey("account", "calls"), holdKey("account"), paceNeverKey("account")]
+    const take = () => host.store.script(paceScript, keys, ["0.001", "1", "1"])
     expect(await take()).toBe(0)
     expect(Number(await take())).toBeGreaterThan(0)
     await expectFull()

@@ -1,17 +1,18 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { paceKey } from "../../protocol/keys.ts"
+import { holdKey, paceKey, paceNeverKey } from "../../protocol/keys.ts"
 import { paceScript } from "../../protocol/scripts.gen.ts"
 import { asList, asText } from "../../protocol/store.ts"
 import { useRedis } from "./support.ts"
 
 const host = useRedis()
 
-const KEY = paceKey("account:calls")
+const KEY = paceKey("account", "calls")
+const KEYS = [KEY, holdKey("account"), paceNeverKey("account")]
 
 /** Milliseconds to wait; 0: taken. */
 const take = async (perSecond: number, burst: number, wanted = 1): Promise<number> =>
-  Number(await host.store.script(paceScript, [KEY, `${KEY}:never`], [perSecond, burst, wanted].map(String)))
+  Number(await host.store.script(paceScript, KEYS, [perSecond, burst, wanted].map(String)))
 
 const serverTime = async (): Promise<number> => {
   const [seconds, micros] = asList(await host.command("TIME")).map(Number)
@@ -38,7 +39,7 @@ describe("an account's bucket", () => {
     const stores = await Promise.all([host.connect(), host.connect(), host.connect()])
     const args = [String(SLOW), "10", "1"]
     const asked = stores.flatMap((store) =>
-      Array.from({ length: 10 }, () => store.script(paceScript, [KEY, `${KEY}:never`], args)),
+      Array.from({ length: 10 }, () => store.script(paceScript, KEYS, args)),
     )
     expect((await Promise.all(asked)).filter((wait) => wait === 0)).toHaveLength(10)
   })
@@ -123,5 +124,15 @@ describe("a clock that went back", () => {
     await setBucket(0, -3_600_000)
     expect(await take(1_000, 5)).toBeGreaterThan(0)
     await expect.poll(() => take(1_000, 5), { timeout: 10_000 }).toBe(0)
+  })
+})
+
+describe("a hold", () => {
+  it("lets nobody of the account begin, in whatever bucket, until it is over", async () => {
+    await host.command("SET", holdKey("account"), "1", "PX", "60000")
+    expect(await take(100, 5)).toBeGreaterThan(50_000)
+    expect(await host.command("EXISTS", KEY)).toBe(0)
+    await host.command("DEL", holdKey("account"))
+    expect(await take(100, 5)).toBe(0)
   })
 })

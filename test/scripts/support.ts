@@ -179,7 +179,8 @@ export async function readAfter(
   maxBytes = 1_000_000,
 ): Promise<{ head: Head | undefined; entries: LogEntry[] }> {
   const args = [after, limit, maxBytes].map(String)
-  const [head, entries] = asList(await store.script(readScript, [headKey(TENANT), logKey(TENANT)], args))
+  const keys = [headKey(TENANT), logKey(TENANT), dueKey(TENANT, "edge")]
+  const [head, entries] = asList(await store.script(readScript, keys, args))
   return { head: parseHead(asText(head)), entries: parseLogEntries(entries) }
 }
 
@@ -227,6 +228,7 @@ export async function commit(
       to,
       JSON.stringify(whole),
       String(keep),
+      "1000",
       String(due.length),
       ...due.flatMap(([at, id, item]) => [String(at), id, item]),
       String(done.length),
@@ -234,6 +236,7 @@ export async function commit(
       String(late.length),
       ...late.flatMap((one) => [
         String(one.epoch),
+        "",
         JSON.stringify({ state: "dead", at: 0, attempts: 1, calls: [], ...one }),
       ]),
       String(dead.length),
