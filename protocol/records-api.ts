@@ -47,8 +47,8 @@ export async function getRecord(
 const DEFAULT_LIMIT = 100
 const MAX_LIMIT = 1_000
 
-/** Reads a `limit`; 1 to 1,000, default 100. */
-function parseLimit(text: string | undefined): number {
+/** Reads a `limit`; 1 to 1,000, default 100. @throws {Problem} `invalid_parameter` */
+export function parseLimit(text: string | undefined): number {
   if (text === undefined) return DEFAULT_LIMIT
   const limit = /^\d{1,4}$/.test(text) ? Number(text) : 0
   if (limit < 1 || limit > MAX_LIMIT)

@@ -10,6 +10,11 @@ const LOUD = new Set<string>([
   "lane:failed",
   "subscription:lost",
   "poll:failed",
+  "lane:lettersDropped",
+  "lane:unreadable",
+  "lane:setAside",
+  "resync:asked",
+  "worker:disagrees",
 ])
 const QUIET = new Set<string>(["wake:heard", "lane:called", "lane:committed", "pace:waited"])
 

@@ -1,6 +1,6 @@
 import type { AdoptReason } from "../dispatch/adopt.ts"
 import type { LaneEvents } from "../dispatch/lane.ts"
-import type { Position } from "../protocol/epoch.ts"
+import type { Epoch, Position } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import type { Milliseconds } from "../protocol/time.ts"
 import type { Logger } from "./log.ts"
@@ -12,6 +12,13 @@ export interface RelayEvents {
   "tenant:adopted": { tenant: string; reason: AdoptReason; head: Position; isFirst: boolean }
   "pace:waited": { account: string; length: Milliseconds }
   "poll:failed": { detail: string }
+  "letter:replayed": { tenant: string; target: string; letter: string }
+  "letter:deleted": { tenant: string; target: string; letter: string }
+  /** By hand; null: all of the tenant. */
+  "resync:asked": { tenant: string; namespace: Namespace | null; by: string; epoch: Epoch }
+  "drain:asked": { by: string }
+  /** The Worker looks at another log than this relay reads; without a detail it no longer does. */
+  "worker:disagrees": { detail: string | undefined }
 }
 
 /** Which lane an event is of. */

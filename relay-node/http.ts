@@ -13,6 +13,8 @@ import { authenticate, type Principal, requirePlain, requireScope } from "../pro
 import { servesTenant } from "../protocol/config/config.ts"
 import { isHostAllowed } from "./host.ts"
 import type { Metrics } from "./metrics.ts"
+import type { RelayEmitter } from "./events.ts"
+import { operateRoutes } from "./operate.ts"
 import type { Relay } from "./relay.ts"
 
 export interface RelayHttpOptions {
@@ -21,10 +23,13 @@ export interface RelayHttpOptions {
   readonly tokens: Resolved<Config>["tokens"]
   /** The address that it listens on: what a `Host` header is held against. */
   readonly host: string
+  readonly events: RelayEmitter
+  /** Ends the process as SIGTERM does. */
+  readonly drain: () => void
 }
 
 /** What people and probes ask a relay. It accepts no publishes. */
-export function relayApp({ relay, metrics, tokens, host }: RelayHttpOptions): Hono {
+export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayHttpOptions): Hono {
   const app = new Hono()
   const principalOf = (authorization: string | undefined): Promise<Principal> =>
     authenticate(tokens, authorization, Date.now())
@@ -34,11 +39,10 @@ export function relayApp({ relay, metrics, tokens, host }: RelayHttpOptions): Ho
     return new Response(body, { status: problem.status, headers })
   })
   app.notFound((c) => {
-    const isRoute = ROUTES.some((route) => route.test(c.req.path))
-    if (!isRoute) throw new Problem("not_found", "There is nothing here.")
-    throw new Problem("method_not_allowed", `${c.req.method} is not allowed here.`, {
-      headers: { allow: "GET" },
-    })
+    const route = ROUTES.find(([path]) => path.test(c.req.path))
+    if (!route) throw new Problem("not_found", "There is nothing here.")
+    const [, allow] = route
+    throw new Problem("method_not_allowed", `${c.req.method} is not allowed here.`, { headers: { allow } })
   })
   app.use(async function checkHost(c, next) {
     if (!isHostAllowed(c.req.header("host"), { host, allowedHosts: undefined })) {
@@ -81,11 +85,17 @@ export function relayApp({ relay, metrics, tokens, host }: RelayHttpOptions): Ho
     requireScope(principal, "read", "*")
     return c.json({ items: await relaysOf(relay, principal.tenant) })
   })
+  operateRoutes(app, { relay, events, principalOf, drain })
   return app
 }
 
-/** All of what a relay answers is read. */
-const ROUTES = [/^\/(healthz|readyz|metrics)$/, /^\/v1\/(invalidations(\/[^/]+)?|lanes|relays)$/]
+/** What there is, and by which method. */
+const ROUTES: readonly (readonly [path: RegExp, allow: string])[] = [
+  [/^\/(healthz|readyz|metrics)$/, "GET"],
+  [/^\/v1\/(invalidations(\/[^/]+)?|lanes|relays|dead-letters\/[^/]+)$/, "GET"],
+  [/^\/v1\/(resync|drain|dead-letters\/[^/]+\/[^/]+\/replay)$/, "POST"],
+  [/^\/v1\/dead-letters\/[^/]+\/[^/]+$/, "DELETE"],
+]
 
 const unavailable = (cause: StoreError): Problem =>
   new Problem("store_unavailable", "Redis did not answer.", { retryAfter: 2, cause })

@@ -3,6 +3,7 @@ import { resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { serve } from "@hono/node-server"
 import { Agent, fetch as undiciFetch } from "undici"
+import { authenticate } from "../protocol/tokens.ts"
 import { ConfigError, parseConfig, resolveSecrets } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { createEmitter } from "./emitter.ts"
@@ -11,6 +12,7 @@ import { relayApp } from "./http.ts"
 import { createLogger } from "./log.ts"
 import { createMetrics } from "./metrics.ts"
 import { startRelay, targetFaults } from "./relay.ts"
+import type { WorkerAddress } from "./worker-check.ts"
 
 /** Wrong configuration or usage, as the command line's exit codes have it. */
 const EXIT_MISCONFIGURED = 2
@@ -42,7 +44,9 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   if (faults.length > 0) throw new Misconfigured(faults.join("; "))
   const agent = new Agent({ connections: 16, keepAliveTimeout: 30_000 })
   const version = packageVersion()
+  const worker = await workerOf(env, resolved.tokens)
   const relay = startRelay({
+    ...(worker ? { worker } : {}),
     config,
     resolved,
     off,
@@ -53,13 +57,14 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     fetch: ((input: string, init?: object) =>
       undiciFetch(input, { ...init, dispatcher: agent })) as unknown as typeof fetch,
   })
+  const stopped = Promise.withResolvers<void>()
+  const drain = () => stopped.resolve()
   const server = serve({
-    fetch: relayApp({ relay, metrics, tokens: resolved.tokens, host: settings.host }).fetch,
+    fetch: relayApp({ relay, metrics, tokens: resolved.tokens, host: settings.host, events, drain }).fetch,
     hostname: settings.host,
     port: settings.port,
   })
-  const stopped = Promise.withResolvers<void>()
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stopped.resolve())
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, drain)
   try {
     const port = await listening(server, settings)
     const ready = await becomesReady(() => relay.unready(), stopped.promise)
@@ -72,6 +77,21 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     if ("closeAllConnections" in server) server.closeAllConnections()
     await closed
     await agent.destroy()
+  }
+}
+
+/** The Worker whose epochs are held against the log, where both are named. */
+async function workerOf(
+  { TIDEMARK_URL: url, TIDEMARK_TOKEN: token }: NodeJS.ProcessEnv,
+  tokens: ReturnType<typeof prepare>["resolved"]["tokens"],
+): Promise<WorkerAddress | undefined> {
+  if (!url || !token) return undefined
+  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
+    throw new Misconfigured("TIDEMARK_URL must be the Worker's address, http or https")
+  try {
+    return { url, token, principal: await authenticate(tokens, `Bearer ${token}`, Date.now()) }
+  } catch (cause) {
+    throw new Misconfigured("TIDEMARK_TOKEN is none of the configuration's tokens", { cause })
   }
 }
 

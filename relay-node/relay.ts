@@ -8,13 +8,14 @@ import { findDriver } from "../dispatch/targets/list.ts"
 import { servesTenant, tenantsOf, type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { RELAY_ITEMS_KEY, RELAYS_KEY } from "../protocol/keys.ts"
-import { matchesAny, type Namespace, patternsOverlap } from "../protocol/namespace.ts"
+import { matchesAny, type Namespace, patternsOverlap, ROOT } from "../protocol/namespace.ts"
 import { asList, asText, type Store } from "../protocol/store.ts"
 import { DAY, type Milliseconds } from "../protocol/time.ts"
 import type { RelayEmitter } from "./events.ts"
 import { connectUpstream } from "./redis/upstream.ts"
 import { isUpstash, readInfo, redisStore } from "./store.ts"
 import { Subscription } from "./subscription.ts"
+import { type WorkerAddress, WorkerCheck } from "./worker-check.ts"
 
 export interface RelayOptions {
   /** Without the targets that are off. */
@@ -28,6 +29,8 @@ export interface RelayOptions {
   readonly events: RelayEmitter
   readonly version: string
   readonly clock?: Clock
+  /** Whose epochs are held against the log. Default: none. */
+  readonly worker?: WorkerAddress
 }
 
 /** Why a relay is not ready, by the name of the check; empty when it is. */
@@ -42,9 +45,14 @@ export interface Relay {
   readonly version: string
   readonly lanes: readonly Lane[]
   unready(): Unready
+  /** There is something new of a tenant, which this relay did itself. */
+  wake(tenant: string): void
   /** Begins nothing new, lets calls under way finish within `relay.drain`, and closes every connection. */
   close(): Promise<void>
 }
+
+/** The Worker is asked every so many polls: it costs one subrequest there. */
+const WORKER_EVERY = 2
 
 /** How long a relay that no longer says anything is still listed. */
 const FORGET_RELAYS: Milliseconds = DAY
@@ -85,6 +93,16 @@ export function startRelay(options: RelayOptions): Relay {
   /** How Redis evicts; undefined until it was asked, "" where it does not say. */
   let policy: string | undefined
   let lastPoll = 0
+  let polls = 0
+  const workerCheck =
+    options.worker &&
+    new WorkerCheck({
+      worker: options.worker,
+      store,
+      config,
+      fetch: options.fetch,
+      onChange: (detail) => events.emit("worker:disagrees", { detail }),
+    })
 
   const tenants = new Map(
     tenantsOf(config).map((name): [string, Tenant] => [
@@ -147,7 +165,7 @@ export function startRelay(options: RelayOptions): Relay {
     for (const lane of tenant.lanes) {
       const patterns = config.targets[lane.name]?.namespaces ?? []
       const concerned =
-        namespace === "" ||
+        namespace === ROOT ||
         matchesAny(namespace, patterns) ||
         patterns.some((one) => patternsOverlap(one, namespace))
       if (concerned) lane.nudge()
@@ -173,6 +191,8 @@ export function startRelay(options: RelayOptions): Relay {
     try {
       policy = (await readInfo(store, "memory")).get("maxmemory_policy") ?? ""
       if (!closing.signal.aborted) await heartbeat()
+      polls += 1
+      if (!closing.signal.aborted && polls % WORKER_EVERY === 0) await workerCheck?.run()
     } catch (error) {
       events.emit("poll:failed", { detail: detailOf(error) })
     }
@@ -244,6 +264,7 @@ export function startRelay(options: RelayOptions): Relay {
     off: options.off,
     version,
     lanes,
+    wake: (tenant) => wake(tenant, ROOT),
     unready() {
       const unread = [...tenants.values()]
         .filter((tenant) => !tenant.adopted || !tenant.lanes.every((lane) => lane.hasRead))
@@ -258,6 +279,7 @@ export function startRelay(options: RelayOptions): Relay {
         ...(policy === undefined || policy === "" || policy === "noeviction"
           ? {}
           : { policy: `Redis evicts keys (${policy}): set maxmemory-policy noeviction` }),
+        ...(workerCheck?.disagreement === undefined ? {} : { worker: workerCheck.disagreement }),
         ...(closing.signal.aborted ? { closing: "it drains" } : {}),
       }
     },

@@ -25,10 +25,12 @@ export interface SubscriptionOptions {
   readonly emit?: <K extends keyof SubscriptionEvents>(event: K, payload: SubscriptionEvents[K]) => void
 }
 
-const PING_EVERY: Milliseconds = 3 * SECOND
-const PING_WITHIN: Milliseconds = 3 * SECOND
-/** A PING is answered also by a server that hands us no messages any more: only a message that comes back proves it. */
-const PROBE_EVERY: Milliseconds = 5 * SECOND
+const CONNECT_WITHIN: Milliseconds = 3 * SECOND
+/**
+ * Of PINGs and probes alike: what is sent now must be back when the next is due, so that a link that went dead is
+ * noticed within two of these.
+ */
+const EVERY: Milliseconds = 2 * SECOND
 
 const yes = (): boolean => true
 const no = (): boolean => false
@@ -54,7 +56,7 @@ export class Subscription {
   /** Whether messages were seen to arrive, lately enough that the next probe is not overdue. */
   get isProven(): boolean {
     const { clock } = this.#options
-    return this.#provenAt !== undefined && clock.now() - this.#provenAt < 3 * PROBE_EVERY
+    return this.#provenAt !== undefined && clock.now() - this.#provenAt < 2 * EVERY + SECOND
   }
 
   async close(): Promise<void> {
@@ -74,9 +76,9 @@ export class Subscription {
       connection.on("error", () => lost.resolve("closed"))
       connection.on("end", () => lost.resolve("closed"))
       try {
-        await this.#within(PING_WITHIN, connection.connect())
+        await this.#within(CONNECT_WITHIN, connection.connect())
         await this.#within(
-          PING_WITHIN,
+          CONNECT_WITHIN,
           connection.pSubscribe(WAKE_PATTERN, (message, channel) => this.#heard(channel, message)),
         )
         emit?.("subscription:subscribed", { attempt: failures + 1 })
@@ -121,8 +123,8 @@ export class Subscription {
 
   async #pings(connection: RedisConnection, over: AbortSignal): Promise<"ping"> {
     while (!over.aborted) {
-      await this.#options.clock.sleep(PING_EVERY, over)
-      if (!over.aborted && !(await this.#within(PING_WITHIN, connection.ping()).then(yes, no))) return "ping"
+      await this.#options.clock.sleep(EVERY, over)
+      if (!over.aborted && !(await this.#within(EVERY, connection.ping()).then(yes, no))) return "ping"
     }
     return never()
   }
@@ -135,7 +137,7 @@ export class Subscription {
       this.#awaited = probe
       // One that could not be published proves nothing.
       const sent = await publish(probeChannel(relay), probe.message).then(yes, no)
-      await clock.sleep(sent ? PROBE_EVERY : SECOND, over)
+      await clock.sleep(sent ? EVERY : SECOND, over)
       if (sent && this.#awaited === probe && !over.aborted) return "probe"
     }
     return never()

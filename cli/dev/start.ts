@@ -136,6 +136,8 @@ class Dev implements RunningDev {
       TIDEMARK_CONFIG: this.#settings.configPath,
       TIDEMARK_DEV_TOKEN_SHA256: await hashToken(this.environment.token),
       TIDEMARK_TOKEN_FILE: this.environment.tokenFile,
+      TIDEMARK_URL: worker,
+      TIDEMARK_TOKEN: this.environment.token,
       TIDEMARK_VARNISH_URL: this.#settings.purgeAt ?? varnish ?? "",
     })
     this.#settings.onEvent({ event: "ready", part: "all" })

@@ -79,7 +79,14 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
         // Nobody waits seconds for the next PING.
         clock: { ...systemClock, sleep: (length, signal) => systemClock.sleep(length / 10, signal) },
       })
-      const app = relayApp({ relay, metrics, tokens: resolved.tokens, host: "127.0.0.1" })
+      const app = relayApp({
+        relay,
+        metrics,
+        tokens: resolved.tokens,
+        host: "127.0.0.1",
+        events: createEmitter(silent, metrics),
+        drain: () => {},
+      })
       const ask = async <T>(path: string): Promise<T> =>
         (await (await app.request(path, { headers: { ...headers, host: "127.0.0.1" } })).json()) as T
       const until = async (isSo: () => boolean | Promise<boolean>) => {
