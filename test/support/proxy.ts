@@ -1,8 +1,11 @@
 import { type AddressInfo, connect, createServer, type Socket } from "node:net"
+import { type Conversation, conversation, type Manners, type MessageFault } from "./conversation.ts"
+import { type Pipe, pipeTo, type Weather } from "./pipe.ts"
 
-/** A link to Redis that can be harmed in the ways that networks do it. */
+/** A link to Redis that can be harmed in the ways that networks and servers do it. */
 export interface Proxy extends AsyncDisposable {
   readonly url: string
+  readonly port: number
   /** Connections that are open on our side, half or whole. */
   readonly open: number
   /**
@@ -10,18 +13,62 @@ export interface Proxy extends AsyncDisposable {
    * that looks well and is deaf.
    */
   muffle(on: boolean): void
+  /** As `muffle`, in other ways. */
+  messages(fault: MessageFault): void
   /** Drops what lies behind every connection of now; their clients are not told, and nobody hears them any more. */
   freeze(): void
   /** Takes no new connections, and ends those of now. */
   cut(on: boolean): void
+  /** Ends every connection of now in order, by a FIN. */
+  close(): void
+  /** Ends every connection of now by an RST, and drops what was under way. */
+  reset(): void
+  /** Bytes wait, both ways and on new connections too; when this ends they are let go. */
+  stall(on: boolean): void
+  /** What clients sent and is still on its way. */
+  readonly held: Buffer
+  /** Delay, jitter, loss and width of the link from now on, each way. */
+  weather(weather: Weather): void
+  /**
+   * Answers commands by an error instead of passing them on: `LOADING …`. To all of them, or to those whose names
+   * (in capitals) `refuses` says yes to.
+   */
+  refuse(error: string | undefined, refuses?: (command: string) => boolean): void
+  /** What upstream answers from now on gets lost, while what it is told arrives. */
+  swallow(on: boolean): void
+  /** Where new connections lead from now on. Those of now stay; see `reset`. */
+  lead(url: string): void
+  /** Where new connections that begin by subscribing lead, if elsewhere than the others. */
+  leadSubscribers(url: string | undefined): void
 }
 
-/** A proxy in front of a Redis on this machine. */
-export async function startProxy(redisUrl: string): Promise<Proxy> {
-  const { port: redisPort } = new URL(redisUrl)
-  const pairs = new Map<Socket, Socket>()
-  let isMuffled = false
+export interface ProxyOptions {
+  /** Anything but RESP2 commands and their replies: replication, HTTP. Nothing of it is looked into. */
+  readonly isRaw?: boolean
+}
+
+/** One connection: what the client holds, what lies behind it, and the bytes between. */
+interface Pair {
+  upstream: Socket | undefined
+  isFrozen: boolean
+  up: Pipe | undefined
+  readonly down: Pipe
+}
+
+const ALL = (): boolean => true
+const SUBSCRIBE = /^\*\d+\r\n\$\d+\r\np?subscribe\r\n/i
+const AS_IT_IS: Conversation = { commands: (chunk) => chunk, replies: (chunk) => chunk }
+
+/** A proxy in front of a Redis, or of another server, on this machine. */
+export async function startProxy(upstreamUrl: string, { isRaw = false }: ProxyOptions = {}): Promise<Proxy> {
+  const pairs = new Map<Socket, Pair>()
+  let target = upstreamUrl
+  let subscribersTarget: string | undefined
+  let manners: Manners = { messages: "pass", error: undefined, refuses: ALL }
+  let state = { isStalled: false, weather: {} as Weather }
   let isCut = false
+  let isSwallowing = false
+
   // Without delay: else small answers wait for one another, as they do not without a proxy.
   const server = createServer({ noDelay: true }, (client) => {
     client.on("error", () => client.destroy())
@@ -29,21 +76,36 @@ export async function startProxy(redisUrl: string): Promise<Proxy> {
       client.destroy()
       return
     }
-    const upstream = connect({ port: Number(redisPort), host: "127.0.0.1", noDelay: true })
-    pairs.set(client, upstream)
-    const filter = withoutMessages(() => isMuffled)
-    upstream.on("data", (chunk: Buffer) => {
-      const rest = filter(chunk)
-      if (rest.length > 0) client.write(rest)
-    })
-    client.on("data", (chunk: Buffer) => void (upstream.destroyed || upstream.write(chunk)))
-    upstream.on("error", () => upstream.destroy())
-    upstream.on("close", () => {
-      if (pairs.get(client) === upstream) client.destroy()
+    const down = pipeTo(client, () => state)
+    const pair: Pair = { upstream: undefined, isFrozen: false, up: undefined, down }
+    pairs.set(client, pair)
+    const talk = isRaw
+      ? AS_IT_IS
+      : conversation(
+          () => manners,
+          (bytes) => down.write(bytes),
+        )
+    const open = (url: string): Pipe => {
+      const upstream = connect({ port: Number(new URL(url).port), host: "127.0.0.1", noDelay: true })
+      pair.upstream = upstream
+      upstream.on("data", (chunk: Buffer) => void (isSwallowing || down.write(talk.replies(chunk))))
+      upstream.on("error", () => upstream.destroy())
+      upstream.on("close", () => void (pair.isFrozen || client.destroy()))
+      return (pair.up = pipeTo(upstream, () => state))
+    }
+    // Who it is shows by its first words only.
+    if (subscribersTarget === undefined) open(target)
+    client.on("data", (chunk: Buffer) => {
+      if (pair.isFrozen) return
+      const isSubscriber = subscribersTarget !== undefined && SUBSCRIBE.test(chunk.toString("latin1"))
+      const up = pair.up ?? open(isSubscriber ? (subscribersTarget ?? target) : target)
+      up.write(talk.commands(chunk))
     })
     client.on("close", () => {
       pairs.delete(client)
-      upstream.destroy()
+      down.end()
+      pair.up?.end()
+      pair.upstream?.destroy()
     })
   })
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening))
@@ -51,63 +113,65 @@ export async function startProxy(redisUrl: string): Promise<Proxy> {
   const end = () => {
     for (const client of pairs.keys()) client.destroy()
   }
+  const pump = () => {
+    for (const { up, down } of pairs.values()) {
+      up?.pump()
+      down.pump()
+    }
+  }
   return {
     url: `redis://127.0.0.1:${port}`,
+    port,
     get open() {
       return pairs.size
     },
     muffle(on) {
-      isMuffled = on
+      manners = { ...manners, messages: on ? "drop" : "pass" }
+    },
+    messages(fault) {
+      manners = { ...manners, messages: fault }
     },
     freeze() {
-      for (const [client, upstream] of pairs) {
-        // No longer a pair: its end does not end the client.
-        pairs.set(client, client)
-        upstream.destroy()
+      for (const pair of pairs.values()) {
+        // Before its end is heard of: it must not end the client.
+        pair.isFrozen = true
+        pair.upstream?.destroy()
       }
     },
     cut(on) {
       isCut = on
       if (on) end()
     },
+    close: end,
+    reset() {
+      for (const client of pairs.keys()) client.resetAndDestroy()
+    },
+    stall(on) {
+      state = { ...state, isStalled: on }
+      pump()
+    },
+    get held() {
+      return Buffer.concat([...pairs.values()].flatMap(({ up }) => up?.held ?? []))
+    },
+    weather(weather) {
+      state = { ...state, weather }
+      pump()
+    },
+    refuse(error, refuses = ALL) {
+      manners = { ...manners, error, refuses }
+    },
+    swallow(on) {
+      isSwallowing = on
+    },
+    lead(url) {
+      target = url
+    },
+    leadSubscribers(url) {
+      subscribersTarget = url
+    },
     async [Symbol.asyncDispose]() {
       end()
       await new Promise((closed) => server.close(closed))
     },
-  }
-}
-
-/** The bytes of a connection's answers without whole messages of Pub/Sub; a part of a reply waits for its rest. */
-function withoutMessages(isMuffled: () => boolean): (chunk: Buffer) => Buffer {
-  let waiting = Buffer.alloc(0)
-  return (chunk) => {
-    waiting = Buffer.concat([waiting, chunk])
-    const kept: Buffer[] = []
-    for (let end = replyEnd(waiting, 0); end !== undefined; end = replyEnd(waiting, 0)) {
-      const reply = waiting.subarray(0, end)
-      waiting = waiting.subarray(end)
-      const isMessage = /^\*\d\r\n\$\d+\r\np?message\r\n/.test(reply.subarray(0, 32).toString("latin1"))
-      if (!isMessage || !isMuffled()) kept.push(reply)
-    }
-    return Buffer.concat(kept)
-  }
-}
-
-/** Where a reply of RESP2 that begins at `from` ends; undefined while it is not all there. */
-function replyEnd(bytes: Buffer, from: number): number | undefined {
-  const line = bytes.indexOf("\r\n", from)
-  if (line < 0) return undefined
-  const next = line + 2
-  const count = Number(bytes.subarray(from + 1, line).toString("latin1"))
-  switch (String.fromCharCode(bytes[from] ?? 0)) {
-    case "$":
-      return count < 0 ? next : next + count + 2 <= bytes.length ? next + count + 2 : undefined
-    case "*": {
-      let end: number | undefined = next
-      for (let item = 0; item < count && end !== undefined; item += 1) end = replyEnd(bytes, end)
-      return end
-    }
-    default:
-      return next
   }
 }
