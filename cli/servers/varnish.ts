@@ -38,6 +38,8 @@ export interface VarnishOptions extends ProvisionOptions {
   readonly vcl?: string
   /** Default: what `findVarnish` finds. */
   readonly install?: VarnishInstall
+  /** More of varnishd's run-time parameters; they win over ours. Default: none. */
+  readonly parameters?: Readonly<Record<string, string>>
 }
 
 /**
@@ -56,7 +58,7 @@ export async function startVarnish(options: VarnishOptions): Promise<RunningServ
       await writeFile(main, `vcl 4.1;\n${backend}\n${readyVcl(nonce)}\ninclude "site.vcl";\n`)
       await writeFile(join(directory.path, "site.vcl"), options.vcl ?? 'include "tidemark.vcl";\n')
       const flags = { "-f": main, "-n": join(directory.path, "varnish"), "-a": `127.0.0.1:${port}` }
-      const parameters = { ...HEADER_ROOM, vsl_space: LOG_SPACE }
+      const parameters = { ...HEADER_ROOM, vsl_space: LOG_SPACE, ...options.parameters }
       const args = [
         ...varnishArguments(install, [directory.path]),
         "-F",

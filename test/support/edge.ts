@@ -51,6 +51,8 @@ export interface EdgeOptions {
   readonly scopes: Readonly<Record<string, readonly string[]>>
   readonly secrets?: Readonly<Record<string, string>>
   readonly tenants?: Readonly<Record<string, string>>
+  /** Puts something between Worker and gateway: answers the address that the Worker is to ask. Default: nothing. */
+  readonly between?: (gatewayUrl: string) => Promise<string>
 }
 
 export async function startEdge({
@@ -58,6 +60,7 @@ export async function startEdge({
   scopes,
   secrets = {},
   tenants = {},
+  between = (gatewayUrl) => Promise.resolve(gatewayUrl),
 }: EdgeOptions): Promise<Edge> {
   const directory = await mkdtemp(join(tmpdir(), "tidemark-edge-"))
   const redis = await startRedis({})
@@ -86,7 +89,11 @@ export async function startEdge({
   await writeFile(configPath, `export default ${JSON.stringify(withTokens)}\n`)
   const worker = await serveWorker({
     script: await bundleWorker(workerEntry(configPath, config), configPath),
-    bindings: { ...secrets, UPSTASH_REDIS_REST_URL: gateway.url, UPSTASH_REDIS_REST_TOKEN: restToken },
+    bindings: {
+      ...secrets,
+      UPSTASH_REDIS_REST_URL: await between(gateway.url),
+      UPSTASH_REDIS_REST_TOKEN: restToken,
+    },
     host: "127.0.0.1",
     port: 0,
     portVariable: "-",

@@ -21,6 +21,8 @@ export interface VendorCall {
   readonly mode: "invalidate" | "purge"
   readonly kind: VendorKind
   readonly values: readonly string[]
+  /** When it had come in whole; ms since 1970. */
+  readonly at: number
   status: number | "cut" | undefined
 }
 
@@ -40,7 +42,10 @@ export interface Delivery {
   }
 }
 
-/** How a call is answered where it is not just taken. `cut` closes the connection without a word. */
+/**
+ * How a call is answered where it is not just taken. `cut` closes the connection without a word; `takenThenCut` too, but
+ * the purge is made.
+ */
 export type VendorAnswer =
   | {
       readonly status: number
@@ -49,6 +54,7 @@ export type VendorAnswer =
       readonly message?: string
     }
   | "cut"
+  | "takenThenCut"
 
 export interface FakeVendor extends AsyncDisposable {
   /** What a `cloudflare` target's `endpoint` is set to. */
@@ -117,7 +123,7 @@ function readPurge(mode: VendorCall["mode"], text: string): VendorCall {
   if (!kind) throw new Refusal(400, `nothing is purged by ${member}`)
   if (kind === "everything") {
     if (value !== true) throw new Refusal(400, "purge_everything is true or absent")
-    return { mode, kind, values: ["*"], status: undefined }
+    return { mode, kind, values: ["*"], at: Date.now(), status: undefined }
   }
   if (!isList(value) || value.length === 0) throw new Refusal(400, `${member} is no list of texts`)
   if (value.length > MAX_ITEMS) throw new Refusal(400, `${value.length} ${member} in one call`)
@@ -130,7 +136,7 @@ function readPurge(mode: VendorCall["mode"], text: string): VendorCall {
   }[kind]
   const odd = value.find((one) => !form.test(one))
   if (odd !== undefined) throw new Refusal(400, `${JSON.stringify(odd)} among ${member}`)
-  return { mode, kind, values: value, status: undefined }
+  return { mode, kind, values: value, at: Date.now(), status: undefined }
 }
 
 /** @throws {Refusal} for a delivery whose signature, age or form is not as Standard Webhooks and our docs have it */
@@ -242,10 +248,12 @@ export async function fakeVendor(): Promise<FakeVendor> {
     try {
       await held
       const answer = (await vendor.answer(call, calls.length)) ?? { status: 200 }
-      call.status = answer === "cut" ? answer : answer.status
-      if (answer === "cut") response.destroy()
-      else {
+      if (answer === "cut" || answer === "takenThenCut") {
+        call.status = answer === "cut" ? answer : 200
+        response.destroy()
+      } else {
         const { status, retryAfter, success = status < 300, message } = answer
+        call.status = status
         // A vendor that says 200 and means no has taken nothing.
         if (!success && status === 200) call.status = undefined
         const pause = retryAfter === undefined ? {} : { "retry-after": String(retryAfter) }
