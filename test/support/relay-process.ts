@@ -18,7 +18,7 @@ export const TOKENS = {
 
 export async function tokenConfig(): Promise<NonNullable<ConfigInput["tokens"]>> {
   return [
-    { name: "operator", sha256: await hashToken(TOKENS.operator), scopes: ["read:*", "metrics"] },
+    { name: "operator", sha256: await hashToken(TOKENS.operator), scopes: ["read:*", "metrics", "operate"] },
     { name: "reader", sha256: await hashToken(TOKENS.reader), scopes: ["read:blog"] },
     { name: "nobody", sha256: await hashToken(TOKENS.nobody), scopes: ["events:*"] },
   ]
@@ -56,6 +56,8 @@ export interface RelayProcess extends AsyncDisposable {
   /** Its log so far, of one event or of all. */
   log(event?: string): LogLine[]
   get(path: string, token?: string | null, headers?: Readonly<Record<string, string>>): Promise<Response>
+  /** By the operator's token unless another is given. */
+  send(method: string, path: string, body?: unknown, token?: string | null): Promise<Response>
   json(path: string, token?: string | null): Promise<any>
   /** Ends it at once, as a machine does that loses its power. */
   kill(): Promise<void>
@@ -147,6 +149,12 @@ function spawnRelay(
         .flatMap((line): LogLine[] => (line.startsWith("{") ? [JSON.parse(line) as LogLine] : []))
         .filter(({ msg }) => event === undefined || msg === event),
     get,
+    send: (method, path, body, token = TOKENS.operator) =>
+      fetch(url + path, {
+        method,
+        headers: token ? { authorization: `Bearer ${token}` } : {},
+        ...(body === undefined ? {} : { body: typeof body === "string" ? body : JSON.stringify(body) }),
+      }),
     json: async (path, token = TOKENS.operator) => (await get(path, token)).json(),
     async kill() {
       child.kill("SIGKILL")
