@@ -1,8 +1,10 @@
 import { once } from "node:events"
 import { createServer, type Server } from "node:http"
+import { text } from "node:stream/consumers"
 import { systemClock } from "../../dispatch/clock.ts"
 import { parseConfig, resolveSecrets } from "../../protocol/config/config.ts"
 import type { ConfigInput } from "../../protocol/config/schema.ts"
+import { sentKey } from "../../protocol/keys.ts"
 import { lookupCommands, readLookup } from "../../protocol/lookup.ts"
 import type { InvalidationRecord } from "../../protocol/record.ts"
 import { hashToken, newToken } from "../../protocol/tokens.ts"
@@ -87,8 +89,10 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
         events: createEmitter(silent, metrics),
         drain: () => {},
       })
-      const ask = async <T>(path: string): Promise<T> =>
-        (await (await app.request(path, { headers: { ...headers, host: "127.0.0.1" } })).json()) as T
+      const ask = async <T>(path: string, method = "GET"): Promise<T> => {
+        const answer = await app.request(path, { method, headers: { ...headers, host: "127.0.0.1" } })
+        return (answer.status === 204 ? {} : await answer.json()) as T
+      }
       const until = async (isSo: () => boolean | Promise<boolean>) => {
         while (!givenUp.aborted && !(await isSo())) await systemClock.sleep(POLL_MS, givenUp)
       }
@@ -107,6 +111,18 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
         await ask("/v1/lanes")
         await ask("/v1/relays")
         await ask(`/v1/invalidations?before=${id}`)
+        // Two dead letters: one is put back, one is dropped; and a key that is none of ours, which is set aside.
+        await redis.admin.pipeline([["DEL", sentKey("default", "cdn")]])
+        await redis.admin.pipeline([["SET", sentKey("default", "cdn"), "somebody's"]])
+        await publish({ tags: ["bad-1", "bad-2"] })
+        const letters = "/v1/dead-letters/cdn"
+        const listed = async () => (await ask<{ items?: { id: string }[] }>(letters)).items ?? []
+        await until(async () => (await listed()).length >= 2)
+        const [one, two] = await listed()
+        await ask(`${letters}/${one?.id}/replay`, "POST")
+        await ask(`${letters}/${two?.id}`, "DELETE")
+        await until(async () => (await listed()).length === 1)
+        await ask("/v1/resync", "POST")
         await until(async () => (await calls(redis)).has("ping"))
       } finally {
         await relay.close()
@@ -123,7 +139,7 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
 const SECRETS = { HOOK_SECRET: `whsec_${Buffer.alloc(32, 1).toString("base64")}` }
 
 const configOf = (sha256: string, url: string): ConfigInput => ({
-  tokens: [{ name: "test", sha256, scopes: ["publish:*", "read:*", "epochs:*"] }],
+  tokens: [{ name: "test", sha256, scopes: ["publish:*", "read:*", "epochs:*", "operate"] }],
   namespaces: { blog: { maxTags: 2 } },
   targets: {
     cdn: {
@@ -131,6 +147,7 @@ const configOf = (sha256: string, url: string): ConfigInput => ({
       url,
       secret: { secret: "HOOK_SECRET" },
       namespaces: ["*"],
+      onUnsupported: "skip",
       rate: { perSecond: 1_000, burst: 1_000 },
     },
   },
@@ -143,10 +160,10 @@ async function calls(redis: GuardedRedis): Promise<Set<string>> {
   return new Set([...String(info).matchAll(/^cmdstat_([\w|-]+):calls=[1-9]/gm)].map(([, name]) => name ?? ""))
 }
 
-/** A vendor that takes everything. */
+/** A vendor that takes everything but what is bad. */
 async function startVendor(): Promise<{ url: string; close(): Promise<void> }> {
   const server: Server = createServer((request, response) => {
-    request.resume().on("end", () => response.writeHead(204).end())
+    void text(request).then((body) => response.writeHead(body.includes("bad-") ? 400 : 204).end())
   }).listen(0, "127.0.0.1")
   await once(server, "listening")
   const address = server.address()
