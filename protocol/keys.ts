@@ -13,6 +13,8 @@ export const namespaceKey = (tenant: string, namespace: Namespace): string =>
   ofTenant(tenant, `n:${namespace}`)
 /** sorted set: tag, or `u:<url>`, to epoch */
 export const tagsKey = (tenant: string, namespace: Namespace): string => ofTenant(tenant, `tags:${namespace}`)
+/** how many namespaces have a row */
+export const namespacesKey = (tenant: string): string => ofTenant(tenant, "namespaces")
 /** stream, id `<epoch>-0` */
 export const logKey = (tenant: string): string => ofTenant(tenant, "log")
 /** `<fingerprint> <generation> <epoch>:<seq> …`, expires */
@@ -28,6 +30,8 @@ export const laterAfterKey = (tenant: string): string => ofTenant(tenant, "later
 export const cursorKey = (tenant: string): string => ofTenant(tenant, "cursor")
 /** hash, field per target: what its lane last said of itself, JSON */
 export const lanesKey = (tenant: string): string => ofTenant(tenant, "lanes")
+/** hash, field per target that no live relay has configured: since when, in ms */
+export const removedKey = (tenant: string): string => ofTenant(tenant, "removed")
 /** string, expires: owner of a lane */
 export const leaseKey = (tenant: string, target: string): string => ofTenant(tenant, `lease:${target}`)
 /** stream of receipts, id `<last epoch covered>-0` */

@@ -19,6 +19,7 @@ import {
   laterKey,
   logKey,
   namespaceKey,
+  namespacesKey,
   tagsKey,
   wakeChannel,
 } from "./keys.ts"
@@ -28,6 +29,9 @@ import { publishScript } from "./scripts.gen.ts"
 import { parseJson } from "./receipt.ts"
 import { asList, asText, type Store, StoreError } from "./store.ts"
 import { DAY, type Milliseconds, type Microseconds, SECOND, type Seconds } from "./time.ts"
+
+/** Most namespaces that a tenant may publish in: each has a row that never goes. */
+export const MAX_NAMESPACES = 10_000
 
 /** How long an answer is remembered under its idempotency key. */
 export const REMEMBER: Seconds = DAY / SECOND
@@ -63,6 +67,8 @@ export interface PublishRequest {
   readonly entries: readonly EntryPlan[]
   readonly maxEntries: number
   readonly idempotency?: Idempotency
+  /** Refused where there would be more. Default: any number, as of namespaces that the configuration names. */
+  readonly maxNamespaces?: number
   /** Set when a pass is carried out: its id, and the epoch that further passes are named after. */
   readonly pass?: { readonly id: string; readonly origin: Epoch }
   /** Microseconds since 1970, instead of the server's clock: where a store has none, and in tests. */
@@ -77,6 +83,7 @@ export type PublishOutcome =
       readonly entries: readonly { readonly epoch: Epoch; readonly seq: number }[]
     }
   | { readonly status: "reused" }
+  | { readonly status: "tooManyNamespaces" }
 
 /** Which of its publisher's defaults an invalidation falls back to. */
 export interface PassDefaults {
@@ -179,6 +186,7 @@ export async function publish(store: Store, request: PublishRequest): Promise<Pu
     laterKey(tenant),
     laterItemsKey(tenant),
     laterAfterKey(tenant),
+    namespacesKey(tenant),
   ]
   const args = [
     idempotency?.fingerprint ?? "",
@@ -186,6 +194,7 @@ export async function publish(store: Store, request: PublishRequest): Promise<Pu
     request.clock === undefined ? "" : String(request.clock),
     String(request.maxEntries),
     pass?.id ?? "",
+    String(request.maxNamespaces ?? 0),
     String(entries.length),
   ]
   for (const { body, settings, passes } of entries) {
@@ -211,6 +220,7 @@ export async function publish(store: Store, request: PublishRequest): Promise<Pu
 
 function readOutcome([status, told = ""]: readonly string[]): PublishOutcome {
   if (status === "reused") return { status }
+  if (status === "tooMany") return { status: "tooManyNamespaces" }
   const [generation, ...pairs] = told.split(" ")
   const entries = pairs.map((pair) => {
     const [epoch, seq] = pair.split(":")

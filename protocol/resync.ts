@@ -47,7 +47,7 @@ export async function resync(
   }
   const entries = [{ body, settings, passes: [] }]
   const outcome = await publish(store, { tenant, entries, maxEntries: config.log.maxEntries })
-  const epoch = outcome.status === "reused" ? undefined : outcome.entries[0]?.epoch
+  const epoch = "entries" in outcome ? outcome.entries[0]?.epoch : undefined
   if (epoch === undefined) throw new StoreError("refused", "the publish script answered no entry")
   const targets = concernedTargets(body, tenant, config.targets)
   return { id: String(epoch), epoch, tenant, namespace, duplicate: false, targets, warnings: [] }

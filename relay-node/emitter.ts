@@ -15,6 +15,7 @@ const LOUD = new Set<string>([
   "lane:setAside",
   "resync:asked",
   "worker:disagrees",
+  "target:removed",
 ])
 const QUIET = new Set<string>(["wake:heard", "lane:called", "lane:committed", "pace:waited"])
 

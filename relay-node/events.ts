@@ -1,5 +1,6 @@
 import type { AdoptReason } from "../dispatch/adopt.ts"
 import type { LaneEvents } from "../dispatch/lane.ts"
+import type { Removed } from "../dispatch/removed.ts"
 import type { Epoch, Position } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import type { Milliseconds } from "../protocol/time.ts"
@@ -17,6 +18,8 @@ export interface RelayEvents {
   /** By hand; null: all of the tenant. */
   "resync:asked": { tenant: string; namespace: Namespace | null; by: string; epoch: Epoch }
   "drain:asked": { by: string }
+  /** A target that no live relay has configured any more. */
+  "target:removed": { tenant: string } & Removed
   /** The Worker looks at another log than this relay reads; without a detail it no longer does. */
   "worker:disagrees": { detail: string | undefined }
 }

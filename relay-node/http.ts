@@ -15,7 +15,7 @@ import { isHostAllowed } from "./host.ts"
 import type { Metrics } from "./metrics.ts"
 import type { RelayEmitter } from "./events.ts"
 import { operateRoutes } from "./operate.ts"
-import type { Relay } from "./relay.ts"
+import type { Relay, RelayItem } from "./relay.ts"
 
 export interface RelayHttpOptions {
   readonly relay: Relay
@@ -156,22 +156,14 @@ async function lanesOf(relay: Relay, tenant: string): Promise<unknown[]> {
   return [...lanes, ...off]
 }
 
-interface RelayItem {
-  readonly id: string
-  readonly version: string
-  readonly startedAt: number
-  readonly heartbeatAt: number
-  readonly lanes: readonly string[]
-}
-
 /** Every relay of the fleet, with those of its lanes that are this tenant's. */
 async function relaysOf(relay: Relay, tenant: string): Promise<unknown[]> {
   const [items] = await relay.store.pipeline([["HGETALL", RELAY_ITEMS_KEY]])
   return [...readHash(items).values()].flatMap((text) => {
     const item = parseJson<RelayItem>(text)
-    const lanes = item?.lanes.filter((lane) => lane.startsWith(`${tenant}/`))
-    return item
-      ? [{ ...item, lanes, startedAt: isoTime(item.startedAt), heartbeatAt: isoTime(item.heartbeatAt) }]
-      : []
+    if (!item) return []
+    const { id, version, startedAt, heartbeatAt, lanes } = item
+    const own = lanes.filter((lane) => lane.startsWith(`${tenant}/`))
+    return [{ id, version, startedAt: isoTime(startedAt), heartbeatAt: isoTime(heartbeatAt), lanes: own }]
   })
 }

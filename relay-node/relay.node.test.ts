@@ -47,19 +47,21 @@ interface Line {
   readonly [member: string]: unknown
 }
 
+const cloudflare = () => ({
+  type: "cloudflare" as const,
+  zone: vendor.zone,
+  token: { secret: "TOKEN" },
+  plan: "enterprise" as const,
+  endpoint: vendor.endpoint,
+  namespaces: ["*"],
+})
+
 /** A relay in this process, on the one Redis unless told, and what it logs. */
 function start(rest: ConfigInput = {}, redisUrl = redis.url) {
   const input: ConfigInput = {
     namespaces: { blog: {}, shop: {} },
     targets: {
-      edge: {
-        type: "cloudflare",
-        zone: vendor.zone,
-        token: { secret: "TOKEN" },
-        plan: "enterprise",
-        endpoint: vendor.endpoint,
-        namespaces: ["*"],
-      },
+      edge: cloudflare(),
     },
     relay: { lease: "1s", poll: "200ms" },
     ...rest,
@@ -201,6 +203,20 @@ describe("a relay", () => {
     expect(one.said("poll:failed")).toEqual([])
     expect(one.said("subscription:lost")).toEqual([])
     expect(one.relay.unready()).toMatchObject({ closing: expect.any(String) })
+  })
+
+  it("looks after a target that none of the fleet has any more, and after no other's", async () => {
+    const both = start({ targets: { edge: cloudflare(), old: cloudflare() } })
+    await ready(both)
+    const one = start()
+    await ready(one)
+    expect(one.said("target:removed")).toEqual([])
+    await both.relay.close()
+    const two = start()
+    await ready(two)
+    await poll(() => two.said("target:removed")).toMatchObject([
+      { level: "warn", tenant: "default", target: "old", letters: 0, dropped: false },
+    ])
   })
 
   it("is closed at any time: at once, and while Redis is away or says nothing", async () => {

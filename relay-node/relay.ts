@@ -4,13 +4,16 @@ import { type Clock, systemClock } from "../dispatch/clock.ts"
 import { Lane, type LaneEvents } from "../dispatch/lane.ts"
 import { createPacer } from "../dispatch/pace.ts"
 import { runPasses } from "../dispatch/passes.ts"
+import { lookAfterRemoved } from "../dispatch/removed.ts"
 import { findDriver } from "../dispatch/targets/list.ts"
 import { servesTenant, tenantsOf, type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { RELAY_ITEMS_KEY, RELAYS_KEY } from "../protocol/keys.ts"
 import { matchesAny, type Namespace, patternsOverlap, ROOT } from "../protocol/namespace.ts"
+import { parseJson } from "../protocol/receipt.ts"
+import { readHash } from "../protocol/record.ts"
 import { asList, asText, type Store } from "../protocol/store.ts"
-import { DAY, type Milliseconds } from "../protocol/time.ts"
+import { DAY, MINUTE, type Milliseconds } from "../protocol/time.ts"
 import type { RelayEmitter } from "./events.ts"
 import { connectUpstream } from "./redis/upstream.ts"
 import { isUpstash, readInfo, redisStore } from "./store.ts"
@@ -54,8 +57,26 @@ export interface Relay {
 /** The Worker is asked every so many polls: it costs one subrequest there. */
 const WORKER_EVERY = 2
 
+/** Targets that were removed are looked after at the first poll, and then every so many. */
+const REMOVED_EVERY = 12
+
 /** How long a relay that no longer says anything is still listed. */
 const FORGET_RELAYS: Milliseconds = DAY
+
+/** A relay whose heartbeat is older, by some polls, is taken for gone. */
+const LIVE_WITHIN: Milliseconds = MINUTE
+
+/** What a relay says of itself in Redis. */
+export interface RelayItem {
+  readonly id: string
+  readonly version: string
+  readonly startedAt: Milliseconds
+  readonly heartbeatAt: Milliseconds
+  /** `<tenant>/<target>` of the lanes that it holds. */
+  readonly lanes: readonly string[]
+  /** The same, of all that it has configured. */
+  readonly targets?: readonly string[]
+}
 
 /** One tenant's log, and the lanes that read it. */
 interface Tenant {
@@ -111,6 +132,7 @@ export function startRelay(options: RelayOptions): Relay {
     ]),
   )
   const lanes = [...tenants.values()].flatMap((tenant) => tenant.lanes)
+  const configured = lanes.map((lane) => `${lane.tenant}/${lane.name}`)
 
   function lanesOf(tenant: string): Lane[] {
     return Object.entries(config.targets).flatMap(([name, target]) => {
@@ -191,6 +213,7 @@ export function startRelay(options: RelayOptions): Relay {
     try {
       policy = (await readInfo(store, "memory")).get("maxmemory_policy") ?? ""
       if (!closing.signal.aborted) await heartbeat()
+      if (!closing.signal.aborted && polls % REMOVED_EVERY === 0) await lookAfter()
       polls += 1
       if (!closing.signal.aborted && polls % WORKER_EVERY === 0) await workerCheck?.run()
     } catch (error) {
@@ -208,7 +231,7 @@ export function startRelay(options: RelayOptions): Relay {
         "HSET",
         RELAY_ITEMS_KEY,
         id,
-        JSON.stringify({ id, version, startedAt, heartbeatAt: now, lanes: held }),
+        JSON.stringify({ id, version, startedAt, heartbeatAt: now, lanes: held, targets: configured }),
       ],
     ])
     const gone = asList(silent).flatMap((one) => asText(one) ?? [])
@@ -217,6 +240,25 @@ export function startRelay(options: RelayOptions): Relay {
         ["ZREM", RELAYS_KEY, ...gone],
         ["HDEL", RELAY_ITEMS_KEY, ...gone],
       ])
+  }
+
+  /** What no live relay has configured is nobody's any more. */
+  async function lookAfter(): Promise<void> {
+    const [reply] = await store.pipeline([["HGETALL", RELAY_ITEMS_KEY]])
+    const fleet = [...readHash(reply).values()].map((text) => parseJson<RelayItem>(text))
+    const alive = fleet.filter(
+      (one) => clock.now() - (one?.heartbeatAt ?? 0) < LIVE_WITHIN + 3 * config.relay.poll,
+    )
+    // One of an earlier version does not say what it has configured: then nothing is known to be nobody's.
+    if (alive.some((one) => !Array.isArray(one?.targets))) return
+    const names = new Set([...configured, ...alive.flatMap((one) => one?.targets ?? [])])
+    for (const tenant of tenants.keys()) {
+      const live = new Set(Object.keys(options.off))
+      for (const name of names) if (name.startsWith(`${tenant}/`)) live.add(name.slice(tenant.length + 1))
+      for (const removed of await lookAfterRemoved(store, tenant, live, clock.now())) {
+        events.emit("target:removed", { tenant, ...removed })
+      }
+    }
   }
 
   function schedulePasses(name: string, wait: Milliseconds): void {

@@ -13,6 +13,7 @@ import {
 import {
   type EntryPlan,
   type Idempotency,
+  MAX_NAMESPACES,
   type PassDefaults,
   planEntry,
   publish,
@@ -142,10 +143,14 @@ function checkPossible(edge: Edge, tenant: string, body: EntryBody): void {
   }
 }
 
+/** The indices of those that name a namespace. */
+const invalidations = (intake: Intake): number[] =>
+  [...intake.invalidations.entries()].flatMap(([index, { namespace }]) => (namespace === null ? [] : [index]))
+
 /**
  * Records invalidations: one round trip, all or nothing.
  *
- * @throws {Problem} as `planIntake`, and `idempotency_key_reused`
+ * @throws {Problem} as `planIntake`; `idempotency_key_reused`; `invalid_request` for a namespace too many
  * @throws {StoreError}
  */
 export async function takeIn(
@@ -154,14 +159,30 @@ export async function takeIn(
   at: (index: number) => readonly PropertyKey[] = () => [],
 ): Promise<{ readonly duplicate: boolean; readonly accepted: readonly Accepted[] }> {
   const entries = planIntake(edge, intake, at)
-  const { tenant, idempotency } = intake
+  const { tenant, idempotency, by } = intake
   const { maxEntries } = edge.config.log
-  const outcome: PublishOutcome = await publish(edge.store, { tenant, entries, maxEntries, idempotency })
+  const outcome: PublishOutcome = await publish(edge.store, {
+    tenant,
+    entries,
+    maxEntries,
+    idempotency,
+    // A webhook's are those that the configuration names, and it must not be refused.
+    ...("token" in by ? { maxNamespaces: MAX_NAMESPACES } : {}),
+  })
   if (outcome.status === "reused") {
     throw new Problem(
       "idempotency_key_reused",
       "The idempotency key was used with another body within 24 hours.",
     )
+  }
+  if (outcome.status === "tooManyNamespaces") {
+    const errors = invalidations(intake).map((index) => ({
+      pointer: pointer([...at(index), "namespace"]),
+      detail: "may be one of those that were published in before",
+    }))
+    throw new Problem("invalid_request", `A tenant may publish in ${MAX_NAMESPACES} namespaces at most.`, {
+      errors,
+    })
   }
   const duplicate = outcome.status === "duplicate"
   const accepted = outcome.entries.map(({ epoch }, index): Accepted => {

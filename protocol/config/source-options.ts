@@ -18,7 +18,11 @@ export const SOURCE_TRAITS = {
   "standard-webhooks": { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   // The toolkit's default time to live of a signature is 30 s:
   // https://github.com/contentful/node-apps-toolkit (src/requests/verify-request.ts)
-  contentful: { tolerance: 30 * SECOND, settle: 0, secondPass: 0, signed: true },
+  // Its delivery API may answer with the old content for some 20 s after the webhook:
+  // https://github.com/contentful/contentful.js/issues/245; "5 seconds to 2 minutes" says
+  // https://github.com/contentful/jekyll-contentful-data-import/issues/38. Purged at once and once more then: a page
+  // that was fresh already is not kept stale by the wait.
+  contentful: { tolerance: 30 * SECOND, settle: 0, secondPass: 20 * SECOND, signed: true },
 } as const satisfies Record<string, SourceTraits>
 
 export type SourceType = keyof typeof SOURCE_TRAITS

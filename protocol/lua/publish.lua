@@ -9,14 +9,16 @@
   KEYS[5]  later        passes by when they are due
   KEYS[6]  laterItems   those passes' bodies
   KEYS[7]  laterAfter   passes that wait until an epoch was handled everywhere
-  KEYS[8…] two an item: the namespace's row, and its tags (the root's of `everything`)
+  KEYS[8]  namespaces   how many were published in
+  KEYS[9…] two an item: the namespace's row, and its tags (the root's of `everything`)
 
   ARGV[1]  fingerprint  of the request's body; '' for none: nothing is remembered
   ARGV[2]  remember     seconds for which the answer is kept
   ARGV[3]  clock        microseconds since 1970; '' for the server's own
   ARGV[4]  maxEntries   towards which the log is trimmed; approximate
   ARGV[5]  passDone     the pass that this publish carries out; '' for none
-  ARGV[6]  count        of items
+  ARGV[6]  most         namespaces that there may be; '0' for any number
+  ARGV[7]  count        of items
   then, an item:
     body       JSON, opaque here
     channel    of its wake
@@ -28,12 +30,13 @@
     passes     count, then kind, delay in microseconds, body of each
     tags       count, then the tags
 
-  Returns {'ok' | 'dup', '<generation> <epoch>:<seq> …'} or {'reused'}.
+  Returns {'ok' | 'dup', '<generation> <epoch>:<seq> …'}, {'reused'}, or {'tooMany'} namespaces.
 ]]
 local head, log, root, answer = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local later, laterItems, laterAfter = KEYS[5], KEYS[6], KEYS[7]
+local later, laterItems, laterAfter, namespaces = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local fingerprint, remember, clock, maxEntries = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local passDone, count = ARGV[5], tonumber(ARGV[6])
+local passDone, most, count = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local firstItem, firstKey = 8, 9
 
 -- Lua would write a number of 16 digits as 1.7e+15.
 local function str(number) return string.format('%.0f', number) end
@@ -56,6 +59,17 @@ if fingerprint ~= '' then
   end
 end
 
+-- Rows of namespaces never go, so their number is bounded; the same new one twice in a request counts as one.
+local new, fresh = 0, {}
+for item = 0, count - 1 do
+  local row = KEYS[firstKey + 2 * item]
+  if row ~= root and not fresh[row] and redis.call('EXISTS', row) == 0 then
+    fresh[row] = true
+    new = new + 1
+  end
+end
+if new > 0 and most > 0 and (tonumber(redis.call('GET', namespaces)) or 0) + new > most then return {'tooMany'} end
+
 local now
 if clock ~= '' then
   now = tonumber(clock)
@@ -75,7 +89,7 @@ local born = not generation
 if born then last, seq, identity = top(), 0, '-' else last, seq = tonumber(last), tonumber(seq) end
 
 local said, channels, wakes = {}, {}, {}
-local at, key = 7, 8
+local at, key = firstItem, firstKey
 for item = 1, count do
   local body, channel, raises, mode = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
   local keepTags, maxTags, origin = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), ARGV[at + 6]
@@ -159,6 +173,7 @@ for item = 1, count do
   wakes[channel] = '{"v":1,"g":' .. generation .. ',"e":' .. str(epoch) .. ',"s":' .. str(seq) .. '}'
 end
 
+if new > 0 then redis.call('INCRBY', namespaces, new) end
 -- After what it covers: a replica that applies command by command is never ahead of itself.
 redis.call('SET', head, generation .. ' ' .. str(last) .. ' ' .. str(seq) .. ' ' .. identity)
 forgetPass()

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto"
 import { once } from "node:events"
 import { createServer, type Server } from "node:http"
 import { text } from "node:stream/consumers"
@@ -89,8 +90,12 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
         events: createEmitter(silent, metrics),
         drain: () => {},
       })
-      const ask = async <T>(path: string, method = "GET"): Promise<T> => {
-        const answer = await app.request(path, { method, headers: { ...headers, host: "127.0.0.1" } })
+      const ask = async <T>(path: string, method = "GET", body?: object): Promise<T> => {
+        const answer = await app.request(path, {
+          method,
+          headers: { ...headers, host: "127.0.0.1" },
+          ...(body ? { body: JSON.stringify(body) } : {}),
+        })
         return (answer.status === 204 ? {} : await answer.json()) as T
       }
       const until = async (isSo: () => boolean | Promise<boolean>) => {
@@ -122,7 +127,8 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
         await ask(`${letters}/${one?.id}/replay`, "POST")
         await ask(`${letters}/${two?.id}`, "DELETE")
         await until(async () => (await listed()).length === 1)
-        await ask("/v1/resync", "POST")
+        // One that nobody has published in yet.
+        await ask("/v1/resync", "POST", { namespace: `blog/${randomUUID()}` })
         await until(async () => (await calls(redis)).has("ping"))
       } finally {
         await relay.close()

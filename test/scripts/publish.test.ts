@@ -9,6 +9,7 @@ import {
   laterKey,
   logKey,
   namespaceKey,
+  namespacesKey,
   tagsKey,
 } from "../../protocol/keys.ts"
 import { parseNamespaceRow } from "../../protocol/lookup.ts"
@@ -574,5 +575,41 @@ describe("wakes", () => {
     })
     expect(await readLog(host.store)).toHaveLength(2)
     expect(await readHead(host.store)).toMatchObject(first.entries[1] ?? {})
+  })
+})
+
+describe("the number of namespaces", () => {
+  const into = (namespaces: readonly string[], maxNamespaces: number) =>
+    publish(host.store, {
+      tenant: TENANT,
+      entries: namespaces.map((namespace) => plan({ namespace })),
+      maxEntries: 1_000,
+      maxNamespaces,
+    })
+
+  it("is bounded: one too many is refused, and nothing written", async () => {
+    await into(["a", "b"], 3)
+    // One of them is there already, and the new one is the same twice.
+    expect((await into(["a", "c", "c"], 3)).status).toBe("accepted")
+    const before = await snapshot(host.store)
+    expect(await into(["a", "d"], 3)).toEqual({ status: "tooManyNamespaces" })
+    expect(await snapshot(host.store)).toEqual(before)
+    expect((await into(["a", "b", "c"], 3)).status).toBe("accepted")
+  })
+
+  it("is not where nobody bounds it, as for what the configuration names", async () => {
+    await into(["a", "b"], 1).catch(() => {})
+    await into(["a", "b", "c"], 0)
+    expect(await host.command("GET", namespacesKey(TENANT))).toBe("3")
+  })
+
+  it("does not count everything", async () => {
+    await publish(host.store, {
+      tenant: TENANT,
+      entries: [plan({ namespace: null })],
+      maxEntries: 1_000,
+      maxNamespaces: 1,
+    })
+    expect((await into(["a"], 1)).status).toBe("accepted")
   })
 })

@@ -126,7 +126,7 @@ export async function record(
   more: Partial<PublishRequest> = {},
 ): Promise<Extract<PublishOutcome, { readonly entries: unknown }>> {
   const outcome = await publish(store, { tenant: TENANT, entries, maxEntries: 1_000_000, ...more })
-  if (outcome.status === "reused") throw new Error("the key was used with another body")
+  if (!("entries" in outcome)) throw new Error(`not recorded: ${outcome.status}`)
   return outcome
 }
 

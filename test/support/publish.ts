@@ -48,7 +48,7 @@ export function publisher(store: Store, config: Config = parseConfig({}), tenant
       for (let from = 0; from < inputs.length; from += MAX_BATCH) {
         const entries = inputs.slice(from, from + MAX_BATCH).map(planOf)
         const outcome = await publish(store, { tenant, entries, maxEntries: config.log.maxEntries })
-        if (outcome.status === "reused") throw new Error("there is no key that could be reused")
+        if (!("entries" in outcome)) throw new Error(`not recorded: ${outcome.status}`)
         positions.push(...outcome.entries.map((entry) => ({ generation: outcome.generation, ...entry })))
       }
       return positions
