@@ -1,0 +1,223 @@
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { setTimeout as delay } from "node:timers/promises"
+import { cursorKey, headKey, logKey } from "../../protocol/keys.ts"
+import { SECOND } from "../../protocol/time.ts"
+import type { RelayProcess } from "../support/relay-process.ts"
+import type { Counted, Scenario, ScenarioContext } from "./scenario.ts"
+import { insist } from "./waiting.ts"
+import { openWorld, type World, type WorldOptions } from "./world.ts"
+
+const TENANT = "default"
+const BEFORE = 10
+const BACKLOG = 30
+
+/** A relay that has done some work, and then a fault. */
+const after =
+  (
+    harm: (world: World, relay: RelayProcess, context: ScenarioContext) => Promise<void>,
+    options: WorldOptions = {},
+  ) =>
+  async (context: ScenarioContext): Promise<Counted> => {
+    await using world = await openWorld(context, options)
+    const relay = await world.relay()
+    await world.publish(BEFORE)
+    await world.level()
+    await harm(world, relay, context)
+    return await world.count()
+  }
+
+/** With a backlog, and nobody there who could remember what was. */
+const withBacklog = (
+  harm: (world: World, context: ScenarioContext) => Promise<void>,
+  options?: WorldOptions,
+) =>
+  after(async (world, relay, context) => {
+    await relay.kill()
+    await world.publish(BACKLOG)
+    await harm(world, context)
+    world.over()
+    await world.relay()
+  }, options)
+
+/** The key is gone, and no publish follows that could show it. */
+const deleted = (what: string, key: string, isQuick: boolean): Scenario => ({
+  name: `${what}-deleted`,
+  title: `The ${what} is deleted from Redis under a backlog, without a publish afterwards`,
+  isQuick,
+  run: withBacklog(async (world) => {
+    if ((await world.command("DEL", key)) !== "1") throw new Error(`there was no ${key}`)
+  }),
+})
+
+const replicaOf = ({ replicated }: World) => {
+  if (!replicated) throw new Error("there is no replica")
+  return replicated
+}
+
+/** The relay writes by scripts, and by few commands besides. */
+const WRITES = /^(EVAL|EVALSHA|FCALL|SET|DEL|[HZX]\w+|EXPIRE|INCR\w*)$/
+const READS = /^(HGET\w*|HMGET|HVALS|ZRANGE\w*|ZSCORE|ZMSCORE|ZCARD|XRANGE|XREVRANGE|XLEN|XREAD)$/
+const isWrite = (command: string): boolean => WRITES.test(command) && !READS.test(command)
+
+/** What it says of the one, Redis says at its end: a primary that became a replica, or one that still loads. */
+const refusing = (error: string, refuses?: (command: string) => boolean) =>
+  after(async (world, relay, { isShort }) => {
+    world.front.refuse(error, refuses)
+    if (refuses === undefined) world.front.close()
+    await world.publish(BACKLOG)
+    await insist("the relay met the error", () =>
+      relay
+        .log()
+        .some(({ msg }) => msg === "poll:failed" || msg === "lane:failed" || msg === "subscription:lost"),
+    )
+    await delay((isShort ? 2 : 20) * SECOND)
+    world.front.refuse(undefined)
+    world.over()
+  })
+
+async function withKeptData(context: ScenarioContext): Promise<Counted> {
+  const directory = await mkdtemp(join(tmpdir(), "tidemark-kept-"))
+  const redis = { directory, args: ["--appendonly", "yes", "--appendfsync", "always"] }
+  try {
+    return await after(
+      async (world, relay) => {
+        relay.signal("SIGSTOP")
+        await world.publish(BACKLOG)
+        await world.restart(redis)
+        await world.publish(BACKLOG)
+        relay.signal("SIGCONT")
+        world.over()
+      },
+      { redis },
+    )(context)
+  } finally {
+    await rm(directory, { recursive: true, force: true })
+  }
+}
+
+/** Redis has 1 MB more than it needs, and takes publishes until it refuses. */
+async function fill(world: World): Promise<void> {
+  const used = Number(/used_memory:(\d+)/.exec(await world.command("INFO", "memory"))?.[1])
+  await world.command("CONFIG", "SET", "maxmemory", String(used + 1_000_000))
+  for (let round = 0; round < 10_000; round += 1) {
+    try {
+      await world.publish(100)
+    } catch (error) {
+      if (/OOM|full|memory/i.test(String(error))) return
+      throw error
+    }
+  }
+  throw new Error("Redis never refused")
+}
+
+export const STORE: readonly Scenario[] = [
+  {
+    name: "restart-with-data",
+    title: "Redis is restarted with its data (AOF) under a backlog",
+    isQuick: false,
+    run: withKeptData,
+  },
+  {
+    name: "restart-empty",
+    title: "Redis is restarted empty under a backlog, and a publish comes before the relay is back",
+    isQuick: true,
+    run: withBacklog(async (world) => {
+      await world.restart()
+      await world.publish(1)
+    }),
+  },
+  {
+    name: "failover-alive",
+    title: "Redis fails over to a replica that missed writes; the relay lives, and was cut off meanwhile",
+    isQuick: false,
+    run: after(
+      async (world) => {
+        const replicated = replicaOf(world)
+        await replicated.caughtUp()
+        world.front.stall(true)
+        replicated.replication.stall(true)
+        await world.publish(BACKLOG)
+        await replicated.failOver()
+        world.front.stall(false)
+        world.over()
+        await world.follow(replicated.replica)
+      },
+      { isReplicated: true },
+    ),
+  },
+  {
+    name: "failover-dead",
+    title: "Redis fails over to a replica that missed writes, and no relay ran while they were lost",
+    isQuick: true,
+    run: after(
+      async (world, relay) => {
+        const replicated = replicaOf(world)
+        await replicated.caughtUp()
+        await relay.kill()
+        replicated.replication.stall(true)
+        await world.publish(BACKLOG)
+        await replicated.failOver()
+        await world.follow(replicated.replica)
+        // As many as were lost hide the loss from whoever only counts.
+        await world.publish(BACKLOG)
+        world.over()
+        await world.relay()
+      },
+      { isReplicated: true },
+    ),
+  },
+  deleted("log", logKey(TENANT), true),
+  deleted("head", headKey(TENANT), true),
+  deleted("cursor", cursorKey(TENANT), true),
+  {
+    name: "deleted-under-a-call",
+    title: "Log, head and cursor are deleted one after another while the relay waits for the CDN",
+    isQuick: false,
+    run: after(async (world) => {
+      for (const key of [logKey(TENANT), headKey(TENANT), cursorKey(TENANT)]) {
+        const letGo = world.vendor.hold()
+        await world.publish(1)
+        await insist("a call was under way", () => world.vendor.underWay > 0)
+        await world.publish(BACKLOG)
+        if ((await world.command("DEL", key)) !== "1") throw new Error(`there was no ${key}`)
+        letGo()
+        await world.purged()
+      }
+      world.over()
+    }),
+  },
+  {
+    name: "trimmed",
+    title: "The log is trimmed past the cursor under a backlog",
+    isQuick: false,
+    run: withBacklog(async (world) => {
+      if (Number(await world.command("XTRIM", logKey(TENANT), "MAXLEN", "1")) < 1)
+        throw new Error("nothing was trimmed")
+    }),
+  },
+  {
+    name: "full",
+    title: "Redis is full under a backlog; the lanes alone empty it",
+    isQuick: true,
+    run: after(async (world, relay) => {
+      await relay.kill()
+      await fill(world)
+      world.over()
+      await world.relay()
+    }),
+  },
+  {
+    name: "readonly",
+    title: "Redis answers READONLY to the relay's writes for 20 s",
+    isQuick: false,
+    run: refusing("READONLY You can't write against a read only replica.", isWrite),
+  },
+  {
+    name: "loading",
+    title: "Redis answers LOADING to everything for 20 s",
+    isQuick: false,
+    run: refusing("LOADING Redis is loading the dataset in memory"),
+  },
+]

@@ -1,0 +1,206 @@
+import type { RunningServer } from "../../cli/servers/process.ts"
+import { type RedisOptions, startRedis } from "../../cli/servers/redis.ts"
+import { parseConfig } from "../../protocol/config/config.ts"
+import type { ConfigInput } from "../../protocol/config/schema.ts"
+import type { Milliseconds } from "../../protocol/time.ts"
+import { type FakeVendor, fakeVendor } from "../support/fake-vendor.ts"
+import { type Proxy, startProxy } from "../support/proxy.ts"
+import { type OpenStore, openStore, publisher } from "../support/publish.ts"
+import { redisCommand } from "../support/redis-command.ts"
+import { type RelayProcess, startRelayProcess, TOKENS, tokenConfig } from "../support/relay-process.ts"
+import { type ReplicatedRedis, startReplicatedRedis } from "../support/replicated-redis.ts"
+import { type InProcessRelay, type InProcessRelayOptions, startInProcessRelay } from "./in-process-relay.ts"
+import { HOST, judge, type Published } from "./ledger.ts"
+import { type PlainSubscriber, plainMessage, startPlainSubscriber } from "./plain-subscriber.ts"
+import type { Counted, ScenarioContext } from "./scenario.ts"
+import { comesTrue, insist } from "./waiting.ts"
+
+/** A Redis behind a proxy, a CDN, a Varnish, relays to come, and a list of all that was published: one scenario's. */
+export interface World extends AsyncDisposable {
+  /** The Redis that publishers write to. */
+  readonly redis: RunningServer
+  /** Between the relays, with a plain subscriber if there is one, and Redis. */
+  readonly front: Proxy
+  readonly replicated: ReplicatedRedis | undefined
+  readonly vendor: FakeVendor
+  readonly config: ConfigInput
+  readonly secrets: Readonly<Record<string, string>>
+  /** One command straight to Redis. */
+  command(...words: readonly string[]): Promise<string>
+  /** A relay behind the front; resolves when it says that it is ready. */
+  relay(): Promise<RelayProcess>
+  /** One in this process, by a clock of its own. */
+  relayWith(clock: InProcessRelayOptions["clock"]): InProcessRelay
+  /** Publishes so many, each with a tag of its own, past the front; waits first until Redis can be written to. */
+  publish(count: number): Promise<void>
+  /** Takes down what somebody else published and had acknowledged. */
+  note(published: Published): void
+  /** A tag that nobody used yet. */
+  tag(): string
+  /** Until both ends have purged all that was published. @throws {Error} where they never do */
+  purged(): Promise<void>
+  /** And every lane has written that down. */
+  level(): Promise<void>
+  /** Ends Redis in order, and starts another at its place. */
+  restart(options?: RedisOptions): Promise<void>
+  /** Publishers, and `command`, use this one from now on. */
+  follow(redis: RunningServer): Promise<void>
+  /** The fault ends now: what follows counts as coming level again. */
+  over(): void
+  /** Waits until all is level, publishes a few more and waits for those; then counts. */
+  count(patience?: Milliseconds): Promise<Counted>
+}
+
+export interface WorldOptions {
+  readonly redis?: RedisOptions
+  readonly isReplicated?: boolean
+  /** Whether a plain subscriber runs beside the relay. Default: no. */
+  readonly hasPlain?: boolean
+  readonly config?: ConfigInput
+}
+
+const NAMESPACE = "blog"
+/** After the fault, to see that it left nothing lame behind. */
+const AFTERWARDS = 5
+/** Varnish says what it did a moment later. */
+const LOG_DELAY: Milliseconds = 5_000
+
+/** Shorter than by default, as nothing here is about how long these are. */
+export const SHORT: ConfigInput["relay"] = { lease: "1s", poll: "1s" }
+
+export async function openWorld(context: ScenarioContext, options: WorldOptions = {}): Promise<World> {
+  await using stack = new AsyncDisposableStack()
+  const replicated = options.isReplicated ? stack.use(await startReplicatedRedis()) : undefined
+  let redis = replicated?.primary ?? (await startRedis(options.redis))
+  stack.defer(() => redis.stop())
+  const front = replicated?.front ?? stack.use(await startProxy(redis.url))
+  const vendor = stack.use(await fakeVendor())
+  const config: ConfigInput = {
+    tokens: await tokenConfig(),
+    namespaces: { [NAMESPACE]: { hosts: [HOST], wholeBy: "tag" } },
+    targets: {
+      "www-cloudflare": {
+        type: "cloudflare",
+        zone: vendor.zone,
+        token: { secret: "CLOUDFLARE_API_TOKEN" },
+        plan: "enterprise",
+        endpoint: vendor.endpoint,
+        namespaces: ["*"],
+      },
+      "www-varnish": { type: "varnish", endpoints: [context.varnish.url], namespaces: ["*"] },
+    },
+    relay: SHORT,
+    ...options.config,
+  }
+  const secrets = { CLOUDFLARE_API_TOKEN: vendor.token }
+  const relays: (RelayProcess | InProcessRelay)[] = []
+  const published: Published[] = []
+  const told: string[] = []
+  let open: OpenStore = await openStore(redis.url)
+  stack.defer(() => open.close())
+  const plain: PlainSubscriber | undefined = options.hasPlain
+    ? await startPlainSubscriber(front.url)
+    : undefined
+  stack.defer(() => plain?.close())
+  let tags = 0
+  let overAt = 0
+
+  const kept = stack.move()
+  const judgement = () => judge(published, vendor, context.varnish)
+  const areCovered = (): boolean => judgement().lost.length === 0
+
+  async function areLevel(): Promise<boolean> {
+    const running = relays.filter((one) => one.isRunning)
+    if (running.length === 0) return false
+    for (const one of running) {
+      const asked = one.get("/v1/lanes", TOKENS.operator)
+      const { items } = (await (await asked).json()) as { items: { lag: { entries: number } }[] }
+      if (items.length === 0 || items.some(({ lag }) => lag.entries > 0)) return false
+    }
+    return true
+  }
+
+  const world: Omit<World, "redis" | typeof Symbol.asyncDispose> = {
+    front,
+    replicated,
+    vendor,
+    config,
+    secrets,
+    command: (...words) => redisCommand(redis.url, ...words),
+    async relay() {
+      const one = await startRelayProcess({ redisUrl: front.url, config, env: secrets })
+      kept.use(one)
+      relays.push(one)
+      await one.ready
+      return one
+    },
+    relayWith(clock) {
+      const one = startInProcessRelay({ redisUrl: front.url, config, secrets, clock })
+      kept.defer(() => one.close())
+      relays.push(one)
+      return one
+    },
+    tag: () => `${context.name}-${(tags += 1)}`,
+    async publish(count) {
+      await insist("Redis could be written to", async () => {
+        await open.store.pipeline([["SET", "tm:faults", "1"]])
+        return true
+      })
+      const names = Array.from({ length: count }, () => world.tag())
+      const press = publisher(open.store, parseConfig(config))
+      for (let from = 0; from < names.length; from += 100) {
+        const some = names.slice(from, from + 100)
+        await press.publish(...some.map((tag) => ({ namespace: NAMESPACE, tags: [tag] })))
+        const acknowledgedAt = Date.now()
+        for (const tag of some) published.push({ tag, namespace: NAMESPACE, acknowledgedAt })
+        if (plain) {
+          await open.store.pipeline(some.map(plainMessage))
+          told.push(...some)
+        }
+      }
+    },
+    note: (one) => void published.push(one),
+    purged: () => insist("both ends purged what was published", areCovered),
+    level: () => insist("the lanes were level", async () => areCovered() && (await areLevel())),
+    async restart(restartOptions = {}) {
+      await redis.stop()
+      redis = await startRedis({ ...restartOptions, port: redis.port })
+    },
+    async follow(other) {
+      redis = other
+      open.close()
+      open = await openStore(other.url)
+    },
+    over() {
+      overAt = performance.now()
+    },
+    async count(patience) {
+      if (overAt === 0) world.over()
+      const isLevel = await comesTrue(async () => areCovered() && (await areLevel()), patience)
+      const level = isLevel ? performance.now() - overAt : undefined
+      await world.publish(AFTERWARDS)
+      await comesTrue(areCovered, isLevel ? patience : LOG_DELAY)
+      if (plain) await comesTrue(() => told.every((tag) => plain.heard.has(tag)), 2_000)
+      const { lost, twice } = judgement()
+      const crashes = relays.flatMap((one) =>
+        "stderr" in one && /unhandled|\n\s+at .*\.ts:\d+/i.test(one.stderr()) ? ["a relay crashed"] : [],
+      )
+      return {
+        publishes: published.length,
+        lost: lost.length,
+        twice: twice.length,
+        level,
+        plainLost: plain && told.filter((tag) => !plain.heard.has(tag)).length,
+        faults: [
+          ...vendor.complaints,
+          ...crashes,
+          ...(isLevel ? [] : ["the lanes did not come level again"]),
+        ],
+      }
+    },
+  }
+  return Object.defineProperties(world, {
+    redis: { get: () => redis },
+    [Symbol.asyncDispose]: { value: () => kept.disposeAsync() },
+  }) as World
+}
