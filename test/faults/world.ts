@@ -72,7 +72,9 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
   await using stack = new AsyncDisposableStack()
   const replicated = options.isReplicated ? stack.use(await startReplicatedRedis()) : undefined
   let redis = replicated?.primary ?? (await startRedis(options.redis))
-  stack.defer(() => redis.stop())
+  // Not the one that is followed: whoever started that ends it.
+  let own = redis
+  stack.defer(() => own.stop())
   const front = replicated?.front ?? stack.use(await startProxy(redis.url))
   const vendor = stack.use(await fakeVendor())
   const config: ConfigInput = {
@@ -163,8 +165,9 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
     purged: () => insist("both ends purged what was published", areCovered),
     level: () => insist("the lanes were level", async () => areCovered() && (await areLevel())),
     async restart(restartOptions = {}) {
-      await redis.stop()
-      redis = await startRedis({ ...restartOptions, port: redis.port })
+      await own.stop()
+      own = await startRedis({ ...restartOptions, port: own.port })
+      redis = own
     },
     async follow(other) {
       redis = other

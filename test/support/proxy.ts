@@ -36,6 +36,8 @@ export interface Proxy extends AsyncDisposable {
   refuse(error: string | undefined, refuses?: (command: string) => boolean): void
   /** What upstream answers from now on gets lost, while what it is told arrives. */
   swallow(on: boolean): void
+  /** Bytes that got lost so. */
+  readonly swallowed: number
   /** Where new connections lead from now on. Those of now stay; see `reset`. */
   lead(url: string): void
   /** Where new connections that begin by subscribing lead, if elsewhere than the others. */
@@ -68,6 +70,7 @@ export async function startProxy(upstreamUrl: string, { isRaw = false }: ProxyOp
   let state = { isStalled: false, weather: {} as Weather }
   let isCut = false
   let isSwallowing = false
+  let swallowed = 0
 
   // Without delay: else small answers wait for one another, as they do not without a proxy.
   const server = createServer({ noDelay: true }, (client) => {
@@ -88,7 +91,10 @@ export async function startProxy(upstreamUrl: string, { isRaw = false }: ProxyOp
     const open = (url: string): Pipe => {
       const upstream = connect({ port: Number(new URL(url).port), host: "127.0.0.1", noDelay: true })
       pair.upstream = upstream
-      upstream.on("data", (chunk: Buffer) => void (isSwallowing || down.write(talk.replies(chunk))))
+      upstream.on("data", (chunk: Buffer) => {
+        if (isSwallowing) swallowed += chunk.length
+        else down.write(talk.replies(chunk))
+      })
       upstream.on("error", () => upstream.destroy())
       upstream.on("close", () => void (pair.isFrozen || client.destroy()))
       return (pair.up = pipeTo(upstream, () => state))
@@ -162,6 +168,9 @@ export async function startProxy(upstreamUrl: string, { isRaw = false }: ProxyOp
     },
     swallow(on) {
       isSwallowing = on
+    },
+    get swallowed() {
+      return swallowed
     },
     lead(url) {
       target = url
