@@ -39,7 +39,14 @@ export function startInProcessRelay({
   const metrics = createMetrics()
   const events = createEmitter(log, metrics)
   const relay = startRelay({ config, resolved, off: {}, redisUrl, fetch, events, version: "0.0.0", clock })
-  const app = relayApp({ relay, metrics, tokens: resolved.tokens, host: "127.0.0.1" })
+  const app = relayApp({
+    relay,
+    metrics,
+    tokens: resolved.tokens,
+    host: "127.0.0.1",
+    events,
+    drain: () => {},
+  })
   let isRunning = true
   return {
     get isRunning() {

@@ -153,7 +153,7 @@ export const RELAYS: readonly Scenario[] = [
   },
   {
     name: "killed-during-the-call",
-    title: "… while its call is under way",
+    title: "The relay is killed while its call is under way",
     isQuick: true,
     run: killed(async (world, relay) => {
       const letGo = world.vendor.hold()
@@ -165,7 +165,7 @@ export const RELAYS: readonly Scenario[] = [
   },
   {
     name: "killed-before-the-commit",
-    title: "… after the CDN took its call and before it wrote that down",
+    title: "The relay is killed after the CDN took its call, and before it wrote that down",
     isQuick: true,
     run: killed(async (world, relay) => {
       const before = await stored(world)
@@ -187,7 +187,7 @@ export const RELAYS: readonly Scenario[] = [
   },
   {
     name: "killed-after-the-commit",
-    title: "… right after it wrote that down",
+    title: "The relay is killed right after it wrote down what the CDN took",
     isQuick: false,
     run: killed(async (world, relay) => {
       const before = await stored(world)

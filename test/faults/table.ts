@@ -1,5 +1,5 @@
 import { readFile, writeFile } from "node:fs/promises"
-import { arch, cpus, platform, release } from "node:os"
+import { arch, cpus, platform } from "node:os"
 import { fileURLToPath } from "node:url"
 import { SECOND } from "../../protocol/time.ts"
 import type { Counted, Scenario, Skipped } from "./scenario.ts"
@@ -38,7 +38,7 @@ function cells({ scenario, outcome }: Row): string {
 export async function writeTable(rows: readonly Row[]): Promise<void> {
   const [cpu] = cpus()
   const day = new Date().toISOString().slice(0, 10)
-  const machine = `${cpus().length} × ${cpu?.model.trim() ?? "unknown"}, ${platform()} ${release()} ${arch()}, Node ${process.versions.node}`
+  const machine = `${cpus().length} × ${cpu?.model.trim() ?? "unknown"}, ${platform()} ${arch()}, Node ${process.versions.node}`
   const text = [
     BEGIN,
     "",

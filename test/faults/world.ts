@@ -66,7 +66,7 @@ const AFTERWARDS = 5
 const LOG_DELAY: Milliseconds = 5_000
 
 /** Shorter than by default, as nothing here is about how long these are. */
-export const SHORT: ConfigInput["relay"] = { lease: "1s", poll: "1s" }
+const SHORT: ConfigInput["relay"] = { lease: "1s", poll: "1s" }
 
 export async function openWorld(context: ScenarioContext, options: WorldOptions = {}): Promise<World> {
   await using stack = new AsyncDisposableStack()

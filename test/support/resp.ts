@@ -1,5 +1,5 @@
 /** Where a reply or a command of RESP2 that begins at `from` ends; undefined while it is not all there. */
-export function replyEnd(bytes: Buffer, from: number): number | undefined {
+function replyEnd(bytes: Buffer, from: number): number | undefined {
   const line = bytes.indexOf("\r\n", from)
   if (line < 0) return undefined
   const next = line + 2
