@@ -19,6 +19,14 @@ function missing(world: World, entry: Entry, target: string): Pages {
   return concerned & ~(isHard ? hard : soft)
 }
 
+/** The entry that purges for one that settles. */
+const settleOf = (world: World, entry: Entry): Entry | undefined =>
+  entry.isSettling
+    ? world.entries.findLast(
+        ({ tenant, pass }) => tenant === entry.tenant && pass?.kind === "settle" && pass.of === entry.epoch,
+      )
+    : undefined
+
 const describe = ({ kind, epoch, seq, tenant, asked }: Entry): string =>
   `${kind} ${epoch} (seq ${seq}) of ${tenant}: ${JSON.stringify(asked)}`
 
@@ -38,10 +46,7 @@ export async function judgeRecords(world: World, isOver: boolean): Promise<void>
 function judgeRecord(world: World, entry: Entry, { targets }: InvalidationRecord, isOver: boolean): void {
   for (const [target, { state }] of Object.entries(targets)) {
     if (state === "done") {
-      const settle = world.entries.findLast(
-        ({ tenant, pass }) => tenant === entry.tenant && pass?.kind === "settle" && pass.of === entry.epoch,
-      )
-      const judged = entry.isSettling ? (settle ?? entry) : entry
+      const judged = settleOf(world, entry) ?? entry
       if (missing(world, judged, target) !== NONE)
         throw new Error(`a record says that ${describe(entry)} is done at ${target}, which it is not`)
     } else if (isOver && !["dead", "not_supported", "unknown"].includes(state)) {
@@ -67,10 +72,11 @@ export async function judge(world: World): Promise<void> {
 /** I2 and I6: purged by itself or by something wider, as hard as it was asked; or a dead letter. */
 function judgeDelivery(world: World, entry: Entry, target: string, letters: readonly Letter[]): void {
   const { lostAt } = entry
+  const epochs = [entry.epoch, settleOf(world, entry)?.epoch]
   const excused = letters
     .filter((letter) => letter.tenant === entry.tenant && letter.target === target && letter.at > entry.at)
     // What stands for entries that nobody can read any more cannot name them.
-    .filter(({ epochs, at }) => epochs.includes(entry.epoch) || (lostAt !== undefined && at > lostAt))
+    .filter((one) => one.epochs.some((epoch) => epochs.includes(epoch)) || (lostAt !== undefined && one.at > lostAt))
     .reduce((pages, letter) => pages | letter.pages, NONE)
   if ((missing(world, entry, target) & ~excused) === NONE) return
   throw new Error(
