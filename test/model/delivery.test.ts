@@ -54,17 +54,21 @@ it(`loses nothing in ${RUNS} histories`, { timeout: 3_600_000 }, async () => {
           .digest(),
       ).buffer,
   )
-  let last: World | undefined
+  let failed: World | undefined
   let count = 0
   const property = fc.asyncProperty(settings, histories(REPLAY), async (setting, history) => {
     const world = new World(setting, { store: open.store, mute: mute.store })
-    last = world
     count += 1
-    await world.begin()
-    await fc.asyncModelRun(() => ({ model: world, real: world }), history)
-    await world.rest()
-    world.check()
-    await judge(world)
+    try {
+      await world.begin()
+      await fc.asyncModelRun(() => ({ model: world, real: world }), history)
+      await world.rest()
+      world.check()
+      await judge(world)
+    } catch (error) {
+      failed = world
+      throw error
+    }
   })
   const began = Date.now()
   const details = await fc.check(property, {
@@ -85,7 +89,7 @@ it(`loses nothing in ${RUNS} histories`, { timeout: 3_600_000 }, async () => {
         errorInstance instanceof Error ? errorInstance.message : String(errorInstance),
         `after ${details.numRuns} histories and ${details.numShrinks} shorter ones; once more: TIDEMARK_MODEL_SEED=${details.seed} TIDEMARK_MODEL_PATH=${path}`,
         counterexample,
-        ...(TIDEMARK_MODEL_PATH === undefined ? [] : (last?.trace ?? [])),
+        ...(TIDEMARK_MODEL_PATH === undefined ? [] : (failed?.trace ?? [])),
         errorInstance instanceof Error ? (errorInstance.stack ?? "") : "",
       ].join("\n"),
     )

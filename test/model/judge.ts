@@ -13,9 +13,10 @@ function missing(world: World, entry: Entry, target: string): Pages {
     soft |= call.pages
     if (call.mode === "purge") hard |= call.pages
   }
-  // What the log lost nobody can carry out as it was asked: a resync stands for it, as hard as those are.
-  const isHard =
-    entry.asked.mode === "purge" && (entry.lostAt === undefined || world.setting.resync === "purge")
+  // What the log lost nobody can carry out as it was asked: a resync stands for it, as hard as those are. Where epochs
+  // fell, with all that knew of them gone, a cursor may stand above what was published then.
+  const isReadable = entry.lostAt === undefined && !entry.isFallen
+  const isHard = entry.asked.mode === "purge" && (isReadable || world.setting.resync === "purge")
   return concerned & ~(isHard ? hard : soft)
 }
 
@@ -76,7 +77,10 @@ function judgeDelivery(world: World, entry: Entry, target: string, letters: read
   const excused = letters
     .filter((letter) => letter.tenant === entry.tenant && letter.target === target && letter.at > entry.at)
     // What stands for entries that nobody can read any more cannot name them.
-    .filter((one) => one.epochs.some((epoch) => epochs.includes(epoch)) || (lostAt !== undefined && one.at > lostAt))
+    .filter(
+      (one) =>
+        one.epochs.some((epoch) => epochs.includes(epoch)) || (lostAt !== undefined && one.at > lostAt),
+    )
     .reduce((pages, letter) => pages | letter.pages, NONE)
   if ((missing(world, entry, target) & ~excused) === NONE) return
   throw new Error(

@@ -61,6 +61,8 @@ export interface Entry {
   readonly pass?: { readonly kind: PassKind; readonly of: Epoch }
   /** Whether its publisher was answered, now or when it asked again. */
   isAcknowledged: boolean
+  /** Whether an epoch above it had been given out, and nothing that knew of it was left. */
+  readonly isFallen: boolean
   /** When the log lost it. */
   lostAt?: Tick
 }
@@ -202,6 +204,7 @@ export class World {
   #answers = new Map<string, Answer>()
   #leases = new Map<string, Milliseconds>()
   #snapshot: Snapshot | undefined
+  readonly #peak = new Map<string, Epoch>()
   readonly #highest = new Map<string, Epoch>()
   readonly #lossAt = new Map<string, Tick>()
   /** Lanes that may find that they cannot read across. */
@@ -782,11 +785,14 @@ export class World {
     }
   }
 
-  #enter(entry: Entry): void {
+  #enter(entry: Omit<Entry, "isFallen">): void {
     for (const before of this.entries) {
       if (before.tenant === entry.tenant && before.epoch === entry.epoch) before.lostAt ??= this.#tick
     }
-    this.entries.push(entry)
+    const { tenant, epoch } = entry
+    const peak = this.#peak.get(tenant) ?? 0
+    this.#peak.set(tenant, Math.max(peak, epoch))
+    this.entries.push({ ...entry, isFallen: epoch <= peak })
   }
 
   #losing(tenant: string): void {
@@ -898,12 +904,16 @@ export class World {
   }
 
   async #untilLevel(): Promise<void> {
-    for (let round = 0; round < 40; round += 1) {
+    for (let round = 1; round <= 60; round += 1) {
       for (const slot of this.actors.keys()) this.poll(slot)
       await drained()
       await this.#goOn(() => this.#runnable())
       if (await this.#isLevel()) return
-      await this.advance(LEASE + 1)
+      // To the next who sleeps; and now and then beyond what anybody holds.
+      const sleepers = this.actors.flatMap((actor) =>
+        actor?.state === "running" ? actor.clock.sleepers : [],
+      )
+      await this.advance(round % 5 === 0 ? LEASE + 1 : Math.max(1, Math.min(LEASE, ...sleepers)))
     }
     this.#violated("it does not come to rest")
   }
