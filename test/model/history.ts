@@ -22,25 +22,32 @@ export const settings: fc.Arbitrary<Setting> = fc.record({
     { weight: 1, arbitrary: fc.constant("purge" as const) },
   ),
   allowEverything: fc.boolean(),
+  spread: fc.oneof(
+    { weight: 4, arbitrary: fc.constant("0" as const) },
+    { weight: 1, arbitrary: fc.constant("30m" as const) },
+  ),
   paced: fc.oneof({ weight: 3, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
 })
 
+/** What of a world decides whether something can happen in it. */
+type Seen = Pick<World, "actors" | "hasSnapshot">
+
 class Happening implements fc.AsyncCommand<World, World> {
   readonly name: string
-  readonly can: (world: World) => boolean
+  readonly can: (world: Seen) => boolean
   readonly happen: (world: World) => Promise<void> | void
 
   constructor(
     name: string,
     happen: (world: World) => Promise<void> | void,
-    can: (world: World) => boolean = () => true,
+    can: (world: Seen) => boolean = () => true,
   ) {
     this.name = name
     this.happen = happen
     this.can = can
   }
 
-  check(world: Readonly<World>): boolean {
+  check(world: Seen): boolean {
     return this.can(world)
   }
 
@@ -118,8 +125,8 @@ const publishing: fc.Arbitrary<Publishing> = fc
 
 const slot = fc.nat({ max: 1 })
 const tenant = fc.nat({ max: 1 })
-const isThere = (at: number) => (world: World) => world.actors[at] !== undefined
-const runs = (at: number) => (world: World) => world.actors[at]?.state === "running"
+const isThere = (at: number) => (world: Seen) => world.actors[at] !== undefined
+const runs = (at: number) => (world: Seen) => world.actors[at]?.state === "running"
 
 const POISON = [
   "tag one",
@@ -271,6 +278,12 @@ const KINDS: readonly [number, fc.Arbitrary<Happening>][] = [
       .map((value) => new Happening(`poison("${value}")`, (world) => world.poison(value))),
   ],
   [1, fc.constant(0).map(() => new Happening("heal()", (world) => world.heal()))],
+  [
+    2,
+    fc
+      .tuple(fc.nat({ max: 1 }), fc.nat({ max: 3 }))
+      .map(([of, which]) => new Happening(`replay(${of}, ${which})`, (world) => world.replay(of, which))),
+  ],
   [2, fc.constant(0).map(() => new Happening("records()", (world) => judgeRecords(world, false)))],
 ]
 

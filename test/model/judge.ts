@@ -92,7 +92,7 @@ function judgeDelivery(world: World, entry: Entry, target: string, letters: read
 function judgeTelling(world: World, { tenant, at, lostAt, ...entry }: Entry, target: string): void {
   if (lostAt === undefined) return
   const commits = world.commits.filter((commit) => commit.tenant === tenant && commit.target === target)
-  if (commits.some(({ readAt }) => at < readAt && readAt < lostAt)) return
+  if (commits.some(({ readAt, to }) => at < readAt && readAt < lostAt && entry.epoch <= to)) return
   const isTold =
     commits.some((commit) => commit.isResync && commit.at > lostAt) ||
     world.entries.some((one) => one.tenant === tenant && one.kind === "resync" && one.at > lostAt)

@@ -122,6 +122,7 @@ export interface Setting {
   readonly onUnsupported: "widen" | "skip"
   readonly resync: Mode
   readonly allowEverything: boolean
+  readonly spread: "0" | "30m"
   /** Whether the second target shares a bucket of its account. */
   readonly paced: boolean
   /** Whether both targets have come to the end of a log before anything happens. */
@@ -147,7 +148,7 @@ export const CAPABILITIES: Readonly<Record<string, Capabilities>> = {
 
 export const TARGETS = Object.keys(CAPABILITIES)
 
-export function configOf({ onUnsupported, resync, allowEverything }: Setting): Config {
+export function configOf({ onUnsupported, resync, spread, allowEverything }: Setting): Config {
   const target = (namespaces: string[]): NonNullable<ConfigInput["targets"]>[string] => ({
     type: "http",
     url: "https://hook.example.net/",
@@ -166,6 +167,6 @@ export function configOf({ onUnsupported, resync, allowEverything }: Setting): C
     },
     targets: { cdn: target(["*"]), hook: target(["blog", "shop"]) },
     // Longer than any history takes in real time: leases end when the history says so.
-    relay: { lease: "10m", resync: { mode: resync } },
+    relay: { lease: "10m", resync: { mode: resync, spread } },
   })
 }

@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto"
 import { Memory } from "../../dispatch/adopt.ts"
+import { listLetters, replayLetter } from "../../dispatch/letters.ts"
 import { Lane } from "../../dispatch/lane.ts"
 import { createPacer } from "../../dispatch/pace.ts"
 import { runPasses } from "../../dispatch/passes.ts"
@@ -13,6 +14,7 @@ import {
   type PassKind,
 } from "../../protocol/invalidation.ts"
 import { cursorKey, deadKey, dueKey, headKey, laterAfterKey, laterKey, logKey } from "../../protocol/keys.ts"
+import { type DeadLetter, parseLetter } from "../../protocol/letter.ts"
 import { parseLogEntries } from "../../protocol/log.ts"
 import { type EntryPlan, planEntry, publish, settingsFor } from "../../protocol/publish.ts"
 import { parseJson, type RangeReceipt } from "../../protocol/receipt.ts"
@@ -36,7 +38,16 @@ import {
   trouble,
   unauthorised,
 } from "../support/fake-driver.ts"
-import { CAPABILITIES, configOf, mayReach, NONE, type Pages, reached, type Setting, TARGETS } from "./site.ts"
+import {
+  CAPABILITIES,
+  configOf,
+  mayReach,
+  NONE,
+  type Pages,
+  reached,
+  type Setting,
+  TARGETS,
+} from "./site.ts"
 
 /**
  * Two relays, two targets and one real Redis whose every step waits to be let run: what happens in which order, and
@@ -147,7 +158,7 @@ interface Answer {
 
 interface Snapshot {
   readonly answers: ReadonlyMap<string, Answer>
-  readonly leases: ReadonlyMap<string, Milliseconds>
+  readonly expiring: ReadonlyMap<string, Milliseconds>
 }
 
 const CLOCK = "model:clock"
@@ -202,7 +213,8 @@ export class World {
   #relays = 0
   readonly actors: (Actor | undefined)[] = [undefined, undefined]
   #answers = new Map<string, Answer>()
-  #leases = new Map<string, Milliseconds>()
+  /** Keys that Redis drops by itself, and when: by a history's clock, which is faster than its own. */
+  #expiring = new Map<string, Milliseconds>()
   #snapshot: Snapshot | undefined
   readonly #peak = new Map<string, Epoch>()
   readonly #highest = new Map<string, Epoch>()
@@ -392,8 +404,8 @@ export class World {
       if (actor?.state === "running") actor.clock.advance(length)
       else actor?.clock.jump(length)
     }
-    const over = [...this.#leases].filter(([, until]) => until <= this.#now).map(([key]) => key)
-    for (const key of over) this.#leases.delete(key)
+    const over = [...this.#expiring].filter(([, until]) => until <= this.#now).map(([key]) => key)
+    for (const key of over) this.#expiring.delete(key)
     if (over.length > 0) await this.#admin(["DEL", ...over])
     await drained()
   }
@@ -405,9 +417,10 @@ export class World {
     await drained()
   }
 
+  /** As where the clock of Redis runs ahead of everybody's. */
   async loseLeases(): Promise<void> {
-    const keys = [...this.#leases.keys()]
-    this.#leases.clear()
+    const keys = [...this.#expiring.keys()]
+    this.#expiring.clear()
     if (keys.length > 0) await this.#admin(["DEL", ...keys])
   }
 
@@ -417,12 +430,12 @@ export class World {
 
   async empty(): Promise<void> {
     await this.#admin(["FLUSHDB"])
-    await this.#lost({ answers: new Map(), leases: new Map() })
+    await this.#lost({ answers: new Map(), expiring: new Map() })
   }
 
   async snapshot(): Promise<void> {
     await this.#admin(["EVAL", COPY, "0"])
-    this.#snapshot = { answers: new Map(this.#answers), leases: new Map(this.#leases) }
+    this.#snapshot = { answers: new Map(this.#answers), expiring: new Map(this.#expiring) }
   }
 
   get hasSnapshot(): boolean {
@@ -549,6 +562,22 @@ export class World {
     return this.letters.filter(({ tenant, target, text }) => left.has(`${tenant} ${target} ${text}`))
   }
 
+  /** Somebody puts a dead letter back. */
+  async replay(target: number, which: number): Promise<void> {
+    const name = TARGETS[target % TARGETS.length] ?? ""
+    for (const tenant of this.tenants) {
+      const letters = await listLetters(
+        this.store,
+        { tenant, target: name },
+        { after: undefined, limit: 100 },
+      )
+      const one = letters[which % letters.length]
+      if (!one) continue
+      this.trace.push(`${tenant}/${name} ${one.id} is put back`)
+      await replayLetter(this.#direct, { tenant, target: name }, one.id, this.#now)
+    }
+  }
+
   get store(): Store {
     return this.#servers.store
   }
@@ -611,6 +640,9 @@ export class World {
       pipeline: (commands) =>
         gate(commands.map(([name]) => name).join("+"), async () => {
           this.#passTime()
+          for (const [name, key = "", , px, length] of commands) {
+            if (name === "SET" && px === "PX") this.#expiring.set(key, this.#now + Number(length))
+          }
           return store.pipeline(commands)
         }) as Promise<readonly Reply[]>,
     }
@@ -665,10 +697,10 @@ export class World {
         this.#sawAdopt(tenant, before, answer, Number(args[2]))
         break
       case "acquire":
-        if (reply !== null) this.#leases.set(keys[0] ?? "", this.#now + Number(args[2]))
+        if (reply !== null) this.#expiring.set(keys[0] ?? "", this.#now + Number(args[2]))
         break
       case "release":
-        this.#leases.delete(keys[0] ?? "")
+        this.#expiring.delete(keys[0] ?? "")
         break
       case "read":
         if (by) {
@@ -711,7 +743,7 @@ export class World {
       at: this.#tick,
       kind: "pass",
       asked: {
-        ...(namespace === null ? { everything: true } : { namespace }),
+        ...named(namespace),
         ...asked({ tags, urls, prefixes, hosts }),
         mode,
       },
@@ -746,21 +778,31 @@ export class World {
   async #sawCommit(
     tenant: string,
     { actor, target }: { readonly actor: Actor; readonly target: string },
-    [, , to = "", receipt = ""]: readonly string[],
+    [, held = "", to = "", receipt = "", , , parts = "0"]: readonly string[],
   ): Promise<void> {
     const lane = `${tenant}/${target}`
     const readAt = actor.reads.get(lane)?.at ?? 0
-    const isResync = parseJson<RangeReceipt>(receipt)?.resync !== undefined
-    this.commits.push({ tenant, target, at: this.#tick, readAt, to: Number(to.split(" ")[1]), isResync })
-    if (readAt > (this.#lossAt.get(tenant) ?? 0)) this.#mayResync.delete(lane)
+    // A resync that takes its time is owed in parts.
+    const isResync = parseJson<RangeReceipt>(receipt)?.resync !== undefined || Number(parts) > 0
+    // What was due has no part in the log: the cursor stays.
+    if (!held.endsWith(` ${to}`)) {
+      this.commits.push({ tenant, target, at: this.#tick, readAt, to: Number(to.split(" ")[1]), isResync })
+      if (readAt > (this.#lossAt.get(tenant) ?? 0)) this.#mayResync.delete(lane)
+    }
     for (const text of await this.#readLetters(tenant, target)) {
       const name = `${lane} ${text}`
       if (this.#seenLetters.has(name)) continue
       this.#seenLetters.add(name)
-      const letter = parseJson<{ epochs: Epoch[]; selector: { kind: string; value: string } }>(text)
+      const letter = parseLetter(text)
       if (!letter) throw new Error(`a dead letter that nobody can read: ${text}`)
-      const pages = reached(letter.selector.kind as Parameters<typeof reached>[0], letter.selector.value)
-      this.letters.push({ text, tenant, target, at: this.#tick, epochs: letter.epochs, pages })
+      this.letters.push({
+        text,
+        tenant,
+        target,
+        at: this.#tick,
+        epochs: letter.epochs,
+        pages: toldOf(letter),
+      })
     }
   }
 
@@ -805,7 +847,7 @@ export class World {
     this.#tick += 1
     if (whole) {
       this.#answers = new Map(whole.answers)
-      this.#leases = new Map(whole.leases)
+      this.#expiring = new Map(whole.expiring)
       this.passesLostAt = this.#tick
     }
     for (const tenant of this.tenants) {
@@ -876,7 +918,13 @@ export class World {
       (one) => one.tenant === tenant && epochs.first <= one.epoch && one.epoch <= epochs.last,
     )
     const may = covered.reduce((all, entry) => all | mayReach(entry.asked), NONE)
-    if ((pages & ~may) === NONE || actor.reads.get(`${tenant}/${target}`)?.mayResync) return
+    // Parts of a resync are sent when their time has come, by what they were read for.
+    if (
+      (pages & ~may) === NONE ||
+      this.setting.spread !== "0" ||
+      actor.reads.get(`${tenant}/${target}`)?.mayResync
+    )
+      return
     if (this.setting.allowEverything && values.some(({ kind }) => kind === "everything")) return
     this.#violated(`I6: ${target} was told ${said} of ${tenant} for ${epochs.first} to ${epochs.last}`)
   }
@@ -955,6 +1003,22 @@ export class World {
     if (this.#violation !== undefined) throw new Error(this.#violation)
   }
 }
+
+/** Pages that a target was to be told of in vain. */
+function toldOf({ namespace, tags, urls, prefixes, hosts }: DeadLetter): Pages {
+  const told = [
+    ...tags.map((value) => reached("tag", value)),
+    ...urls.map((value) => reached("url", value)),
+    ...prefixes.map((value) => reached("prefix", value)),
+    ...hosts.map((value) => reached("host", value)),
+  ]
+  if (told.length === 0)
+    return namespace === null ? reached("everything", "*") : reached("namespace", namespace)
+  return told.reduce((all, pages) => all | pages, NONE)
+}
+
+const named = (namespace: string | null): InvalidationInput =>
+  namespace === null ? { everything: true } : { namespace }
 
 /** Lists that hold something. */
 const asked = (
