@@ -757,7 +757,7 @@ export class World {
 
   #sawAdopt(tenant: string, before: readonly Reply[], answer: readonly string[], seen: Epoch): void {
     const [reason, generation, epoch, seq] = answer
-    if (reason === "same" || reason === "adopted" || reason === "reported") return
+    if (parseHead(asText(before[0]))?.epoch === Number(epoch)) return
     this.#rises(tenant, before, [Number(epoch)], seen)
     this.#enter({
       tenant,
