@@ -38,16 +38,7 @@ import {
   trouble,
   unauthorised,
 } from "../support/fake-driver.ts"
-import {
-  CAPABILITIES,
-  configOf,
-  mayReach,
-  NONE,
-  type Pages,
-  reached,
-  type Setting,
-  TARGETS,
-} from "./site.ts"
+import { CAPABILITIES, configOf, mayReach, NONE, type Pages, reached, type Setting, TARGETS } from "./site.ts"
 
 /**
  * Two relays, two targets and one real Redis whose every step waits to be let run: what happens in which order, and
@@ -679,6 +670,7 @@ export class World {
     const peek: Command[] = []
     if (script.name === "publish" || script.name === "adopt")
       peek.push(["GET", headKey(tenant)], ["XREVRANGE", logKey(tenant), "+", "-", "COUNT", "1"])
+    if (script.name === "commit" && by) peek.push(["HGET", cursorKey(tenant), by.target])
     if (ours.text !== script.text) {
       const time = this.#redisTime
       peek.push(["HSET", CLOCK, "s", String(Math.floor(time / 1_000)), "us", String((time % 1_000) * 1_000)])
@@ -709,6 +701,9 @@ export class World {
         }
         break
       case "commit":
+        // Fenced by what the whole cursor was: whoever was overtaken writes nothing, however late it comes.
+        if (answer[0] === "ok" && asText(before[0]) !== args[1])
+          this.#violated(`a commit for ${args[1]} went through where the cursor was ${asText(before[0])}`)
         if (by && answer[0] === "ok") await this.#sawCommit(tenant, by, args)
         break
       default:
