@@ -1,0 +1,2 @@
+import type { SoakResult } from "./soak.ts"
+export const plotOf = (_result: SoakResult): string => "<svg/>"
