@@ -32,14 +32,13 @@ interface Kind {
 
 const LINKS = ["relays' link", "Worker's link"] as const
 const RELAYS = ["relay 1", "relay 2"] as const
-const linkAt = ({ links }: Stage, place: Place) =>
-  place === "Worker's link" ? links.gateway : links.relays
+const linkAt = ({ links }: Stage, place: Place) => (place === "Worker's link" ? links.gateway : links.relays)
 const relayAt = ({ relays }: Stage, place: Place) => relays[place === "relay 2" ? 1 : 0]
 
 const purgeFault = (what: string, manner: PurgeManner): Kind => ({
   what,
   places: ["purges"],
-  lasts: [500, 6_000],
+  lasts: [300, 3_000],
   begin: ({ purges }) => purges.behave(manner),
   end: ({ purges }) => purges.behave("open"),
 })
@@ -121,17 +120,13 @@ const KINDS: readonly [Kind, ...Kind[]] = [
 ]
 
 /** Mean time from one fault to the next. */
-const EVERY: Milliseconds = 1_800
+const EVERY: Milliseconds = 1_200
 
 /** The faults of one storm, as a seed draws them. Nothing that happens meanwhile changes them. */
 export function planFaults(random: Random, length: Milliseconds, relays: number): PlannedFault[] {
   const planned: PlannedFault[] = []
   const busy = new Map<Place, Milliseconds>()
-  for (
-    let after = random.between(0, EVERY);
-    after < length;
-    after -= EVERY * Math.log(1 - random.next())
-  ) {
+  for (let after = random.between(0, EVERY); after < length; after -= EVERY * Math.log(1 - random.next())) {
     const { what, places, lasts } = random.pick(KINDS)
     const place = random.pick(places)
     const [least, most] = lasts ?? [0, 0]

@@ -68,13 +68,15 @@ function count(name: "seconds" | "seed" | "readers" | "writers" | "relays" | "pa
   return value
 }
 
+function breakOf(value: string): Break {
+  return value === "epoch" || value === "purge" ? value : refuse("--break must be epoch or purge")
+}
+
 if (values.help) {
   process.stdout.write(HELP)
   process.exit(0)
 }
-const broken = values.break
-if (broken !== undefined && broken !== "epoch" && broken !== "purge")
-  refuse("--break must be epoch or purge")
+const broken = values.break === undefined ? undefined : breakOf(values.break)
 
 const options = {
   seconds: count("seconds", 1e7),
@@ -84,10 +86,11 @@ const options = {
   relays: count("relays", 2),
   pages: count("pages", 10_000),
   faults: !values["no-faults"],
-  ...(broken === undefined ? {} : { broken: broken satisfies Break }),
+  ...(broken === undefined ? {} : { broken }),
   ...(values.logs ? { logs: values.results } : {}),
 }
-if (options.pages < options.writers) refuse("--pages must be at least --writers: each editor has pages of its own")
+if (options.pages < options.writers)
+  refuse("--pages must be at least --writers: each editor has pages of its own")
 
 const tell = (text: string) => process.stderr.write(`${text}\n`)
 const time = (elapsed: number) => `${(elapsed / 1_000).toFixed(1).padStart(7)} s`
@@ -105,8 +108,7 @@ try {
     signal: stopping.signal,
     onFault: ({ place, what, from, to }, elapsed) => {
       if (to === undefined) tell(`${time(elapsed)}  fault      ${place}: ${what}`)
-      else if (to - from > 100)
-        tell(`${time(elapsed)}  over       ${place}: ${what}, after ${to - from} ms`)
+      else if (to - from > 100) tell(`${time(elapsed)}  over       ${place}: ${what}, after ${to - from} ms`)
     },
     onViolation: ({ rule, cache, page, detail }, elapsed) =>
       tell(`${time(elapsed)}  VIOLATION  ${cache}, ${rule}: page ${page}: ${detail}`),

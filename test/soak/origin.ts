@@ -195,5 +195,4 @@ class Reads {
   }
 }
 
-const sleep = (length: Milliseconds): Promise<void> =>
-  new Promise((done) => setTimeout(done, length).unref())
+const sleep = (length: Milliseconds): Promise<void> => new Promise((done) => setTimeout(done, length).unref())

@@ -66,7 +66,7 @@ export function startPart({ name, env, onLine }: PartOptions): PartProcess {
     get isRunning() {
       return child.exitCode === null && child.signalCode === null
     },
-    signal: (name) => void child.kill(name),
+    signal: (signal) => void child.kill(signal),
     kill: () => end("SIGKILL"),
     stop: () => end("SIGTERM"),
   }

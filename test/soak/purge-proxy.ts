@@ -1,5 +1,4 @@
-import { createServer, type IncomingMessage, request as ask, type ServerResponse } from "node:http"
-import type { AddressInfo } from "node:net"
+import { type AddressInfo, connect, createServer, type Socket } from "node:net"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { labelsOf, isPath } from "./origin.ts"
 import { pathOf, SITE_ORIGIN } from "./settings.ts"
@@ -25,12 +24,23 @@ export interface Purge {
   covers(page: number): boolean
 }
 
-/** Stands before Varnish for whoever purges, and sees what is asked and answered. Visitors do not come this way. */
+/** A request without a body, as far as it matters here. */
+interface Head {
+  readonly method: string
+  readonly url: string
+  readonly headers: ReadonlyMap<string, string>
+}
+
+/**
+ * Stands before Varnish for whoever purges, and sees what is asked and answered. Visitors do not come this way. It
+ * speaks HTTP by hand, as Node's own server knows no BAN, and ends each connection with its answer.
+ */
 export class PurgeProxy {
   readonly #varnish: URL
   readonly #onPurge: (purge: Purge) => void
-  readonly #server = createServer((request, response) => this.#take(request, response))
-  readonly #silenced = new Set<ServerResponse>()
+  readonly #server = createServer({ noDelay: true }, (client) => this.#take(client))
+  readonly #clients = new Set<Socket>()
+  readonly #silenced = new Set<Socket>()
   #manner: PurgeManner = "open"
   #port = 0
 
@@ -50,7 +60,7 @@ export class PurgeProxy {
 
   async stop(): Promise<void> {
     const closed = new Promise((done) => this.#server.close(done))
-    this.#server.closeAllConnections()
+    for (const client of this.#clients) client.destroy()
     await closed
   }
 
@@ -58,57 +68,71 @@ export class PurgeProxy {
     this.#manner = manner
     if (manner === "silent") return
     // Whoever still waits has a connection that is dead.
-    for (const response of this.#silenced) response.destroy()
+    for (const client of this.#silenced) client.destroy()
     this.#silenced.clear()
   }
 
-  #take(request: IncomingMessage, response: ServerResponse): void {
-    const manner = this.#manner
+  #take(client: Socket): void {
+    this.#clients.add(client)
+    client.on("error", () => client.destroy())
+    client.once("close", () => {
+      this.#clients.delete(client)
+      this.#silenced.delete(client)
+    })
+    let text = ""
+    client.on("data", (chunk: Buffer) => {
+      text += chunk.toString("latin1")
+      if (!text.endsWith(END_OF_HEAD)) return
+      const head = text
+      text = ""
+      this.#answer(client, head)
+    })
+  }
+
+  #answer(client: Socket, text: string): void {
     const startedAt = Date.now()
-    request.resume()
-    switch (manner) {
+    switch (this.#manner) {
       case "silent":
-        this.#silenced.add(response)
-        response.once("close", () => this.#silenced.delete(response))
+        this.#silenced.add(client)
         return
       case "refused":
-        response.destroy()
+        client.destroy()
         return
       case "failing":
-        response.writeHead(503).end()
+        client.end("HTTP/1.1 503 Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         return
       case "lying":
-        this.#tell(request, startedAt)
-        response.writeHead(200, { "x-tidemark-purged": "0" }).end()
+        this.#tell(headOf(text), startedAt)
+        client.end("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         return
       case "open":
-      case "mute":
-        this.#pass(request, response, startedAt, manner === "mute")
-    }
-  }
-
-  #pass(request: IncomingMessage, response: ServerResponse, startedAt: Milliseconds, isMute: boolean): void {
-    const { method = "PURGE", url: path = "/", headers } = request
-    const passed = ask({ host: this.#varnish.hostname, port: this.#varnish.port, method, path, headers })
-    passed.once("response", (answer) => {
-      if (answer.statusCode === 200) this.#tell(request, startedAt)
-      if (isMute) {
-        answer.resume()
-        response.destroy()
+        this.#pass(client, text, startedAt, false)
         return
-      }
-      response.writeHead(answer.statusCode ?? 502, answer.headers)
-      answer.pipe(response)
-    })
-    passed.once("error", () => response.destroy())
-    passed.end()
+      case "mute":
+        this.#pass(client, text, startedAt, true)
+    }
   }
 
-  #tell({ method, url = "/", headers }: IncomingMessage, startedAt: Milliseconds): void {
-    const header = (name: string): string | undefined => {
-      const value = headers[name]
-      return Array.isArray(value) ? value.join(" ") : value
-    }
+  #pass(client: Socket, text: string, startedAt: Milliseconds, isMute: boolean): void {
+    const answer: Buffer[] = []
+    const varnish = connect({ host: this.#varnish.hostname, port: Number(this.#varnish.port), noDelay: true })
+    varnish.on("data", (chunk: Buffer) => void answer.push(chunk))
+    varnish.on("error", () => client.destroy())
+    varnish.once("end", () => {
+      const bytes = Buffer.concat(answer)
+      if (/^HTTP\/1\.1 200 /.test(bytes.toString("latin1", 0, 16))) this.#tell(headOf(text), startedAt)
+      if (isMute) client.destroy()
+      else client.end(bytes)
+    })
+    // Its end is how we know that the answer is whole.
+    varnish.write(
+      text.replace(/\r\nconnection:[^\r]*/i, "").replace(/\r\n$/, "connection: close\r\n\r\n"),
+      "latin1",
+    )
+  }
+
+  #tell({ method, url, headers }: Head, startedAt: Milliseconds): void {
+    const header = (name: string): string | undefined => headers.get(name)
     const at = { startedAt, ackedAt: Date.now() }
     if (method === "BAN") {
       const host = new RegExp(header("x-tidemark-ban-host") ?? "")
@@ -128,4 +152,16 @@ export class PurgeProxy {
     const covers = (page: number) => labelsOf(page).some((label) => named.has(label))
     this.#onPurge({ ...at, isHard: hard !== undefined, covers })
   }
+}
+
+const END_OF_HEAD = "\r\n\r\n"
+
+function headOf(text: string): Head {
+  const [first = "", ...lines] = text.trimEnd().split("\r\n")
+  const [method = "", url = ""] = first.split(" ")
+  const headers = lines.map((line): [string, string] => {
+    const colon = line.indexOf(":")
+    return [line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()]
+  })
+  return { method, url, headers: new Map(headers) }
 }

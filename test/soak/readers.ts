@@ -79,6 +79,7 @@ export class Readers {
         answeredAt,
         isStale,
         storeFailedAt,
+        evidence: status,
       })
       return { version: seen.version, isStale, isBypass, storeFailedAt }
     } catch (error) {

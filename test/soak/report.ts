@@ -3,7 +3,10 @@ import { join, relative } from "node:path"
 import type { SoakOptions, SoakResult } from "./soak.ts"
 import { CACHES } from "./settings.ts"
 
-type Told = Pick<SoakOptions, "seconds" | "seed" | "readers" | "writers" | "relays" | "pages" | "faults" | "broken">
+type Told = Pick<
+  SoakOptions,
+  "seconds" | "seed" | "readers" | "writers" | "relays" | "pages" | "faults" | "broken"
+>
 
 const SHARES = [
   ["p50", 0.5],
@@ -72,7 +75,7 @@ export function tableOf(result: SoakResult, { seed, broken }: Told, folder: stri
     ...(broken === undefined ? [] : [`with ${broken} broken`]),
     ...(interrupted ? ["interrupted"] : []),
   ].join(", ")
-  const staleness = stalenessRows(result).map((row) => [...Object.values(row)]) as (string | number)[][]
+  const staleness = stalenessRows(result).map((row) => Object.values(row)) as (string | number)[][]
   return `
 ${head}
 
@@ -86,14 +89,7 @@ ${table([
 
 ${table([
   ["changes", "acknowledged", "attempts", "races", "held answers", "purges"],
-  [
-    result.changes,
-    result.acknowledged,
-    result.attempts,
-    result.races,
-    result.heldAnswers,
-    result.purges,
-  ],
+  [result.changes, result.acknowledged, result.attempts, result.races, result.heldAnswers, result.purges],
 ])}
 
   from a publish's acknowledgement to the last stale byte, in ms
@@ -104,7 +100,10 @@ ${faults.length === 0 ? "  no faults" : table([["faults", "times"], ...faults])}
 ${violationCount === 0 ? "  0 violations" : table([["violations", "times"], ...violations])}
 ${result.violations
   .slice(0, 10)
-  .map(({ at, cache, rule, page, detail }) => `  ${((at - result.startedAt) / 1_000).toFixed(1)} s  ${cache}, ${rule}: page ${page}: ${detail}\n`)
+  .map(
+    ({ at, cache, rule, page, detail }) =>
+      `  ${((at - result.startedAt) / 1_000).toFixed(1)} s  ${cache}, ${rule}: page ${page}: ${detail}\n`,
+  )
   .join("")}
   written to ${relative(process.cwd(), folder) || "."}/soak.json and soak.svg
 `

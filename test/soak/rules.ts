@@ -26,8 +26,7 @@ import { type CacheName, CACHES, type Settings } from "./settings.ts"
  * - `refused`  A publish was answered by something else than an acknowledgement or a plea to try again.
  * - `unheard`  With all faults over, one was still not acknowledged within `CALM_LIMIT`.
  */
-export type Rule =
-  "bound" | "swr" | "purged" | "grace" | "hard" | "softened" | "lost" | "refused" | "unheard"
+export type Rule = "bound" | "swr" | "purged" | "grace" | "hard" | "softened" | "lost" | "refused" | "unheard"
 
 export interface Violation {
   readonly at: Milliseconds
@@ -100,6 +99,8 @@ export interface Sighting {
   readonly isStale: boolean
   /** Of the epoch cache: when its reader's last failed look-up was. */
   readonly storeFailedAt?: Milliseconds
+  /** What the cache said of its answer: told with a violation, never judged by. */
+  readonly evidence?: string
 }
 
 export interface JudgeOptions {
@@ -228,17 +229,19 @@ export class Judge {
 
   #atEpochCache(sighting: Sighting, change: Change): Omit<Violation, "at" | "page" | "cache"> | undefined {
     const { settings } = this.#options
-    const { askedAt, isStale, storeFailedAt = 0, version } = sighting
+    const { askedAt, answeredAt, isStale, storeFailedAt = 0, version, evidence = "" } = sighting
     if (change.inForceAt === undefined) return undefined
     const isStoreAway = storeFailedAt > askedAt - STORE_AWAY
     const bound = freshBound(settings, isStoreAway)
     const since = askedAt - change.inForceAt
-    const late = `version ${version} was served ${since} ms after version ${change.version} counted`
+    const failed =
+      storeFailedAt === 0 ? "no look-up failed" : `a look-up failed ${askedAt - storeFailedAt} ms before`
+    const told = `${evidence}, ${failed}, answered ${answeredAt - askedAt} ms later`
+    const late = `version ${version} was served ${since} ms after version ${change.version} counted (${told})`
     const limit = `${bound} ms${isStoreAway ? " with the store away" : ""}`
     if (change.mode === "purge" && since > bound)
       return { rule: "hard", detail: `${late}, which purged it; ${limit} are allowed` }
-    if (!isStale && since > bound)
-      return { rule: "bound", detail: `${late}, as fresh; ${limit} are allowed` }
+    if (!isStale && since > bound) return { rule: "bound", detail: `${late}, as fresh; ${limit} are allowed` }
     if (isStale && since > bound + settings.swr)
       return { rule: "swr", detail: `${late}, as stale; ${limit} and ${settings.swr} ms are allowed` }
     return undefined
@@ -260,6 +263,7 @@ export class Judge {
 
 /** How long after its acknowledgement a change was still hidden by something older in a cache; 0 where it was not. */
 export const stalenessOf = ({ ackedAt = 0, lastStale }: Change): Record<CacheName, Milliseconds> =>
-  Object.fromEntries(
-    CACHES.map((cache) => [cache, Math.max(0, lastStale[cache] - ackedAt)]),
-  ) as Record<CacheName, Milliseconds>
+  Object.fromEntries(CACHES.map((cache) => [cache, Math.max(0, lastStale[cache] - ackedAt)])) as Record<
+    CacheName,
+    Milliseconds
+  >

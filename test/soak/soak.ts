@@ -76,7 +76,7 @@ const MAX_FAULTS = 2_000
 const MAX_POINTS = 3_000
 
 /** How long faults come and go before all of them end, and everything is looked at. */
-const STORM: Milliseconds = 20_000
+const STORM: Milliseconds = 30_000
 const WARM_UP: Milliseconds = 1_500
 const PROGRESS_EVERY: Milliseconds = 4_000
 const READ_EVERY: Milliseconds = 15
@@ -236,11 +236,7 @@ class Run {
   }
 
   /** What is still to be acknowledged, now that nothing stands in its way. */
-  async #lastWords(
-    writers: Writers,
-    edits: readonly Promise<void>[],
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #lastWords(writers: Writers, edits: readonly Promise<void>[], signal: AbortSignal): Promise<void> {
     const heard = Promise.all(edits).then(() => true)
     const patience = new AbortController()
     const stop = () => patience.abort()
@@ -257,12 +253,7 @@ class Run {
    * Reads every page of both caches until each serves, as fresh, at least what was acknowledged by `by`, and goes on
    * until `until`. Where one does not in time, something was lost.
    */
-  async #calm(
-    readers: Readers,
-    by: Milliseconds,
-    until: Milliseconds,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async #calm(readers: Readers, by: Milliseconds, until: Milliseconds, signal: AbortSignal): Promise<void> {
     const over = Date.now() + CALM_LIMIT
     for (;;) {
       const began = Date.now()

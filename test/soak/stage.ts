@@ -210,6 +210,8 @@ async function start(
   }
 }
 
+type SourceInput = NonNullable<ConfigInput["sources"]>[string]
+
 async function configOf(settings: Settings, varnish: string, token: string): Promise<ConfigInput> {
   const ms = (length: Milliseconds): string => `${length}ms`
   const source = {
@@ -218,7 +220,7 @@ async function configOf(settings: Settings, varnish: string, token: string): Pro
     namespace: "blog",
     rules: [{ when: { type: "page" }, tags: ["page-{id}"] }],
     secondPass: ms(settings.secondPass),
-  } as const
+  } satisfies SourceInput
   return {
     tokens: [{ name: "soak", sha256: await hashToken(token), scopes: ["publish:*", "read:*", "epochs:*"] }],
     namespaces: { blog: { hosts: [new URL(SITE_ORIGIN).host], wholeBy: "tag" } },
