@@ -120,7 +120,7 @@ export class PurgeProxy {
     varnish.on("error", () => client.destroy())
     varnish.once("end", () => {
       const bytes = Buffer.concat(answer)
-      if (/^HTTP\/1\.1 200 /.test(bytes.toString("latin1", 0, 16))) this.#tell(headOf(text), startedAt)
+      if (bytes.toString("latin1", 0, 16).startsWith("HTTP/1.1 200 ")) this.#tell(headOf(text), startedAt)
       if (isMute) client.destroy()
       else client.end(bytes)
     })
