@@ -273,6 +273,31 @@ describe("a page behind the epoch cache", () => {
     expect(visits()).toBe(1)
   })
 
+  it("says so to whoever waited for it, where it is stale by then", async () => {
+    const origin = Promise.withResolvers<void>()
+    const { open, store, clock, idle } = setUp({
+      page: async (c, count) => {
+        await origin.promise
+        return c.text(`v${count}`, 200, { "cache-control": "max-age=60" })
+      },
+    })
+    const visitors = [open("/a")]
+    await new Promise((resolve) => setTimeout(resolve, 0))
+    clock.time += 1
+    store.publish({ kind: "tags", namespace: "blog", values: ["post-a"] })
+    clock.time += 2 * TTL
+    visitors.push(open("/a"))
+    await new Promise((resolve) => setTimeout(resolve, 0))
+    origin.resolve()
+    const [, waited] = await Promise.all(visitors)
+    expect(await waited?.text()).toBe("v1")
+    expect(waited?.headers.get("cache-control")).toBe("no-store")
+    expect(waited?.headers.get("cache-status")).toBe(
+      "tidemark; fwd=uri-miss; collapsed; detail=stale-while-revalidate",
+    )
+    await idle()
+  })
+
   it("lets nobody wait for one that is not kept", async () => {
     const { open, visit } = setUp({
       page: async (c, count) => {

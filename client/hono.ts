@@ -290,13 +290,17 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
           : fills.running(visit.key.url)
       if (running && (await settles(running, FILL_PATIENCE))) {
         found = await find(c, visit)
-        if (found.response) return answer(c, found.response, `${how}; collapsed`)
+        if (found.response) return answer(c, found.response, collapsed(how, found.how))
       }
     }
     tell(c, await fill(c, next, visit, found))
     return undefined
   }
 }
+
+/** What is told of a page that was waited for: why, and where it is stale by then, that it is. */
+const collapsed = (how: string, found: string): string =>
+  found === "hit" ? `${how}; collapsed` : `${how.split("; ", 1)[0]}; collapsed${found.slice("hit".length)}`
 
 /** The runtime's own cache: Workers have a default one, others have to open it. */
 async function findCache(given: Cache | undefined): Promise<Cache | undefined> {
