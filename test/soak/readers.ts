@@ -62,11 +62,10 @@ export class Readers {
       const seen = JSON.parse(text) as { page: number; version: number }
       if (seen.page !== page) throw new Error(`${cache} served page ${seen.page} for page ${page}`)
       const status = String(headers["cache-status"] ?? "")
-      // One that was waited for says how it was forwarded, and only by this that it is stale after all.
       const isStale =
         cache === "Varnish"
           ? headers["soak-stale"] !== undefined
-          : status.includes("detail=stale-while-revalidate") || headers["cache-control"] === "no-store"
+          : status.includes("detail=stale-while-revalidate")
       const isFetched =
         cache === "Varnish" ? !String(headers["x-varnish"]).includes(" ") : status.includes("fwd=")
       const isBypass = status.includes("fwd=bypass")
