@@ -1,7 +1,7 @@
 import { tmpdir } from "node:os"
 import { describe, expect, it, vi } from "vitest"
 import { fakeWorker, nobody } from "./testing/fake-worker.ts"
-import { ID, problemOf, recordOf } from "./testing/records.ts"
+import { ID, LETTER, problemOf, recordOf } from "./testing/records.ts"
 import { run, TOKEN } from "./testing/run.ts"
 
 // Each test starts processes, and the machine may be busy with others.
@@ -9,7 +9,7 @@ vi.setConfig({ testTimeout: 60_000 })
 
 const NOBODY = await nobody()
 
-/** Every command that asks the Worker, with its first request. */
+/** Every command that asks the Worker or the relay, with its first request. */
 const ASKING = [
   { args: ["publish", "blog"], method: "POST", path: "/v1/invalidations", body: { namespace: "blog" } },
   { args: ["status", ID], method: "GET", path: `/v1/invalidations/${ID}` },
@@ -17,7 +17,31 @@ const ASKING = [
   { args: ["log"], method: "GET", path: "/v1/invalidations?before=9007199254740991&limit=100" },
   { args: ["tail"], method: "GET", path: "/v1/invalidations?before=9007199254740991&limit=10" },
   { args: ["epochs", "blog"], method: "GET", path: "/v1/epochs?ns=blog" },
+  { args: ["lanes"], method: "GET", path: "/v1/lanes" },
+  { args: ["lanes", "--watch"], method: "GET", path: "/v1/lanes" },
+  { args: ["dead", "list"], method: "GET", path: "/v1/lanes" },
+  { args: ["dead", "list", "www"], method: "GET", path: "/v1/dead-letters/www?limit=100" },
+  {
+    args: ["dead", "show", "www", LETTER],
+    method: "GET",
+    path: "/v1/dead-letters/www?after=1795272188594-9999999999999999&limit=1",
+  },
+  {
+    args: ["dead", "replay", "www", LETTER],
+    method: "POST",
+    path: `/v1/dead-letters/www/${LETTER}/replay`,
+  },
+  {
+    args: ["dead", "replay", "www", "--all"],
+    method: "GET",
+    path: "/v1/dead-letters/www?limit=1000",
+  },
+  { args: ["dead", "delete", "www", LETTER], method: "DELETE", path: `/v1/dead-letters/www/${LETTER}` },
+  { args: ["resync"], method: "POST", path: "/v1/resync", body: {} },
+  { args: ["drain"], method: "POST", path: "/v1/drain" },
 ] as const
+
+const envOf = (url: string) => ({ TIDEMARK_URL: url, TIDEMARK_RELAY_URL: url, TIDEMARK_TOKEN: TOKEN })
 
 describe.for(ASKING)("$args", ({ args, ...request }) => {
   it.for([
@@ -30,7 +54,7 @@ describe.for(ASKING)("$args", ({ args, ...request }) => {
       { pointer: "/tags/0", detail: "is not good\u001b[31m" },
     ])
     await using worker = await fakeWorker(TOKEN, [{ ...request, status, answer: problem }])
-    const env = { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN }
+    const env = envOf(worker.url)
     const { code, stdout, stderr } = await run([...args, ...(json ? ["--json"] : [])], { env })
     expect(worker.complaints()).toEqual([])
     expect(code).toBe(exit)
@@ -44,10 +68,10 @@ describe.for(ASKING)("$args", ({ args, ...request }) => {
 
   it("an answer that is no Tidemark's is exit 1", async () => {
     await using worker = await fakeWorker(TOKEN, [{ ...request, answer: { items: 1 } }])
-    const env = { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN }
+    const env = envOf(worker.url)
     const { code, stdout, stderr } = await run(args, { env })
     expect({ code, stdout }).toEqual({ code: 1, stdout: "" })
-    expect(stderr).toMatch(/is that a Tidemark\?/)
+    expect(stderr).toMatch(/is that a Tidemark( relay)?\?/)
     expect(worker.complaints()).toEqual([])
   })
 })
@@ -56,7 +80,7 @@ it("an answer that is no JSON is exit 1, and not shown", async () => {
   const [{ args, ...request }] = ASKING
   await using worker = await fakeWorker(TOKEN, [{ ...request, answer: "<html>It works!</html>" }])
   const { code, stdout, stderr } = await run(args, {
-    env: { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN },
+    env: envOf(worker.url),
   })
   expect({ code, stdout }).toEqual({ code: 1, stdout: "" })
   expect(stderr).toBe(`tidemark: ${worker.url}/ answered 200, but no JSON: is that a Tidemark?\n`)
@@ -71,7 +95,7 @@ it.for([
 ])("$status without a word of why is exit $exit", async ({ status, exit }) => {
   const [{ args, ...request }] = ASKING
   await using worker = await fakeWorker(TOKEN, [{ ...request, status, answer: "<html>Bad Gateway</html>" }])
-  const env = { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN }
+  const env = envOf(worker.url)
   const { code, stdout, stderr } = await run([...args, "--json"], { env })
   expect(code).toBe(exit)
   expect(stderr).toContain(`${worker.url}/ answered ${status}\n`)
@@ -86,7 +110,7 @@ it("a redirect is exit 1, and not followed", async () => {
   const [{ args, ...request }] = ASKING
   const answerHeaders = { location: "/elsewhere" }
   await using worker = await fakeWorker(TOKEN, [{ ...request, status: 302, answer: "", answerHeaders }])
-  const { code, stderr } = await run(args, { env: { TIDEMARK_URL: worker.url, TIDEMARK_TOKEN: TOKEN } })
+  const { code, stderr } = await run(args, { env: envOf(worker.url) })
   expect(code).toBe(1)
   expect(stderr).toContain("a redirect: is the address right?")
   expect(worker.count()).toBe(1)
@@ -95,7 +119,7 @@ it("a redirect is exit 1, and not followed", async () => {
 describe("exit 5, unreachable", () => {
   it.for(ASKING.filter(({ args }) => args.length < 3))("$args", async ({ args }) => {
     for (const json of args[0] === "log" ? [false, true] : [false]) {
-      const env = { TIDEMARK_URL: NOBODY, TIDEMARK_TOKEN: TOKEN }
+      const env = envOf(NOBODY)
       const { code, stdout, stderr } = await run([...args, ...(json ? ["--json"] : [])], { env })
       expect(code).toBe(5)
       expect(stderr).toBe(`tidemark: nothing answers at ${NOBODY}/: ECONNREFUSED\n`)
@@ -104,7 +128,7 @@ describe("exit 5, unreachable", () => {
   })
 
   it("status --watch, once its time is over", async () => {
-    const env = { TIDEMARK_URL: NOBODY, TIDEMARK_TOKEN: TOKEN }
+    const env = envOf(NOBODY)
     expect((await run(["status", ID, "--watch", "--timeout", "0.2"], { env })).code).toBe(5)
   })
 })
@@ -123,7 +147,7 @@ describe("the address", () => {
     await using worker = await fakeWorker(TOKEN, [
       { method: "GET", path: `/v1/invalidations/${ID}`, answer: recordOf() },
     ])
-    const env = { TIDEMARK_URL: NOBODY, TIDEMARK_TOKEN: TOKEN }
+    const env = envOf(NOBODY)
     expect((await run(["status", ID, flag, worker.url], { env, cwd: tmpdir() })).code).toBe(0)
     expect(worker.complaints()).toEqual([])
   })

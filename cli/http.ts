@@ -13,7 +13,7 @@ export interface Connection {
 }
 
 export interface Call {
-  readonly method?: "GET" | "POST"
+  readonly method?: "GET" | "POST" | "DELETE"
   /** Without a leading slash: the address may have a path of its own. */
   readonly path: string
   readonly query?: Readonly<Record<string, string | readonly string[] | undefined>>
@@ -39,13 +39,15 @@ export class RefusedCall extends CliError {
 const exitOf = (status: number): ExitName => (status === 401 || status === 403 ? "refused" : "failed")
 
 /**
- * Sends one request and gives the JSON that it was answered with. Never repeats it, never follows a redirect.
+ * Sends one request and gives the JSON that it was answered with; undefined with 204. Never repeats it, never follows
+ * a redirect.
  *
  * @throws {RefusedCall} anything but 2xx
  * @throws {CliError} `unreachable`: no answer, or none in time; `failed`: an answer that is no JSON
  */
 export async function send(connection: Connection, call: Call): Promise<unknown> {
   const { status, text } = await exchange(connection, call)
+  if (status === 204) return undefined
   const body = parseJson(text)
   if (status < 200 || status > 299) throw refused(connection, status, body)
   if (body !== undefined) return body

@@ -15,6 +15,9 @@ function commandsOf(command: Command, path: readonly string[] = []): string[][] 
   })
 }
 
+/** What asks the relay alone: it has no use for the Worker's address. */
+const OF_THE_RELAY = ["lanes", "dead", "resync", "drain"]
+
 const COMMANDS = commandsOf(createProgram(nothing))
 
 describe("help", () => {
@@ -22,13 +25,20 @@ describe("help", () => {
     expect(COMMANDS.map((path) => path.join(" ")).toSorted()).toEqual(
       [
         "config check",
+        "dead delete",
+        "dead list",
+        "dead replay",
+        "dead show",
         "demo",
         "dev",
+        "drain",
         "epochs",
         "gateway",
+        "lanes",
         "log",
         "publish",
         "relay",
+        "resync",
         "status",
         "tail",
         "token create",
@@ -62,6 +72,10 @@ describe("help", () => {
     for (const command of ["status", "log", "tail"]) {
       expect((await run([command, "--help"])).stdout).toContain("--worker, --url <address>")
     }
+    for (const path of ["lanes", "dead list", "dead replay", "resync", "drain"]) {
+      const { stdout } = await run([...path.split(" "), "--help"])
+      expect(stdout).toMatch(/ --url <address> +where the relay answers \(TIDEMARK_RELAY_URL\)/)
+    }
   })
 
   it.for(COMMANDS.map((path) => path.join(" ")))("%s takes the common options", (path) => {
@@ -72,8 +86,8 @@ describe("help", () => {
         createProgram(nothing),
       )
     const flags = command.options.flatMap(({ short, long }) => [short, long])
-    for (const flag of ["--json", "--config", "--url", "--token-file", "--worker"])
-      expect(flags).toContain(flag)
+    for (const flag of ["--json", "--config", "--url", "--token-file"]) expect(flags).toContain(flag)
+    expect(flags.includes("--worker")).toBe(!OF_THE_RELAY.includes(path.split(" ")[0] ?? ""))
   })
 })
 

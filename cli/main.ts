@@ -1,12 +1,19 @@
 import { Command, CommanderError } from "commander"
 import { addConfigCheck } from "./commands/config-check.ts"
+import { addDeadDelete } from "./commands/dead-delete.ts"
+import { addDeadList } from "./commands/dead-list.ts"
+import { addDeadReplay } from "./commands/dead-replay.ts"
+import { addDeadShow } from "./commands/dead-show.ts"
 import { addDemo } from "./commands/demo.ts"
 import { addDev } from "./commands/dev.ts"
+import { addDrain } from "./commands/drain.ts"
 import { addEpochs } from "./commands/epochs.ts"
 import { addGateway } from "./commands/gateway.ts"
+import { addLanes } from "./commands/lanes.ts"
 import { addLog } from "./commands/log.ts"
 import { addPublish } from "./commands/publish.ts"
 import { addRelay } from "./commands/relay.ts"
+import { addResync } from "./commands/resync.ts"
 import { addStatus } from "./commands/status.ts"
 import { addTail } from "./commands/tail.ts"
 import { addTokenCreate } from "./commands/token-create.ts"
@@ -54,6 +61,11 @@ export function createProgram(startPart: StartPart): Command {
   addLog(program)
   addTail(program)
   addEpochs(program)
+  program.commandsGroup("Operate:")
+  addLanes(program)
+  addDead(program.command("dead").description("list, show, replay and delete what targets gave up on"))
+  addResync(program)
+  addDrain(program)
   program.commandsGroup("Set up:")
   addTokenCreate(program.command("token").description("make tokens"))
   addConfigCheck(program.command("config").description("look at the configuration"))
@@ -65,8 +77,15 @@ export function createProgram(startPart: StartPart): Command {
       ["tidemark publish blog --tag post-42 --wait", "invalidate a tag, and wait until it is purged"],
       ["tidemark tail", "follow what is published"],
     ],
-    environment: ["TIDEMARK_URL", "TIDEMARK_TOKEN", "TIDEMARK_CONFIG", "NO_COLOR"],
+    environment: ["TIDEMARK_URL", "TIDEMARK_RELAY_URL", "TIDEMARK_TOKEN", "TIDEMARK_CONFIG", "NO_COLOR"],
     exits: ALL_EXITS,
   })
   return program
+}
+
+function addDead(dead: Command): void {
+  addDeadList(dead)
+  addDeadShow(dead)
+  addDeadReplay(dead)
+  addDeadDelete(dead)
 }

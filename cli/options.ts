@@ -14,7 +14,7 @@ export interface CommonOptions {
   readonly tokenFile?: string
 }
 
-/** Of a command that asks the Worker. `url` is a list where it selects, and then no address. */
+/** Of a command that asks the Worker or the relay. `url` is a list where it selects, and then no address. */
 export interface AddressOptions extends CommonOptions {
   readonly url?: string | readonly string[]
   readonly worker?: string
@@ -26,6 +26,8 @@ const USES = {
   asks: { json: true, config: true, address: "--worker, --url <address>" },
   /** Asks the Worker at `--worker`; its `--url` selects. */
   selects: { json: true, config: true, address: "--worker <address>" },
+  /** Asks the relay at `--url`. */
+  operates: { json: true, config: true, address: "--url <address>", part: "relay" },
   /** Reads the configuration. */
   reads: { json: true, config: true },
   /** Starts parts, which speak JSON in any case. */
@@ -46,9 +48,12 @@ export function addCommonOptions(command: Command, kind: keyof typeof USES): Com
   const options = [
     new Option("--json", "print one JSON object on standard output").hideHelp(!uses.json),
     new Option("--config <file>", config).hideHelp(!uses.config),
-    new Option(address ?? "--worker, --url <address>", "where the Worker answers (TIDEMARK_URL)").hideHelp(
-      !address,
-    ),
+    new Option(
+      address ?? "--worker, --url <address>",
+      "part" in uses
+        ? "where the relay answers (TIDEMARK_RELAY_URL)"
+        : "where the Worker answers (TIDEMARK_URL)",
+    ).hideHelp(!address),
     new Option("--token-file <file>", "file that holds the token (else TIDEMARK_TOKEN)").hideHelp(!address),
   ]
   for (const option of options) command.addOption(option.helpGroup(GROUP))
@@ -166,7 +171,7 @@ export function parsePattern(text: string): string {
 export const parseCount =
   (least: number, most: number) =>
   (text: string): number => {
-    const count = /^\d{1,4}$/.test(text) ? Number(text) : -1
+    const count = /^\d{1,6}$/.test(text) ? Number(text) : -1
     if (count >= least && count <= most) return count
     throw new InvalidArgumentError(`It must be ${least} to ${most}.`)
   }

@@ -81,6 +81,27 @@ export function progress(
   }
 }
 
+export interface Frames {
+  /** The whole of what is to be seen now. */
+  show(lines: readonly string[]): void
+}
+
+/** A view that is shown again and again: drawn anew on a terminal, if it `redraws`; else printed where it changed. */
+export function frames(
+  { redraws }: { readonly redraws: boolean },
+  screen: Pick<NodeJS.WriteStream, "isTTY" | "write"> = process.stdout,
+): Frames {
+  let shown: string | undefined
+  return {
+    show(lines) {
+      const text = lines.map((line) => `${line}\n`).join("")
+      if (redraws && screen.isTTY) screen.write(`\u001b[H\u001b[J${text}`)
+      else if (text !== shown) screen.write(text)
+      shown = text
+    },
+  }
+}
+
 /** Ends the process quietly when whoever reads it has gone: `tidemark tail | head`. */
 export function endWithReader(): void {
   process.stdout.on("error", (error: NodeJS.ErrnoException) => {

@@ -14,6 +14,8 @@ const SINGULAR: Readonly<Record<SelectorList, string>> = {
 }
 
 const FORMATS: Readonly<Record<string, Format>> = {
+  idle: "green",
+  off: "yellow",
   done: "green",
   failed: "red",
   dead: "red",
@@ -23,12 +25,16 @@ const FORMATS: Readonly<Record<string, Format>> = {
   unknown: "yellow",
 }
 
-const stateCell = (state: string): Cell => ({ text: state, format: FORMATS[state] ?? "cyan" })
+export const stateCell = (state: string): Cell => ({ text: state, format: FORMATS[state] ?? "cyan" })
 
-const text = (value: unknown): string => (typeof value === "string" ? plain(value) : "")
+/** A member that should be text, for a terminal. */
+export const text = (value: unknown): string => (typeof value === "string" ? plain(value) : "")
+
+/** As a record and a dead letter have it. */
+type Selected = Readonly<Record<string, unknown>>
 
 /** What it selects, one by one: `tag post-1`. A whole namespace selects nothing singly. */
-const selectorsOf = (record: InvalidationRecord): string[] =>
+export const selectorsOf = (record: Selected): string[] =>
   SELECTOR_LISTS.flatMap((list) => {
     const values = record[list]
     return Array.isArray(values) ? values.map((value) => `${SINGULAR[list]} ${text(value)}`) : []
@@ -38,7 +44,7 @@ const selectorsOf = (record: InvalidationRecord): string[] =>
 const SHOWN = 3
 
 /** What it is about, on one line. */
-function subjectOf(record: InvalidationRecord): string {
+export function subjectOf(record: Selected): string {
   if (record["resync"] === true) return "resync"
   if (record["everything"] === true) return "everything"
   const selectors = selectorsOf(record)

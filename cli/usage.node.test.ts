@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from "vitest"
 import { nobody } from "./testing/fake-worker.ts"
-import { ID } from "./testing/records.ts"
+import { ID, LETTER } from "./testing/records.ts"
 import { run } from "./testing/run.ts"
 
 // Each test starts processes, and the machine may be busy with others.
@@ -45,12 +45,34 @@ describe("exit 2, wrong usage", () => {
       ["tail", "--lines", "-1"],
       ["epochs"],
       ["epochs", "b l o g"],
+      ["lanes", "more"],
+      ["lanes", "--worker", "http://127.0.0.1:1"],
+      ["dead"],
+      ["dead", "list", "Not-a-target"],
+      ["dead", "list", "www/../varnish"],
+      ["dead", "list", "www-varnish", "--after", "yesterday"],
+      ["dead", "list", "www-varnish", "--limit", "10001"],
+      ["dead", "list", "--after", LETTER],
+      ["dead", "show", "www-varnish"],
+      ["dead", "show", "www-varnish", "1795272188595"],
+      ["dead", "show", "Not-a-target", LETTER],
+      ["dead", "replay", "www-varnish"],
+      ["dead", "replay", "www-varnish", LETTER, "--all"],
+      ["dead", "replay", "www-varnish", "-"],
+      ["dead", "replay", "www-varnish", "--wait", LETTER],
+      ["dead", "delete", "www-varnish"],
+      ["dead", "delete", "www-varnish", `${LETTER}/replay`],
+      ["resync", "bl og"],
+      ["resync", "--wait", "blog"],
+      ["drain", "www-varnish"],
       ["token", "create", "deploy"],
       ["token", "create", "Deploy", "--scope", "read:*"],
       ["config", "check", "--config", "/nowhere/tidemark.config.ts"],
     ].map((args) => ({ args })),
   )("$args", async ({ args }) => {
-    const { code, stdout, stderr } = await run(args, { env: { TIDEMARK_URL: NOBODY } })
+    const { code, stdout, stderr } = await run(args, {
+      env: { TIDEMARK_URL: NOBODY, TIDEMARK_RELAY_URL: NOBODY },
+    })
     expect({ code, stdout }).toEqual({ code: 2, stdout: "" })
     expect(stderr).not.toBe("")
     expect(stderr).not.toMatch(/^\s+at /m)

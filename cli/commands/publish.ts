@@ -1,13 +1,11 @@
 import { type Command, Option } from "commander"
 import { type InvalidationInput, type Mode, parseInvalidation } from "../../protocol/invalidation.ts"
-import { type Milliseconds, SECOND } from "../../protocol/time.ts"
-import { CliError, EXIT, type ExitCode, exitsWith } from "../exit.ts"
+import { parseAccepted, showOutcome } from "../accepted.ts"
+import { CliError, type ExitCode, exitsWith } from "../exit.ts"
 import { ALL_EXITS, addHelp } from "../help.ts"
-import { type Connection, send } from "../http.ts"
-import { isRecord } from "../json.ts"
-import { type AddressOptions, addCommonOptions, connectionOf, parseSeconds, repeated } from "../options.ts"
-import { plain, print, printJson, tell, tellWarning } from "../output.ts"
-import { showWaited, DEFAULT_WAIT, waitForRecord } from "../wait.ts"
+import { send } from "../http.ts"
+import { type AddressOptions, addCommonOptions, connectionOf, repeated } from "../options.ts"
+import { type Wait, waitOption } from "../wait.ts"
 
 interface PublishOptions extends AddressOptions {
   readonly tag?: readonly string[]
@@ -21,8 +19,7 @@ interface PublishOptions extends AddressOptions {
   readonly secondPass?: string
   readonly reason?: string
   readonly idempotencyKey?: string
-  /** `true` without a value. */
-  readonly wait?: Milliseconds | true
+  readonly wait?: Wait
 }
 
 /** `tidemark publish`: one invalidation, and with `--wait` what becomes of it. */
@@ -51,11 +48,7 @@ export function addPublish(program: Command): void {
       "--idempotency-key <key>",
       "the same key and request is one invalidation, however often it is sent",
     )
-    .option(
-      "--wait [seconds]",
-      `wait until every target is done; ${DEFAULT_WAIT / SECOND} s where nothing is said`,
-      parseSeconds,
-    )
+    .addOption(waitOption("wait until every target is done"))
   addCommonOptions(command, "selects").action(exitsWith(publish))
   addHelp(command, {
     notes: [
@@ -88,17 +81,7 @@ async function publish(namespace: string | undefined, options: PublishOptions): 
     body,
     ...(key === undefined ? {} : { headers: { "idempotency-key": key } }),
   })
-  if (!isRecord(accepted) || typeof accepted["id"] !== "string") {
-    throw new CliError(
-      "failed",
-      `${connection.url.href} answered something else than an id: is that a Tidemark?`,
-    )
-  }
-  for (const warning of textsOf(accepted["warnings"])) tellWarning(warning)
-  if (options.wait !== undefined) return waitFor(connection, accepted["id"], accepted, options)
-  if (options.json) printJson(accepted)
-  else showAccepted(accepted["id"], accepted)
-  return EXIT.done
+  return showOutcome(connection, parseAccepted(connection, accepted), options)
 }
 
 /** @throws {CliError} `usage`, with every fault that needs no configuration to be seen */
@@ -125,34 +108,4 @@ function bodyOf(namespace: string | undefined, options: PublishOptions): Invalid
     json: { code: "usage", detail: message, errors: read.errors },
     lines: read.errors.map((fault) => `  ${fault.pointer}: ${fault.detail}`),
   })
-}
-
-const textsOf = (value: unknown): string[] =>
-  Array.isArray(value) ? value.map((item) => plain(String(item))) : []
-
-function showAccepted(id: string, accepted: Readonly<Record<string, unknown>>): void {
-  const targets = textsOf(accepted["targets"])
-  print(
-    `accepted ${plain(id)}${accepted["duplicate"] === true ? ", as before: the key was used already" : ""}`,
-  )
-  print(
-    targets.length > 0
-      ? `goes to ${targets.join(", ")}`
-      : "no target is concerned: readers at request time see it",
-  )
-}
-
-async function waitFor(
-  connection: Connection,
-  id: string,
-  accepted: unknown,
-  options: PublishOptions,
-): Promise<ExitCode> {
-  const wait = typeof options.wait === "number" ? options.wait : DEFAULT_WAIT
-  const waited = await waitForRecord(connection, id, wait)
-  const code = showWaited(waited, options.json === true, accepted)
-  if (code === EXIT.late) {
-    tell(`accepted as ${plain(id)}, but not known to be done; see: tidemark status ${plain(id)} --watch`)
-  }
-  return code
 }

@@ -1,14 +1,14 @@
-import { setTimeout as delay } from "node:timers/promises"
 import { type Command, Option } from "commander"
 import type { InvalidationRecord } from "../../protocol/record.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
-import { CliError, EXIT, type ExitCode, exitsWith } from "../exit.ts"
+import { type ExitCode, exitsWith } from "../exit.ts"
 import { addHelp } from "../help.ts"
-import { type Connection, RefusedCall } from "../http.ts"
+import type { Connection } from "../http.ts"
 import { type AddressOptions, addCommonOptions, connectionOf, parseCount, parsePattern } from "../options.ts"
-import { print, printJson, tell, tellWarning } from "../output.ts"
+import { print, printJson } from "../output.ts"
 import { BEYOND, fetchPage } from "../record.ts"
 import { entryLine } from "../record-view.ts"
+import { repeatUntilInterrupted } from "../repeat.ts"
 
 interface TailOptions extends AddressOptions {
   readonly ns?: string
@@ -46,44 +46,13 @@ export function addTail(program: Command): void {
 
 async function tail(options: TailOptions): Promise<ExitCode> {
   const connection = connectionOf(options)
-  const interrupted = new AbortController()
-  const interrupt = () => interrupted.abort()
-  process.once("SIGINT", interrupt).once("SIGTERM", interrupt)
-  const { signal } = interrupted
   const show = (record: InvalidationRecord) => (options.json ? printJson(record) : print(entryLine(record)))
-  try {
-    // Not repeated: whoever mistyped the address is told at once.
-    let after = await begin(connection, options, show, signal)
-    for (let failures = 0; ;) {
-      await delay(pauseAfter(failures), undefined, { signal })
-      try {
-        after = await follow(connection, options.ns, after, show, signal)
-        if (failures > 0) tell("answers again")
-        failures = 0
-      } catch (error) {
-        if (!mayPass(error)) throw error
-        if (failures === 0) tellWarning(`${error.message}; trying again`)
-        failures += 1
-      }
-    }
-  } catch (error) {
-    if (signal.aborted) return EXIT.done
-    throw error
-  } finally {
-    process.off("SIGINT", interrupt).off("SIGTERM", interrupt)
-  }
+  return repeatUntilInterrupted({
+    interval: INTERVAL,
+    first: (signal) => begin(connection, options, show, signal),
+    again: (after, signal) => follow(connection, options.ns, after, show, signal),
+  })
 }
-
-/** Each second; after failures up to 15 s, jittered, as all who follow lose the Worker in the same instant. */
-function pauseAfter(failures: number): Milliseconds {
-  if (failures === 0) return INTERVAL
-  return Math.min(INTERVAL * 2 ** (failures - 1), 15 * SECOND) * (0.5 + Math.random() / 2)
-}
-
-const mayPass = (error: unknown): error is CliError =>
-  error instanceof RefusedCall
-    ? error.status >= 500 || error.status === 429
-    : error instanceof CliError && error.exit === "unreachable"
 
 type Show = (record: InvalidationRecord) => void
 

@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from "node:util"
 
 /** One request that is expected, and what it is answered with. */
 export interface Exchange {
-  readonly method: "GET" | "POST"
+  readonly method: "GET" | "POST" | "DELETE"
   /** With its query, as it stands in the request line. */
   readonly path: string
   /** What the body must be; without it there must be none. */
@@ -11,8 +11,8 @@ export interface Exchange {
   /** Headers besides those that every request carries; `undefined` for one that must be absent. */
   readonly headers?: Readonly<Record<string, string | undefined>>
   readonly status?: number
-  /** A string is sent as it is. */
-  readonly answer: unknown
+  /** A string is sent as it is; without it there is no body. */
+  readonly answer?: unknown
   readonly answerHeaders?: Readonly<Record<string, string>>
   /** Answers every further request like it too. */
   readonly always?: boolean
@@ -27,7 +27,7 @@ export interface FakeWorker extends AsyncDisposable {
   readonly complaints: () => string[]
 }
 
-/** A real HTTP server that takes the expected requests in their order, and complains of everything else. */
+/** A real HTTP server, the Worker's or the relay's stand-in, that takes the expected requests in their order, and complains of everything else. */
 export async function fakeWorker(
   token: string | undefined,
   exchanges: readonly Exchange[],
@@ -103,6 +103,10 @@ function reply(
   response: ServerResponse,
   { status = 200, answer, answerHeaders }: Omit<Exchange, "method" | "path">,
 ): void {
+  if (answer === undefined) {
+    response.writeHead(status, answerHeaders).end()
+    return
+  }
   const type = status >= 400 ? "application/problem+json" : "application/json"
   response.writeHead(status, { "content-type": type, ...answerHeaders })
   response.end(typeof answer === "string" ? answer : JSON.stringify(answer))

@@ -59,3 +59,20 @@ export const problemOf = (status: number, code: string, detail: string, errors?:
   detail,
   ...(errors ? { errors } : {}),
 })
+
+/** The id of a dead letter. */
+export const LETTER = "1795272188595-0"
+
+/** A dead letter as the relay answers it. */
+export const letterOf = (members: Readonly<Record<string, unknown>> = {}) => ({
+  id: LETTER,
+  epoch: Number(ID),
+  epochs: [Number(ID)],
+  tenant: "default",
+  namespace: "blog",
+  selectors: { tags: ["post-42"] },
+  mode: "invalidate",
+  error: "400: bad value",
+  at: "2026-11-21T21:03:08.595Z",
+  ...members,
+})

@@ -1,0 +1,220 @@
+import type { Command } from "commander"
+import type { Epoch } from "../../protocol/epoch.ts"
+import { CliError, EXIT, type ExitCode, exitsWith } from "../exit.ts"
+import { ALL_EXITS, addHelp } from "../help.ts"
+import { type Connection, RefusedCall, send } from "../http.ts"
+import { isRecord } from "../json.ts"
+import {
+  checkLetterId,
+  checkTarget,
+  epochsOf,
+  fetchLetter,
+  fetchLetters,
+  type Letter,
+  letterPath,
+} from "../letter.ts"
+import { type AddressOptions, addCommonOptions, connectionOf } from "../options.ts"
+import { print, printJson, progress, tell, tellError } from "../output.ts"
+import { stateCell, text } from "../record-view.ts"
+import { table } from "../table.ts"
+import {
+  type Fate,
+  fateOf,
+  type TargetWaited,
+  type Wait,
+  waitForTarget,
+  waitOption,
+  waitTime,
+} from "../wait.ts"
+
+interface ReplayOptions extends AddressOptions {
+  readonly all?: boolean
+  readonly wait?: Wait
+}
+
+/** `tidemark dead replay`: puts back what was given up on. */
+export function addDeadReplay(parent: Command): void {
+  const command = parent
+    .command("replay")
+    .summary("put a dead letter back, or all of a target")
+    .description("Puts a dead letter back: the target's lane sends it once more, as it was published.")
+    .argument("<target>", "the target's name")
+    .argument("[id]", "as dead list shows it; left out with --all")
+    .option("--all", "every one that the target has")
+    .addOption(waitOption("wait until the target is done with it"))
+  addCommonOptions(command, "operates").action(exitsWith(replay))
+  addHelp(command, {
+    notes: [
+      "The token needs the scope operate, with --wait also read:*.",
+      "With --wait 0 is done, 1 dead again, 3 not known to be done. --json prints the answer, with --wait also the\nrecords of the invalidations that asked for it; with --all {target, items: [{id, state, error?}]}.",
+    ],
+    examples: [
+      ["tidemark dead replay www-cloudflare 1795272188595-0 --wait", "one; ends when it is purged"],
+      ["tidemark dead replay www-cloudflare --all --wait=120", "all, once the vendor is mended"],
+    ],
+    environment: ["TIDEMARK_RELAY_URL", "TIDEMARK_TOKEN", "TIDEMARK_CONFIG"],
+    exits: ALL_EXITS,
+  })
+}
+
+async function replay(
+  givenTarget: string,
+  givenId: string | undefined,
+  options: ReplayOptions,
+): Promise<ExitCode> {
+  const target = checkTarget(givenTarget)
+  if ((givenId === undefined) !== (options.all === true)) {
+    throw new CliError("usage", "say which: an id as dead list shows it, or --all")
+  }
+  const id = givenId === undefined ? undefined : checkLetterId(givenId)
+  const connection = connectionOf(options, "relay")
+  return id === undefined
+    ? replayAll(connection, target, options)
+    : replayOne(connection, target, id, options)
+}
+
+async function replayOne(
+  connection: Connection,
+  target: string,
+  id: string,
+  { wait, json }: ReplayOptions,
+): Promise<ExitCode> {
+  // Once it is put back nothing tells any more which invalidations it was of.
+  const letter = wait === undefined ? undefined : await fetchLetter(connection, target, id)
+  const answer = await putBack(connection, target, id)
+  if (!letter || wait === undefined) {
+    if (json) printJson(answer)
+    else print(`put back ${id}: pending at ${target}`)
+    return EXIT.done
+  }
+  const waited = await waitForTarget(connection, target, epochsOf(letter), waitTime(wait))
+  const outcome = outcomeOf(letter, target, waited)
+  if (json) printJson({ ...answer, state: outcome.state, records: [...waited.records.values()] })
+  else for (const line of outcomeTable([outcome])) print(line)
+  return endOf([outcome], waited.trouble)
+}
+
+async function replayAll(
+  connection: Connection,
+  target: string,
+  { wait, json }: ReplayOptions,
+): Promise<ExitCode> {
+  // Listed before any is put back: what is refused again is a new dead letter, at the end of the same list.
+  const { items: letters } = await fetchLetters(connection, target, { limit: Infinity })
+  const { back, gone } = await putAllBack(connection, target, letters)
+  const toldGone = gone > 0 ? `, ${gone} had gone meanwhile` : ""
+  if (!json) print(`put back ${back.length} of ${target}${toldGone}`)
+  if (wait === undefined) {
+    if (json) printJson({ target, items: back.map(({ id }) => ({ id, state: "pending" })) })
+    return EXIT.done
+  }
+  const epochs = [...new Set(back.flatMap(epochsOf))].toSorted((a, b) => a - b)
+  const waited = await waitForTarget(connection, target, epochs, waitTime(wait))
+  const outcomes = back.map((letter) => outcomeOf(letter, target, waited))
+  if (json) printJson({ target, items: outcomes })
+  else showOutcomes(outcomes)
+  return endOf(outcomes, waited.trouble)
+}
+
+/** @throws {CliError} as `send`; `failed` where the answer is none of ours */
+async function putBack(
+  connection: Connection,
+  target: string,
+  id: string,
+): Promise<Readonly<Record<string, unknown>>> {
+  const answer = await send(connection, { method: "POST", path: `${letterPath(target, id)}/replay` })
+  if (isRecord(answer) && answer["id"] === id) return answer
+  throw new CliError(
+    "failed",
+    `${connection.url.href} answered something else than the id: is that a Tidemark relay?`,
+  )
+}
+
+interface PutBack {
+  readonly back: readonly Letter[]
+  /** How many somebody else had put back or deleted meanwhile. */
+  readonly gone: number
+}
+
+/** @throws {CliError} what stopped it; how far it came is told */
+async function putAllBack(
+  connection: Connection,
+  target: string,
+  letters: readonly Letter[],
+): Promise<PutBack> {
+  const back: Letter[] = []
+  let gone = 0
+  const line = progress()
+  try {
+    for (const letter of letters) {
+      line.show(`${back.length} of ${letters.length} put back`)
+      try {
+        await putBack(connection, target, letter.id)
+        back.push(letter)
+      } catch (error) {
+        if (!(error instanceof RefusedCall) || error.status !== 404) throw error
+        gone += 1
+      }
+    }
+    return { back, gone }
+  } catch (error) {
+    line.clear()
+    tell(`put back ${back.length} of ${letters.length}; the same command goes on with the rest`)
+    throw error
+  } finally {
+    line.clear()
+  }
+}
+
+interface Outcome {
+  readonly id: string
+  readonly state: Fate
+  readonly error?: string
+}
+
+/** A letter is as bad as the worst of its invalidations. */
+function outcomeOf(letter: Letter, target: string, { records, trouble }: TargetWaited): Outcome {
+  const fates = epochsOf(letter).map((epoch) => fate(epoch))
+  const state = WORST.find((one) => fates.includes(one)) ?? "unknown"
+  const error = epochsOf(letter)
+    .filter((epoch) => fate(epoch) === state)
+    .map((epoch) => records.get(epoch)?.targets[target]?.error)
+    .find((one) => typeof one === "string")
+  return { id: letter.id, state, ...(typeof error === "string" && state !== "done" ? { error } : {}) }
+
+  /** What was not asked for any more, as something was in the way, may still be on its way. */
+  function fate(epoch: Epoch): Fate {
+    const record = records.get(epoch)
+    return record || !trouble ? fateOf(record, target) : "pending"
+  }
+}
+
+/** It is sent as one: where the log still knows some of its invalidations, those tell of the others too. */
+const WORST: readonly Fate[] = ["dead", "pending", "done", "unknown"]
+
+const outcomeTable = (outcomes: readonly Outcome[]): string[] =>
+  table(
+    outcomes.map(({ id, state, error }) => [id, stateCell(state), text(error)]),
+    ["ID", "STATE", "ERROR"],
+  )
+
+function showOutcomes(outcomes: readonly Outcome[]): void {
+  const open = outcomes.filter(({ state }) => state !== "done")
+  print(`${outcomes.length - open.length} of ${outcomes.length} done`)
+  if (open.length > 0) for (const line of outcomeTable(open)) print(line)
+}
+
+function endOf(outcomes: readonly Outcome[], trouble: CliError | undefined): ExitCode {
+  if (trouble) {
+    tellError(trouble.message)
+    for (const line of trouble.lines) tell(line)
+  }
+  const are = (state: Fate) => outcomes.some((outcome) => outcome.state === state)
+  if (are("dead")) {
+    tell("dead again, or another dead letter of the same invalidation is left")
+    return EXIT.failed
+  }
+  if (are("unknown")) tell("unknown: no record or receipt of it is left")
+  if (are("pending")) tell("not known to be done; see: tidemark lanes")
+  return are("unknown") || are("pending") ? EXIT.late : EXIT.done
+}
