@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { hasColours, plain, progress } from "./output.ts"
+import { frames, hasColours, plain, progress } from "./output.ts"
 import { table } from "./table.ts"
 
 describe("colours", () => {
@@ -47,6 +47,26 @@ describe("progress", () => {
     line.show("first")
     line.clear()
     expect(screen.written).toEqual([])
+  })
+})
+
+describe("frames", () => {
+  it("are drawn anew on a terminal", () => {
+    const screen = screenOf(true)
+    const view = frames({ redraws: true }, screen)
+    view.show(["a", "b"])
+    view.show(["a", "b"])
+    expect(screen.written).toEqual(["\u001b[H\u001b[Ja\nb\n", "\u001b[H\u001b[Ja\nb\n"])
+  })
+
+  it.for([
+    { isTTY: false, redraws: true },
+    { isTTY: true, redraws: false },
+  ])("are printed where they changed, and else nothing: %j", ({ isTTY, redraws }) => {
+    const screen = screenOf(isTTY)
+    const view = frames({ redraws }, screen)
+    for (const lines of [["a"], ["a"], ["b"], ["a"]]) view.show(lines)
+    expect(screen.written).toEqual(["a\n", "b\n", "a\n"])
   })
 })
 
