@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto"
-import fc from "fast-check"
+import * as fc from "fast-check"
 import { createClient } from "redis"
 import { afterAll, beforeAll, expect, it, vi } from "vitest"
 import { startRedis } from "../../cli/servers/redis.ts"

@@ -1,4 +1,4 @@
-import fc from "fast-check"
+import * as fc from "fast-check"
 import type { InvalidationInput } from "../../protocol/invalidation.ts"
 import { HOUR, MINUTE, SECOND } from "../../protocol/time.ts"
 import { judgeRecords } from "./judge.ts"

@@ -488,7 +488,7 @@ export class World {
     this.trace.push(
       `${tenant} ${outcome.status} ${"entries" in outcome ? outcome.entries.map(({ epoch }) => epoch).join(" ") : ""} ${JSON.stringify(inputs)}${isAnswerLost ? ", unheard" : ""}`,
     )
-    if (outcome.status === "reused") return
+    if (!("entries" in outcome)) return
     const epochs = outcome.entries.map(({ epoch }) => epoch)
     if (outcome.status === "duplicate") {
       if (known && epochs.join(" ") !== known.epochs.join(" "))
