@@ -2,18 +2,30 @@ import * as z from "zod/mini"
 import en from "zod/v4/locales/en.js"
 import { isNamespace, NAMESPACE_RULE } from "./namespace.ts"
 import { type Checked } from "./selector.ts"
-import { DURATION, type Milliseconds, parseDuration } from "./time.ts"
+import { DAY, DURATION, HOUR, type Milliseconds, MINUTE, parseDuration, SECOND } from "./time.ts"
 
 // zod/mini brings no messages of its own; without this every fault would read "Invalid input".
 z.config(en())
+
+const shown = (length: Milliseconds): string => {
+  const unit = UNITS.find(([, size]) => length % size === 0)
+  return unit ? `${length / unit[1]}${unit[0]}` : `${length}ms`
+}
+
+const UNITS = [
+  ["d", DAY],
+  ["h", HOUR],
+  ["m", MINUTE],
+  ["s", SECOND],
+] as const
 
 /** A duration as text (`"30s"`), read as milliseconds, `min` to `max`. */
 export const duration = (max = Number.MAX_SAFE_INTEGER, min = 0) =>
   z.pipe(
     z.string().check(
       z.regex(DURATION, { error: `must be a duration such as "0", "500ms", "30s", "5m", "24h" or "7d"` }),
-      z.refine((text) => (parseDuration(text) ?? 0) <= max, { error: `must be at most ${max / 3_600_000}h` }),
-      z.refine((text) => (parseDuration(text) ?? min) >= min, { error: `must be at least ${min}ms` }),
+      z.refine((text) => (parseDuration(text) ?? 0) <= max, { error: `must be at most ${shown(max)}` }),
+      z.refine((text) => (parseDuration(text) ?? min) >= min, { error: `must be at least ${shown(min)}` }),
     ),
     z.transform((text): Milliseconds => parseDuration(text) ?? 0),
   )

@@ -205,6 +205,22 @@ describe("a relay", () => {
     expect(one.relay.unready()).toMatchObject({ closing: expect.any(String) })
   })
 
+  it("reads the log on every subscription: what was said meanwhile is gone from Pub/Sub", async () => {
+    const link = await startProxy(redis.url)
+    onTestFinished(() => link[Symbol.asyncDispose]())
+    // The poll would find it as well, but not in this test's time.
+    const one = start({ relay: { poll: "10m", lease: "1s" } }, link.url)
+    await ready(one)
+    const at = await press(one.config)
+    for (const tag of ["a", "b", "c"]) {
+      link.cut(true)
+      await poll(() => one.relay.unready()).toHaveProperty("subscription")
+      await at.publish({ namespace: "blog", tags: [tag] })
+      link.cut(false)
+      await poll(() => vendor.purged("tag")).toContain(tag)
+    }
+  })
+
   it("looks after a target that none of the fleet has any more, and after no other's", async () => {
     const both = start({ targets: { edge: cloudflare(), old: cloudflare() } })
     await ready(both)

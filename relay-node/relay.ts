@@ -13,7 +13,7 @@ import { matchesAny, type Namespace, patternsOverlap, ROOT } from "../protocol/n
 import { parseJson } from "../protocol/receipt.ts"
 import { readHash } from "../protocol/record.ts"
 import { asList, asText, type Store } from "../protocol/store.ts"
-import { DAY, MINUTE, type Milliseconds } from "../protocol/time.ts"
+import { DAY, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { RelayEmitter } from "./events.ts"
 import { connectUpstream } from "./redis/upstream.ts"
 import { isUpstash, readInfo, redisStore } from "./store.ts"
@@ -176,7 +176,7 @@ export function startRelay(options: RelayOptions): Relay {
       events.emit("wake:heard", { tenant, namespace })
       wake(tenant, namespace)
     },
-    onSubscribed: () => void poll(),
+    onSubscribed: () => void catchUp(),
     emit: (event, payload) => events.subscription(event, payload),
   })
 
@@ -218,6 +218,16 @@ export function startRelay(options: RelayOptions): Relay {
       if (!closing.signal.aborted && polls % WORKER_EVERY === 0) await workerCheck?.run()
     } catch (error) {
       events.emit("poll:failed", { detail: detailOf(error) })
+    }
+  }
+
+  /** Until it was done once: the connection for commands may come back later than the subscription. */
+  async function catchUp(): Promise<void> {
+    const asked = clock.now()
+    for (;;) {
+      await poll()
+      if (lastPoll >= asked || closing.signal.aborted) return
+      await clock.sleep(Math.min(config.relay.poll, SECOND), closing.signal)
     }
   }
 
