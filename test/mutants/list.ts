@@ -1,0 +1,208 @@
+/** One way to break the code that one test must notice. */
+export interface Mutant {
+  /** What is broken, for people. */
+  readonly name: string
+  /** Of `docs/guarantees.md`. */
+  readonly invariant: string
+  readonly file: string
+  /** Stands exactly once in the file. */
+  readonly find: string
+  readonly replace: string
+  /** The test that fails then: its file, the project of vitest that runs it, and its title. */
+  readonly test: { readonly project: "node" | "system"; readonly file: string; readonly title: string }
+}
+
+const node = (file: string, title: string) => ({ project: "node", file, title }) as const
+const system = (file: string, title: string) => ({ project: "system", file, title }) as const
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: "epochs follow the clock alone",
+    invariant: "I1",
+    file: "protocol/lua/publish.lua",
+    find: "local epoch = math.max(last + 1, now)",
+    replace: "local epoch = now",
+    test: system(
+      "test/scripts/publish.test.ts",
+      "rise and are numbered without a gap under any clock, also one that jumps back",
+    ),
+  },
+  {
+    name: "a new generation forgets what was seen",
+    invariant: "I1",
+    file: "protocol/lua/adopt.lua",
+    find: "local epoch = math.max(last + 1, time[1] * 1000000 + time[2], seenEpoch + 1)",
+    replace: "local epoch = math.max(last + 1, time[1] * 1000000 + time[2])",
+    test: system(
+      "test/scripts/adopt.test.ts",
+      "gives an epoch above what was seen where the store knows nothing and its clock is behind",
+    ),
+  },
+  {
+    name: "a log begins without a gap",
+    invariant: "I2",
+    file: "protocol/lua/publish.lua",
+    find: "seq = 1 -- A birth is a gap",
+    replace: "seq = 0 -- A birth is a gap",
+    test: system(
+      "test/scripts/publish.test.ts",
+      "leaves out its first number, so that no cursor reads across its birth",
+    ),
+  },
+  {
+    name: "the identity of Redis is not compared",
+    invariant: "I2",
+    file: "protocol/lua/adopt.lua",
+    find: "elseif adopted ~= identity then",
+    replace: "elseif false then",
+    test: system(
+      "test/scripts/adopt.test.ts",
+      "is made under another identity: a fail-over may have lost what nobody remembers",
+    ),
+  },
+  {
+    name: "a commit compares no cursor (fencing)",
+    invariant: "I2",
+    file: "protocol/lua/commit.lua",
+    find: "if redis.call('HGET', cursor, target) ~= held then return {'lost'} end",
+    replace: "if not redis.call('HGET', cursor, target) then return {'lost'} end",
+    test: system("test/scripts/lane.test.ts", "of two owners is one"),
+  },
+  {
+    name: "the cursor moves though a call failed",
+    invariant: "I2",
+    file: "dispatch/lane.ts",
+    find: `    const result = await this.#carryOut(work.plan, held)
+    if (result.stop) return this.#stop(result.stop)`,
+    replace: "    const result = await this.#carryOut(work.plan, held)",
+    test: node(
+      "dispatch/lane.node.test.ts",
+      "stops the lane: the cursor stays, the backlog waits, and records tell",
+    ),
+  },
+  {
+    name: "a dead letter is dropped when it is put back",
+    invariant: "I2",
+    file: "protocol/lua/replay.lua",
+    find: "redis.call('ZADD', due, at, item)",
+    replace: "",
+    test: node(
+      "dispatch/due.node.test.ts",
+      "that is put back is purged as hard, alone, and its invalidation done",
+    ),
+  },
+  {
+    name: "the log is not read on a subscription",
+    invariant: "I3",
+    file: "relay-node/relay.ts",
+    find: "onSubscribed: () => void catchUp(),",
+    replace: "onSubscribed: () => {},",
+    test: node(
+      "relay-node/relay.node.test.ts",
+      "reads the log on every subscription: what was said meanwhile is gone from Pub/Sub",
+    ),
+  },
+  {
+    name: "an empty read counts as level",
+    invariant: "I4",
+    file: "dispatch/lane.ts",
+    find: "const isLevel = !head || (entries.length === 0 && isAt(head, held))",
+    replace: "const isLevel = !head || entries.length === 0",
+    test: node(
+      "dispatch/lane.node.test.ts",
+      "finds the newest entry missing though those before it are whole",
+    ),
+  },
+  {
+    name: "the numbers of entries are not compared",
+    invariant: "I4",
+    file: "dispatch/lane.ts",
+    find: `if (entry.seq !== held.seq + 1 + index) return "gap"`,
+    replace: "",
+    test: node(
+      "dispatch/lane.node.test.ts",
+      "goes by the mode of the configuration, %s, but no softer than what it could read",
+    ),
+  },
+  {
+    name: "a wake that is refused fails the publish (pcall order)",
+    invariant: "I5",
+    file: "protocol/lua/publish.lua",
+    find: "redis.pcall('PUBLISH', channel, wakes[channel])",
+    replace: "redis.call('PUBLISH', channel, wakes[channel])",
+    test: system(
+      "test/scripts/publish.test.ts",
+      "that the publisher may not send cost nothing but their time: recorded once, and known on a retry",
+    ),
+  },
+  {
+    name: "the answer under a key is not remembered",
+    invariant: "I5",
+    file: "protocol/lua/publish.lua",
+    find: "if fingerprint ~= '' then redis.call('SET', answer,",
+    replace: "if false then redis.call('SET', answer,",
+    test: system("test/scripts/publish.test.ts", "raced by 64 callers is one entry, and one answer"),
+  },
+  {
+    name: "what is merged is as hard as the first",
+    invariant: "I6",
+    file: "dispatch/plan.ts",
+    find: `a === "purge" || b === "purge" ? "purge" : "invalidate"`,
+    replace: "a",
+    test: node("dispatch/plan.test.ts", "says one thing once, as hard as the hardest asked"),
+  },
+  {
+    name: "an account's bucket is never empty",
+    invariant: "I7",
+    file: "protocol/lua/pace.lua",
+    find: "if tokens < wanted then",
+    replace: "if false then",
+    test: system("test/scripts/pace.test.ts", "is shared by all who use it"),
+  },
+  {
+    name: "the stamp is taken after the origin was read",
+    invariant: "I8",
+    file: "client/hono.ts",
+    find: `      const { stamp } = await tidemark.begin(namespace, read)
+      if (!stamp) end()
+      await next()`,
+    replace: `      await next()
+      const { stamp } = await tidemark.begin(namespace, read)
+      if (!stamp) end()`,
+    test: node(
+      "client/hono.test.ts",
+      "that was read before an invalidation and stored after it is stale at once",
+    ),
+  },
+  {
+    name: "generations are not compared by equality",
+    invariant: "I8",
+    file: "protocol/freshness.ts",
+    find: `  // By equality: after a loss, a clock behind would otherwise revive entries of the generation before.
+  if (stamp.generation !== answer.generation) return false`,
+    replace: "",
+    test: node(
+      "protocol/freshness.test.ts",
+      "is never what was invalidated in what the reader knew, and is all that was not",
+    ),
+  },
+  {
+    name: "what is known is used for ever",
+    invariant: "I9",
+    file: "client/epochs.ts",
+    find: `(age <= maxStale && onStoreFailure === "serve-stale")`,
+    replace: `onStoreFailure === "serve-stale"`,
+    test: node(
+      "client/epochs.test.ts",
+      "serves by what it knew until maxStale, then knows nothing and says so",
+    ),
+  },
+  {
+    name: "the namespaces of a tenant are not counted",
+    invariant: "I10",
+    file: "protocol/lua/publish.lua",
+    find: "then return {'tooMany'} end",
+    replace: "then new = new end",
+    test: system("test/scripts/publish.test.ts", "is bounded: one too many is refused, and nothing written"),
+  },
+]
