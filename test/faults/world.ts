@@ -32,7 +32,7 @@ export interface World extends AsyncDisposable {
   /** One in this process, by a clock of its own. */
   relayWith(clock: InProcessRelayOptions["clock"]): InProcessRelay
   /** Publishes so many, each with a tag of its own, past the front; waits first until Redis can be written to. */
-  publish(count: number): Promise<void>
+  publish(count: number, reason?: string): Promise<void>
   /** Takes down what somebody else published and had acknowledged. */
   note(published: Published): void
   /** A tag that nobody used yet. */
@@ -133,7 +133,9 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
       const one = await startRelayProcess({ redisUrl: front.url, config, env: secrets })
       kept.use(one)
       relays.push(one)
-      await one.ready
+      let isReady = false
+      const ready = one.ready.then(() => (isReady = true))
+      await Promise.race([ready, insist("the relay was ready", () => isReady)])
       return one
     },
     relayWith(clock) {
@@ -143,7 +145,7 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
       return one
     },
     tag: () => `${context.name}-${(tags += 1)}`,
-    async publish(count) {
+    async publish(count, reason) {
       await insist("Redis could be written to", async () => {
         await open.store.pipeline([["SET", "tm:faults", "1"]])
         return true
@@ -152,7 +154,9 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
       const press = publisher(open.store, parseConfig(config))
       for (let from = 0; from < names.length; from += 100) {
         const some = names.slice(from, from + 100)
-        await press.publish(...some.map((tag) => ({ namespace: NAMESPACE, tags: [tag] })))
+        await press.publish(
+          ...some.map((tag) => ({ namespace: NAMESPACE, tags: [tag], ...(reason ? { reason } : {}) })),
+        )
         const acknowledgedAt = Date.now()
         for (const tag of some) published.push({ tag, namespace: NAMESPACE, acknowledgedAt })
         if (plain) {
