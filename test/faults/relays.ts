@@ -153,14 +153,19 @@ export const RELAYS: readonly Scenario[] = [
   },
   {
     name: "killed-during-the-call",
-    title: "The relay is killed while its call is under way",
+    title: "The relay is killed while its call is under way, and the CDN makes nothing of it",
     isQuick: true,
     run: killed(async (world, relay) => {
-      const letGo = world.vendor.hold()
+      const { vendor } = world
+      const letGo = vendor.hold()
+      // What it was asked it forgets: taken and not written down is the next scenario's.
+      vendor.answer = () => "cut"
       await world.publish(BACKLOG)
-      await insist("a call was under way", () => world.vendor.underWay > 0)
+      await insist("a call was under way", () => vendor.underWay > 0)
       await relay.kill()
       letGo()
+      await insist("no call was under way", () => vendor.underWay === 0)
+      vendor.answer = () => undefined
     }),
   },
   {
