@@ -31,7 +31,7 @@ export interface World extends AsyncDisposable {
   relay(): Promise<RelayProcess>
   /** One in this process, by a clock of its own. */
   relayWith(clock: InProcessRelayOptions["clock"]): InProcessRelay
-  /** Publishes so many, each with a tag of its own, past the front; waits first until Redis can be written to. */
+  /** Publishes so many, each with a tag of its own, past the front; waits first until Redis answers. */
   publish(count: number, reason?: string): Promise<void>
   /** Takes down what somebody else published and had acknowledged. */
   note(published: Published): void
@@ -48,7 +48,7 @@ export interface World extends AsyncDisposable {
   /** The fault ends now: what follows counts as coming level again. */
   over(): void
   /** Waits until all is level, publishes a few more and waits for those; then counts. */
-  count(patience?: Milliseconds): Promise<Counted>
+  count(): Promise<Counted>
 }
 
 export interface WorldOptions {
@@ -146,10 +146,7 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
     },
     tag: () => `${context.name}-${(tags += 1)}`,
     async publish(count, reason) {
-      await insist("Redis could be written to", async () => {
-        await open.store.pipeline([["SET", "tm:faults", "1"]])
-        return true
-      })
+      await insist("Redis answered", async () => (await open.store.pipeline([["PING"]])).length === 1)
       const names = Array.from({ length: count }, () => world.tag())
       const press = publisher(open.store, parseConfig(config))
       for (let from = 0; from < names.length; from += 100) {
@@ -181,12 +178,15 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
     over() {
       overAt = performance.now()
     },
-    async count(patience) {
+    async count() {
       if (overAt === 0) world.over()
-      const isLevel = await comesTrue(async () => areCovered() && (await areLevel()), patience)
+      const isLevel = await comesTrue(async () => areCovered() && (await areLevel()))
       const level = isLevel ? performance.now() - overAt : undefined
+      await insist("Redis could be written to", async () => {
+        return (await open.store.pipeline([["SET", "tm:faults", "1"]])).length === 1
+      })
       await world.publish(AFTERWARDS)
-      await comesTrue(areCovered, isLevel ? patience : LOG_DELAY)
+      await comesTrue(areCovered, isLevel ? undefined : LOG_DELAY)
       if (plain) await comesTrue(() => told.every((tag) => plain.heard.has(tag)), 2_000)
       const { lost, twice } = judgement()
       const crashes = relays.flatMap((one) =>
