@@ -16,7 +16,7 @@ import { World } from "./world.ts"
  * `TIDEMARK_MODEL_SEED`, `TIDEMARK_MODEL_PATH`  the very ones, as a failure printed them
  */
 const { TIDEMARK_MODEL_RUNS, TIDEMARK_MODEL_SEED, TIDEMARK_MODEL_PATH } = process.env
-const RUNS = Number(TIDEMARK_MODEL_RUNS ?? 400)
+const RUNS = Number(TIDEMARK_MODEL_RUNS ?? 600)
 // The same ones every time, so that a test run is never a matter of luck; the long form goes where nobody was.
 const SEED = Number(
   TIDEMARK_MODEL_SEED ?? (TIDEMARK_MODEL_RUNS === undefined ? 20_260_101 : Date.now() % 2 ** 31),
