@@ -83,7 +83,8 @@ async function relayOn(front: Proxy, vendor: ReturnType<typeof receiver>) {
     redisUrl: link.url,
     fetch: async (url, init) => {
       if (isDead) throw new TypeError("fetch failed")
-      return vendor.take(String(url).split("/").at(-1) ?? "", String(init?.body))
+      const request = new Request(url, init)
+      return vendor.take(request.url.split("/").at(-1) ?? "", await request.text())
     },
     events: createEmitter(log, createMetrics()),
     version: "0.0.0",
@@ -140,9 +141,9 @@ async function life(seed: number): Promise<{ published: number; lost: string[]; 
   stack.defer(() => open.close())
   const press = publisher(open.store, config, TENANT)
   const acknowledged: Acknowledged[] = []
-  let isOver = false
+  const over = new AbortController()
   const publishing = [0, 1, 2].map(async (who) => {
-    for (let count = 0; !isOver; count += 1) {
+    for (let count = 0; !over.signal.aborted; count += 1) {
       const tag = `tag-${who}-${count}`
       const at = (tick += 1)
       // Nothing is promised of what was not answered.
@@ -200,7 +201,7 @@ async function life(seed: number): Promise<{ published: number; lost: string[]; 
     await happenings[name]?.()
   }
   await pause(100)
-  isOver = true
+  over.abort()
   await Promise.all(publishing)
   vendor.heal()
   await expect
