@@ -2,8 +2,9 @@ import * as fc from "fast-check"
 import type { InvalidationInput } from "../../protocol/invalidation.ts"
 import { HOUR, MINUTE, SECOND } from "../../protocol/time.ts"
 import { judgeRecords } from "./judge.ts"
+import type { Mood, Publishing } from "./seen.ts"
 import { SELECTORS, type Setting } from "./site.ts"
-import type { Mood, Publishing, World } from "./world.ts"
+import type { World } from "./world.ts"
 
 /** What may happen, one after another. */
 

@@ -1,6 +1,7 @@
 import { type InvalidationRecord, readEntries, readRecords } from "../../protocol/record.ts"
 import { meant, NONE, type Pages, standsFor, TARGETS } from "./site.ts"
-import type { Entry, Letter, World } from "./world.ts"
+import type { Entry, Letter } from "./seen.ts"
+import type { World } from "./world.ts"
 
 /** Holds what vendors took against what was published: never by what receipts say of it. */
 

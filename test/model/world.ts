@@ -1,4 +1,3 @@
-import { createHash } from "node:crypto"
 import { Memory } from "../../dispatch/adopt.ts"
 import { listLetters, replayLetter } from "../../dispatch/letters.ts"
 import { Lane } from "../../dispatch/lane.ts"
@@ -7,14 +6,9 @@ import { runPasses } from "../../dispatch/passes.ts"
 import type { Batch, Outcome } from "../../dispatch/targets/target.ts"
 import type { Config } from "../../protocol/config/schema.ts"
 import { type Epoch, parseHead } from "../../protocol/epoch.ts"
-import {
-  type InvalidationInput,
-  type Mode,
-  parseInvalidation,
-  type PassKind,
-} from "../../protocol/invalidation.ts"
+import { type InvalidationInput, parseInvalidation, type PassKind } from "../../protocol/invalidation.ts"
 import { cursorKey, deadKey, dueKey, headKey, laterAfterKey, laterKey, logKey } from "../../protocol/keys.ts"
-import { type DeadLetter, parseLetter } from "../../protocol/letter.ts"
+import { parseLetter } from "../../protocol/letter.ts"
 import { parseLogEntries } from "../../protocol/log.ts"
 import { type EntryPlan, planEntry, publish, settingsFor } from "../../protocol/publish.ts"
 import { parseJson, type RangeReceipt } from "../../protocol/receipt.ts"
@@ -39,64 +33,24 @@ import {
   unauthorised,
 } from "../support/fake-driver.ts"
 import { CAPABILITIES, configOf, mayReach, NONE, type Pages, reached, type Setting, TARGETS } from "./site.ts"
+import {
+  filled,
+  type Commit,
+  type Entry,
+  type Letter,
+  type Mood,
+  named,
+  type Publishing,
+  type Taken,
+  type Tick,
+  toldOf,
+} from "./seen.ts"
+import { CLOCK, timed } from "./timed.ts"
 
 /**
  * Two relays, two targets and one real Redis whose every step waits to be let run: what happens in which order, and
  * what fails, is a history's to say. Beside them stands what was seen of it all, for the judge.
  */
-
-/** Counts what happens, one by one: a moment of a history. */
-type Tick = number
-
-/** One entry of a log, with what it was asked for. */
-export interface Entry {
-  readonly tenant: string
-  readonly epoch: Epoch
-  readonly seq: number
-  readonly generation: number
-  readonly at: Tick
-  readonly kind: "publish" | "pass" | "resync"
-  readonly asked: InvalidationInput & { readonly mode: Mode }
-  readonly isSettling: boolean
-  /** Passes that are to follow it. */
-  readonly passes: readonly PassKind[]
-  readonly pass?: { readonly kind: PassKind; readonly of: Epoch }
-  /** Whether its publisher was answered, now or when it asked again. */
-  isAcknowledged: boolean
-  /** Whether an epoch above it had been given out, and nothing that knew of it was left. */
-  readonly isFallen: boolean
-  /** When the log lost it. */
-  lostAt?: Tick
-}
-
-/** A vendor's call that was taken. */
-export interface Taken {
-  readonly tenant: string
-  readonly target: string
-  readonly mode: Mode
-  readonly pages: Pages
-  /** When it was sent: what was published later is not in it, though it may have been taken later still. */
-  readonly begun: Tick
-}
-
-/** A lane's commit that went through. */
-export interface Commit {
-  readonly tenant: string
-  readonly target: string
-  readonly at: Tick
-  readonly readAt: Tick
-  readonly to: Epoch
-  readonly isResync: boolean
-}
-
-export interface Letter {
-  readonly text: string
-  readonly tenant: string
-  readonly target: string
-  readonly at: Tick
-  readonly epochs: readonly Epoch[]
-  readonly pages: Pages
-}
 
 interface Step {
   readonly label: string
@@ -123,19 +77,6 @@ interface Actor {
   wasHarmed: boolean
 }
 
-export interface Publishing {
-  readonly tenant: number
-  readonly inputs: readonly InvalidationInput[]
-  readonly key?: { readonly principal: string; readonly key: string }
-  /** Whether the wake is refused by Redis. */
-  readonly isMute: boolean
-  /** Whether the publisher hears nothing of it. */
-  readonly isAnswerLost: boolean
-}
-
-/** What a vendor is like for its next calls. */
-export type Mood = "trouble" | "pause" | "unauthorised" | "unsupported" | "deaf"
-
 export interface Servers {
   readonly store: Store
   /** The same Redis, as one who may not publish to channels sees it. */
@@ -152,23 +93,8 @@ interface Snapshot {
   readonly expiring: ReadonlyMap<string, Milliseconds>
 }
 
-const CLOCK = "model:clock"
 const LEASE: Milliseconds = 10 * MINUTE
-const TIME_CALL = "redis.call('TIME')"
 const PATIENCE = 3_000
-
-/** A script whose clock comes from outside, as everyone's does here. */
-const scripts = new Map<string, Script>()
-function timed(script: Script): Script {
-  const known = scripts.get(script.name)
-  if (known) return known
-  const text = script.text.replaceAll(TIME_CALL, `redis.call('HMGET', '${CLOCK}', 's', 'us')`)
-  if ((script.name === "publish" || script.name === "adopt") && text === script.text)
-    throw new Error(`${script.name} does not ask for the time in the way that this test replaces`)
-  const mine = { ...script, text, sha1: createHash("sha1").update(text).digest("hex") }
-  scripts.set(script.name, mine)
-  return mine
-}
 
 /** All that is settled by nothing but what has already happened is settled when this resolves. */
 const drained = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
@@ -739,7 +665,7 @@ export class World {
       kind: "pass",
       asked: {
         ...named(namespace),
-        ...asked({ tags, urls, prefixes, hosts }),
+        ...filled({ tags, urls, prefixes, hosts }),
         mode,
       },
       isSettling: entry.body.settling === true,
@@ -998,24 +924,3 @@ export class World {
     if (this.#violation !== undefined) throw new Error(this.#violation)
   }
 }
-
-/** Pages that a target was to be told of in vain. */
-function toldOf({ namespace, tags, urls, prefixes, hosts }: DeadLetter): Pages {
-  const told = [
-    ...tags.map((value) => reached("tag", value)),
-    ...urls.map((value) => reached("url", value)),
-    ...prefixes.map((value) => reached("prefix", value)),
-    ...hosts.map((value) => reached("host", value)),
-  ]
-  if (told.length === 0)
-    return namespace === null ? reached("everything", "*") : reached("namespace", namespace)
-  return told.reduce((all, pages) => all | pages, NONE)
-}
-
-const named = (namespace: string | null): InvalidationInput =>
-  namespace === null ? { everything: true } : { namespace }
-
-/** Lists that hold something. */
-const asked = (
-  lists: Readonly<Record<"tags" | "urls" | "prefixes" | "hosts", readonly string[]>>,
-): InvalidationInput => Object.fromEntries(Object.entries(lists).filter(([, list]) => list.length > 0))
