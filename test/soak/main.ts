@@ -124,11 +124,8 @@ try {
   process.stdout.write(tableOf(result, options, values.results))
   process.exitCode = result.violationCount > 0 ? 1 : result.interrupted ? 130 : 0
 } catch (error) {
-  if (stopping.signal.aborted) process.exitCode = 130
-  else {
-    tell(error instanceof Error ? (error.stack ?? error.message) : String(error))
-    process.exitCode = 1
-  }
+  tell(error instanceof Error ? (error.stack ?? error.message) : String(error))
+  process.exitCode = 1
 }
 // A pooled connection to a server that is gone keeps nothing else alive.
 process.exit()

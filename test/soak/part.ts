@@ -1,8 +1,11 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
+import type { WorkerPartSettings } from "../../cli/dev/worker-part.ts"
 
 const LAUNCHER = fileURLToPath(new URL("../../cli/tidemark.js", import.meta.url))
+
+const WORKER_PART = fileURLToPath(new URL("../../cli/dev/worker-part.ts", import.meta.url))
 
 const OPEN = new Set<ChildProcess>()
 // A frozen process ends by nothing else, and does not notice that we have.
@@ -11,8 +14,10 @@ process.once("exit", () => {
 })
 
 export interface PartOptions {
-  readonly name: "relay" | "gateway"
+  readonly name: "relay" | "gateway" | "worker" | "site"
   readonly env: Readonly<Record<string, string>>
+  /** What a Worker is told: it is served by a process of its own, as the library that does so ends its process at a SIGINT. */
+  readonly worker?: WorkerPartSettings
   /** Told each line of its log. */
   readonly onLine?: (line: string) => void
 }
@@ -30,14 +35,18 @@ export interface PartProcess {
 
 const GRACE_MS = 8_000
 
-export function startPart({ name, env, onLine }: PartOptions): PartProcess {
-  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", LAUNCHER, name], {
+export function startPart({ name, env, worker, onLine }: PartOptions): PartProcess {
+  const args = worker === undefined ? [LAUNCHER, name] : [WORKER_PART]
+  const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
     // It ends with us: whoever started it holds the other end of its standard input.
     stdio: ["pipe", "pipe", "pipe"],
+    // A group of its own: Ctrl-C in a terminal is for us, who then end it.
+    detached: true,
     env: { PATH: process.env["PATH"], TMPDIR: process.env["TMPDIR"], TIDEMARK_END_WITH_STDIN: "1", ...env },
   })
   OPEN.add(child)
   child.stdin.on("error", () => {})
+  if (worker !== undefined) child.stdin.write(`${JSON.stringify(worker)}\n`)
   let last = "it said nothing"
   createInterface({ input: child.stderr }).on("line", (line) => {
     last = line

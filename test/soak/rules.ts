@@ -200,8 +200,11 @@ export class Judge {
     return known.at(-1)?.version ?? 1
   }
 
-  /** Gives up what was acknowledged long enough before `by`, all but the last of each page. To be called when all is calm. */
-  settle(by: Milliseconds): void {
+  /**
+   * Gives up what was acknowledged long enough before `by`, all but the last of each page. Where all `isCalm`, a hard
+   * purge that has not come by then never will.
+   */
+  settle(by: Milliseconds, isCalm: boolean): void {
     const { settings, onSettled, onViolation } = this.#options
     const takes = settings.settle + settings.secondPass + settings.hold + FETCH_MARGIN
     for (const [page, changes] of this.#changes) {
@@ -210,7 +213,7 @@ export class Judge {
         if (this.#told.has(change)) continue
         this.#told.add(change)
         onSettled(change)
-        if (change.mode !== "purge" || change.purgedHardAt !== undefined) continue
+        if (!isCalm || change.mode !== "purge" || change.purgedHardAt !== undefined) continue
         onViolation({
           at: by,
           rule: "softened",

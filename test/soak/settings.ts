@@ -37,11 +37,6 @@ export const SETTINGS: Settings = {
 /** The public origin of the pages, as publishers name it. */
 export const SITE_ORIGIN = "http://www.example.com"
 
-export interface PageKind {
-  readonly name: string
-  readonly lags: boolean
-}
-
 /** Every fourth page belongs to a CMS whose reads lag behind its webhooks. */
 export const lags = (page: number): boolean => page % 4 === 3
 

@@ -3,7 +3,7 @@ import { type Fault, Faults, pause, planFaults } from "./faults.ts"
 import { Origin } from "./origin.ts"
 import { Random } from "./random.ts"
 import { type ReadCounts, Readers } from "./readers.ts"
-import { CALM_LIMIT, type Change, Judge, stalenessOf, type Violation } from "./rules.ts"
+import { CALM_LIMIT, type Change, FETCH_MARGIN, Judge, stalenessOf, type Violation } from "./rules.ts"
 import { Samples } from "./samples.ts"
 import { type CacheName, CACHES, SETTINGS, type Settings } from "./settings.ts"
 import { type Stage, startStage } from "./stage.ts"
@@ -160,6 +160,10 @@ class Run {
     }
   }
 
+  get #interrupted(): boolean {
+    return this.#options.signal.aborted
+  }
+
   async #watch(stage: Stage): Promise<SoakResult> {
     const { seconds, readers: readerCount, writers: writerCount, pages } = this.#options
     this.#startedAt = Date.now()
@@ -220,10 +224,9 @@ class Run {
       await this.#lastWords(writers, edits, signal)
       const { settle, secondPass, hold } = this.#settings
       const last = Date.now()
+      const passed = last + settle + secondPass + hold + FETCH_MARGIN
       // A break is found out by what was served; there is no calm to wait for.
-      if (this.#options.broken === undefined)
-        await this.#calm(readers, last, last + settle + secondPass + hold, signal)
-      if (!signal.aborted) this.#judge.settle(Date.now() + 60_000)
+      if (this.#options.broken === undefined) await this.#calm(readers, last, passed, signal)
     } finally {
       writing.abort()
       this.#over.abort()
@@ -232,6 +235,8 @@ class Run {
       await Promise.allSettled(work)
       await Promise.all([readers.close(), writers.close()])
     }
+    // What no calm came for: its staleness as far as it was seen.
+    this.#judge.settle(Number.POSITIVE_INFINITY, false)
     return this.#result(readers, writers)
   }
 
@@ -280,7 +285,7 @@ class Run {
       }
       await pause(200, signal)
     }
-    this.#judge.settle(Date.now())
+    this.#judge.settle(Date.now(), true)
   }
 
   #violated(violation: Violation): void {
@@ -329,7 +334,7 @@ class Run {
     return {
       seconds: this.#options.seconds,
       settings: this.#settings,
-      interrupted: this.#options.signal.aborted,
+      interrupted: this.#interrupted,
       startedAt: this.#startedAt,
       took: Date.now() - this.#startedAt,
       reads: readers.counts,

@@ -4,8 +4,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { createClient } from "redis"
-import { bundleWorker } from "../../cli/dev/bundle.ts"
-import { serveWorker } from "../../cli/dev/serve-worker.ts"
+import type { WorkerPartSettings } from "../../cli/dev/worker-part.ts"
 import type { RunningServer } from "../../cli/servers/process.ts"
 import { startRedis } from "../../cli/servers/redis.ts"
 import { startVarnish } from "../../cli/servers/varnish.ts"
@@ -66,6 +65,8 @@ sub vcl_hit { if (obj.ttl <= 0s) { set req.http.soak-stale = "1"; } }
 sub vcl_backend_response { set beresp.grace = ${grace}ms; }
 sub vcl_deliver { if (req.http.soak-stale) { set resp.http.soak-stale = "1"; } }
 `
+
+const OFFLINE = { CLOUDFLARE_CF_FETCH_ENABLED: "false", WRANGLER_SEND_METRICS: "false" }
 
 const SITE = fileURLToPath(new URL("./site.ts", import.meta.url))
 
@@ -134,23 +135,27 @@ async function start(
     },
   })
   closers.push(() => gateway.stop())
-  const where = { host: "127.0.0.1", port: 0, portVariable: "-" }
-  const worker = await serveWorker({
-    script: await bundleWorker(workerEntry(configPath, parseConfig(config)), configPath),
+  const serve = (part: "worker" | "site", what: Pick<WorkerPartSettings, "entry" | "from" | "bindings">) => {
+    const settingsOf = { part, host: "127.0.0.1", port: 0, portVariable: "-", ...what }
+    const process = startPart({ name: part, env: OFFLINE, worker: settingsOf })
+    closers.push(() => process.stop())
+    return process.ready.then((url) => url.replace(/\/$/, ""))
+  }
+  const worker = await serve("worker", {
+    entry: workerEntry(configPath, parseConfig(config)),
+    from: configPath,
     bindings: {
       CMS_SECRET: hookSecret,
       UPSTASH_REDIS_REST_URL: await gateway.ready,
       UPSTASH_REDIS_REST_TOKEN: restToken,
     },
-    ...where,
   })
-  closers.push(() => worker.stop())
-  const workerUrl = worker.url.replace(/\/$/, "")
   const ttl = breaksEpochs ? 3_600_000 : settings.ttl
-  const site = await serveWorker({
-    script: await bundleWorker(`export { default } from ${JSON.stringify(SITE)}`, SITE),
+  const site = await serve("site", {
+    entry: `export { default } from ${JSON.stringify(SITE)}`,
+    from: SITE,
     bindings: {
-      TIDEMARK_URL: workerUrl,
+      TIDEMARK_URL: worker,
       TIDEMARK_TOKEN: token,
       ORIGIN_URL: origin.url,
       SITE_ORIGIN,
@@ -158,9 +163,7 @@ async function start(
       MAX_STALE_MS: String(Math.max(settings.maxStale, 2 * ttl)),
       SWR_MS: String(settings.swr),
     },
-    ...where,
   })
-  closers.push(() => site.stop())
 
   const log = logs === undefined ? undefined : createWriteStream(join(logs, "relays.log"))
   closers.push(() => void log?.end())
@@ -193,8 +196,8 @@ async function start(
   await Promise.all(relays.map(({ ready }) => ready))
 
   return {
-    worker: workerUrl,
-    caches: { "Worker cache": site.url.replace(/\/$/, ""), Varnish: varnish.url },
+    worker,
+    caches: { "Worker cache": site, Varnish: varnish.url },
     token,
     hookSecret,
     links,
