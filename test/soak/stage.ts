@@ -125,6 +125,35 @@ async function start(
   const configPath = join(directory, "tidemark.config.mjs")
   await writeFile(configPath, `export default ${JSON.stringify(config)}\n`)
 
+  const log = logs === undefined ? undefined : createWriteStream(join(logs, "relays.log"))
+  closers.push(() => void log?.end())
+  const relays = Array.from({ length: relayCount }, (_, index) => {
+    const launch = (): PartProcess =>
+      startPart({
+        name: "relay",
+        env: {
+          REDIS_URL: links.relays.url,
+          TIDEMARK_CONFIG: configPath,
+          TIDEMARK_RELAY_PORT: "0",
+          LOG_LEVEL: log === undefined ? "error" : "info",
+        },
+        onLine: (line) => void log?.write(`${index + 1} ${line}\n`),
+      })
+    let process = launch()
+    closers.push(() => process.kill())
+    return {
+      get isRunning() {
+        return process.isRunning
+      },
+      ready: process.ready,
+      signal: (name: NodeJS.Signals) => process.signal(name),
+      kill: () => process.kill(),
+      start() {
+        process = launch()
+      },
+    }
+  })
+
   const gateway = startPart({
     name: "gateway",
     env: {
@@ -165,34 +194,6 @@ async function start(
     },
   })
 
-  const log = logs === undefined ? undefined : createWriteStream(join(logs, "relays.log"))
-  closers.push(() => void log?.end())
-  const relays = Array.from({ length: relayCount }, (_, index) => {
-    const launch = (): PartProcess =>
-      startPart({
-        name: "relay",
-        env: {
-          REDIS_URL: links.relays.url,
-          TIDEMARK_CONFIG: configPath,
-          TIDEMARK_RELAY_PORT: "0",
-          LOG_LEVEL: log === undefined ? "error" : "info",
-        },
-        onLine: (line) => void log?.write(`${index + 1} ${line}\n`),
-      })
-    let process = launch()
-    closers.push(() => process.kill())
-    return {
-      get isRunning() {
-        return process.isRunning
-      },
-      ready: process.ready,
-      signal: (name: NodeJS.Signals) => process.signal(name),
-      kill: () => process.kill(),
-      start() {
-        process = launch()
-      },
-    }
-  })
   await Promise.all(relays.map(({ ready }) => ready))
 
   return {
