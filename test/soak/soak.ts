@@ -296,7 +296,7 @@ class Run {
       this.#violations.push(violation)
       this.#options.onViolation(violation, violation.at - this.#startedAt)
     }
-    if (this.#options.broken !== undefined && this.#violationCount >= 20) this.#over.abort()
+    if (this.#options.broken !== undefined && this.#violationCount >= 10) this.#over.abort()
   }
 
   #settled(change: Change): void {
