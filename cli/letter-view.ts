@@ -14,7 +14,12 @@ function namespaceOf(letter: Letter): string {
     : text(letter["namespace"]) || "*"
 }
 
-const selectedBy = ({ selectors }: Letter) => (isRecord(selectors) ? selectors : {})
+/** One that could not be read names nothing, and is put back as everything. */
+function selectedBy({ namespace, namespaces, selectors }: Letter): Readonly<Record<string, unknown>> {
+  const selected = isRecord(selectors) ? selectors : {}
+  const isOfNone = typeof namespace !== "string" && namespaces === undefined
+  return isOfNone && selectorsOf(selected).length === 0 ? { everything: true } : selected
+}
 
 export const letterTable = (letters: readonly Letter[]): string[] =>
   table(

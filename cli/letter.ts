@@ -93,8 +93,23 @@ export async function fetchLetter(connection: Connection, target: string, id: st
   const { items } = await fetchPage(connection, target, idBefore(id), 1)
   const [letter] = items
   if (letter?.id === id) return letter
-  throw new CliError("failed", `${target} has no dead letter ${id}`)
+  throw noLetter(target, id)
 }
+
+/** One of them and all newer ones. @throws {CliError} `failed`, also where there is none of this id */
+export async function fetchLettersFrom(
+  connection: Connection,
+  target: string,
+  id: string,
+): Promise<[Letter, ...Letter[]]> {
+  const { items } = await fetchLetters(connection, target, { after: idBefore(id), limit: Infinity })
+  const [letter, ...newer] = items
+  if (letter?.id === id) return [letter, ...newer]
+  throw noLetter(target, id)
+}
+
+const noLetter = (target: string, id: string): CliError =>
+  new CliError("failed", `${target} has no dead letter ${id}`)
 
 /** Only lists are answered: one is the first that comes after the highest id below it. */
 function idBefore(id: string): string | undefined {

@@ -22,7 +22,7 @@ const listed = (query: string, items: readonly unknown[], next: string | null = 
   answer: { items, next },
 })
 
-const BEFORE = "after=1795272188594-9999999999999999&limit=1"
+const FROM = "after=1795272188594-9999999999999999&limit=1000"
 
 /** The record of an invalidation that another target has given up on in any case. */
 const recordAt = (epoch: number, target: object | undefined) =>
@@ -84,7 +84,7 @@ describe("one with --wait", () => {
   it("ends with 0 when its target is done with each of its invalidations, whatever the others are", async () => {
     const away = problemOf(503, "store_unavailable", "Redis did not answer.")
     const exchanges = [
-      listed(BEFORE, [letter]),
+      listed(FROM, [letter]),
       put(LETTER),
       read(EPOCH, pendingTarget),
       read(EPOCH, pendingTarget, { status: 503, answer: away }),
@@ -99,7 +99,7 @@ describe("one with --wait", () => {
 
   it("is one object with --json, with the records", async () => {
     const exchanges = [
-      listed(BEFORE, [letter]),
+      listed(FROM, [letter]),
       put(LETTER),
       read(EPOCH, doneTarget),
       read(EPOCH + 5, doneTarget),
@@ -113,17 +113,66 @@ describe("one with --wait", () => {
     })
   })
 
+  const newer = letterOf({ id: "1795272188600-0", epochs: [EPOCH + 99] })
+
   it("ends with 1 when it is dead again", async () => {
-    const exchanges = [listed(BEFORE, [letter]), put(LETTER), read(EPOCH, dead), read(EPOCH + 5, doneTarget)]
+    const exchanges = [
+      listed(FROM, [letter, newer]),
+      put(LETTER),
+      read(EPOCH, dead),
+      read(EPOCH + 5, doneTarget),
+      listed("after=1795272188600-0&limit=1000", [letterOf({ id: "1795272188700-0", epochs: [EPOCH] })]),
+    ]
     const { code, stdout, stderr } = await replay([LETTER, "--wait"], exchanges)
     expect(code).toBe(1)
     expect(stdout).toContain(`${LETTER}  dead   400: still\ufffd[31m bad\n`)
-    expect(stderr).toBe("dead again, or another dead letter of the same invalidation is left\n")
+    expect(stderr).toBe("dead again; see: tidemark dead list www-varnish\n")
+  })
+
+  it.for([
+    { what: "was widened, and refused so", members: { selectors: {} }, exit: 1 },
+    { what: "is of another tag", members: { selectors: { tags: ["post-43"] } }, exit: 0 },
+    { what: "is of another invalidation", members: { epochs: [EPOCH + 7] }, exit: 0 },
+  ])("knows a new dead letter that $what", async ({ members, exit }) => {
+    const again = letterOf({ id: "1795272188700-0", epochs: [EPOCH], ...members })
+    const exchanges = [
+      listed(FROM, [letterOf()]),
+      put(LETTER),
+      read(EPOCH, dead),
+      listed(`after=${LETTER}&limit=1000`, [again]),
+    ]
+    expect((await replay([LETTER, "--wait"], exchanges)).code).toBe(exit)
+  })
+
+  it("ends with 0 where the invalidation is dead for another letter, and says so", async () => {
+    const exchanges = [
+      listed(FROM, [letterOf()]),
+      put(LETTER),
+      read(EPOCH, dead),
+      listed(`after=${LETTER}&limit=1000`, []),
+    ]
+    const { code, stdout, stderr } = await replay([LETTER, "--wait"], exchanges)
+    expect(code).toBe(0)
+    expect(stdout).toContain(`${LETTER}  done\n`)
+    expect(stderr).toBe("another dead letter of the same invalidation is left\n")
+  })
+
+  it("takes a dead record at its word where it cannot be known which letter it is dead for", async () => {
+    const answer = problemOf(503, "store_unavailable", "Redis did not answer.")
+    const exchanges = [
+      listed(FROM, [letterOf()]),
+      put(LETTER),
+      read(EPOCH, dead),
+      { ...listed(`after=${LETTER}&limit=1000`, []), status: 503, answer },
+    ]
+    const { code, stderr } = await replay([LETTER, "--wait"], exchanges)
+    expect(code).toBe(1)
+    expect(stderr).toContain("Redis did not answer.")
   })
 
   it("ends with 3 when the time is over", async () => {
     const exchanges = [
-      listed(BEFORE, [letterOf()]),
+      listed(FROM, [letterOf()]),
       put(LETTER),
       read(EPOCH, { ...pendingTarget, state: "paused", error: "403" }, { always: true }),
     ]
@@ -140,7 +189,7 @@ describe("one with --wait", () => {
   ])("ends with 3, at once, where $what", async ({ reads }) => {
     const { code, stdout } = await replay(
       [LETTER, "--wait=30"],
-      [listed(BEFORE, [letterOf()]), put(LETTER), ...reads],
+      [listed(FROM, [letterOf()]), put(LETTER), ...reads],
     )
     expect(code).toBe(3)
     expect(stdout).toContain(`${LETTER}  unknown\n`)
@@ -148,14 +197,14 @@ describe("one with --wait", () => {
 
   it("ends with 3 where it is not known what it was of", async () => {
     const unreadable = letterOf({ epoch: null, epochs: [] })
-    const { code, stdout } = await replay([LETTER, "--wait"], [listed(BEFORE, [unreadable]), put(LETTER)])
+    const { code, stdout } = await replay([LETTER, "--wait"], [listed(FROM, [unreadable]), put(LETTER)])
     expect(code).toBe(3)
     expect(stdout).toContain("unknown")
   })
 
   it("ends with 3, at once, where the token may not read what became of it: it is put back all the same", async () => {
     const answer = problemOf(403, "insufficient_scope", "The token's scopes hold no read:.")
-    const exchanges = [listed(BEFORE, [letter]), put(LETTER), read(EPOCH, undefined, { status: 403, answer })]
+    const exchanges = [listed(FROM, [letter]), put(LETTER), read(EPOCH, undefined, { status: 403, answer })]
     const { code, stdout, stderr } = await replay([LETTER, "--json", "--wait"], exchanges)
     expect(code).toBe(3)
     expect(JSON.parse(stdout)).toMatchObject({ state: "pending", records: [] })
@@ -163,7 +212,7 @@ describe("one with --wait", () => {
   })
 
   it("that is not there is exit 1, and nothing is put back", async () => {
-    expect((await replay([LETTER, "--wait"], [listed(BEFORE, [])])).code).toBe(1)
+    expect((await replay([LETTER, "--wait"], [listed(FROM, [])])).code).toBe(1)
   })
 })
 
@@ -208,6 +257,7 @@ describe("--all", () => {
       read(EPOCH, doneTarget),
       read(EPOCH + 5, doneTarget),
       read(EPOCH + 9, dead),
+      listed(`after=${c}&limit=1000`, [letterOf({ id: "1795272188700-0", epochs: [EPOCH + 9] })]),
     ]
     const { code, stdout, stderr } = await replay(["--all", "--wait"], exchanges)
     expect(code).toBe(1)

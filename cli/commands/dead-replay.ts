@@ -1,5 +1,6 @@
 import type { Command } from "commander"
-import type { Epoch } from "../../protocol/epoch.ts"
+import type { InvalidationRecord } from "../../protocol/record.ts"
+import type { Milliseconds } from "../../protocol/time.ts"
 import { CliError, EXIT, type ExitCode, exitsWith } from "../exit.ts"
 import { ALL_EXITS, addHelp } from "../help.ts"
 import { type Connection, RefusedCall, send } from "../http.ts"
@@ -8,14 +9,14 @@ import {
   checkLetterId,
   checkTarget,
   epochsOf,
-  fetchLetter,
   fetchLetters,
+  fetchLettersFrom,
   type Letter,
   letterPath,
 } from "../letter.ts"
 import { type AddressOptions, addCommonOptions, connectionOf } from "../options.ts"
 import { print, printJson, progress, tell, tellError } from "../output.ts"
-import { stateCell, text } from "../record-view.ts"
+import { selectorsOf, stateCell, text } from "../record-view.ts"
 import { table } from "../table.ts"
 import {
   type Fate,
@@ -80,18 +81,19 @@ async function replayOne(
   { wait, json }: ReplayOptions,
 ): Promise<ExitCode> {
   // Once it is put back nothing tells any more which invalidations it was of.
-  const letter = wait === undefined ? undefined : await fetchLetter(connection, target, id)
+  const found = wait === undefined ? undefined : await fetchLettersFrom(connection, target, id)
   const answer = await putBack(connection, target, id)
-  if (!letter || wait === undefined) {
+  if (!found || wait === undefined) {
     if (json) printJson(answer)
     else print(`put back ${id}: pending at ${target}`)
     return EXIT.done
   }
-  const waited = await waitForTarget(connection, target, epochsOf(letter), waitTime(wait))
-  const outcome = outcomeOf(letter, target, waited)
-  if (json) printJson({ ...answer, state: outcome.state, records: [...waited.records.values()] })
-  else for (const line of outcomeTable([outcome])) print(line)
-  return endOf([outcome], waited.trouble)
+  const newest = found.at(-1)?.id
+  const ended = await follow(connection, target, { back: [found[0]], newest, wait: waitTime(wait) })
+  const [outcome] = ended.outcomes
+  if (json) printJson({ ...answer, state: outcome?.state, records: ended.records })
+  else for (const line of outcomeTable(ended.outcomes)) print(line)
+  return endOf(target, ended)
 }
 
 async function replayAll(
@@ -108,12 +110,11 @@ async function replayAll(
     if (json) printJson({ target, items: back.map(({ id }) => ({ id, state: "pending" })) })
     return EXIT.done
   }
-  const epochs = [...new Set(back.flatMap(epochsOf))].toSorted((a, b) => a - b)
-  const waited = await waitForTarget(connection, target, epochs, waitTime(wait))
-  const outcomes = back.map((letter) => outcomeOf(letter, target, waited))
-  if (json) printJson({ target, items: outcomes })
-  else showOutcomes(outcomes)
-  return endOf(outcomes, waited.trouble)
+  const newest = letters.at(-1)?.id
+  const ended = await follow(connection, target, { back, newest, wait: waitTime(wait) })
+  if (json) printJson({ target, items: ended.outcomes })
+  else showOutcomes(ended.outcomes)
+  return endOf(target, ended)
 }
 
 /** @throws {CliError} as `send`; `failed` where the answer is none of ours */
@@ -172,21 +173,83 @@ interface Outcome {
   readonly error?: string
 }
 
+interface Followed {
+  readonly outcomes: readonly Outcome[]
+  readonly records: readonly InvalidationRecord[]
+  /** Why no more is known. */
+  readonly trouble?: CliError
+  /** Some invalidation is dead for another dead letter than those that were put back. */
+  readonly isOtherLeft: boolean
+}
+
+interface Following {
+  readonly back: readonly Letter[]
+  /** The last that there was before any was put back: what is refused again comes after it. */
+  readonly newest: string | undefined
+  readonly wait: Milliseconds
+}
+
+/** What becomes of dead letters that were put back. */
+async function follow(
+  connection: Connection,
+  target: string,
+  { back, newest, wait }: Following,
+): Promise<Followed> {
+  const epochs = [...new Set(back.flatMap(epochsOf))].toSorted((a, b) => a - b)
+  const waited = await waitForTarget(connection, target, epochs, wait)
+  const records = [...waited.records.values()]
+  const outcomes = back.map((letter) => outcomeOf(letter, target, waited))
+  const told = {
+    outcomes,
+    records,
+    isOtherLeft: false,
+    ...(waited.trouble ? { trouble: waited.trouble } : {}),
+  }
+  if (!outcomes.some(({ state }) => state === "dead")) return told
+  try {
+    // A record is dead while any of its dead letters is left: only a new one says that it was this.
+    const { items: newer } = await fetchLetters(connection, target, { after: newest, limit: Infinity })
+    const isRefused = new Set(
+      back.filter((letter) => newer.some((other) => isSame(letter, other))).map(({ id }) => id),
+    )
+    return {
+      ...told,
+      outcomes: outcomes.map((outcome) =>
+        outcome.state === "dead" && !isRefused.has(outcome.id) ? { id: outcome.id, state: "done" } : outcome,
+      ),
+      isOtherLeft: outcomes.some(({ id, state }) => state === "dead" && !isRefused.has(id)),
+    }
+  } catch (error) {
+    if (!(error instanceof CliError)) throw error
+    return { ...told, trouble: error }
+  }
+}
+
+/** Whether a new dead letter is of what another one was put back for. */
+function isSame(letter: Letter, newer: Letter): boolean {
+  const epochs = epochsOf(newer)
+  const [mine, its] = [namesOf(letter), namesOf(newer)]
+  return (
+    epochsOf(letter).some((epoch) => epochs.includes(epoch)) &&
+    // Where one names nothing singly it may have been widened.
+    (mine.length === 0 || its.length === 0 || mine.some((name) => its.includes(name)))
+  )
+}
+
+const namesOf = ({ selectors }: Letter): string[] => (isRecord(selectors) ? selectorsOf(selectors) : [])
+
 /** A letter is as bad as the worst of its invalidations. */
 function outcomeOf(letter: Letter, target: string, { records, trouble }: TargetWaited): Outcome {
-  const fates = epochsOf(letter).map((epoch) => fate(epoch))
-  const state = WORST.find((one) => fates.includes(one)) ?? "unknown"
-  const error = epochsOf(letter)
-    .filter((epoch) => fate(epoch) === state)
-    .map((epoch) => records.get(epoch)?.targets[target]?.error)
-    .find((one) => typeof one === "string")
-  return { id: letter.id, state, ...(typeof error === "string" && state !== "done" ? { error } : {}) }
-
-  /** What was not asked for any more, as something was in the way, may still be on its way. */
-  function fate(epoch: Epoch): Fate {
+  // What was not asked for any more, as something was in the way, may still be on its way.
+  const unasked: Fate = trouble ? "pending" : "unknown"
+  const ends = epochsOf(letter).map((epoch) => {
     const record = records.get(epoch)
-    return record || !trouble ? fateOf(record, target) : "pending"
-  }
+    const error = record?.targets[target]?.error
+    return { fate: record ? fateOf(record, target) : unasked, error }
+  })
+  const state = WORST.find((one) => ends.some(({ fate }) => fate === one)) ?? "unknown"
+  const error = ends.find((end) => end.fate === state && typeof end.error === "string")?.error
+  return { id: letter.id, state, ...(typeof error === "string" && state !== "done" ? { error } : {}) }
 }
 
 /** It is sent as one: where the log still knows some of its invalidations, those tell of the others too. */
@@ -204,14 +267,15 @@ function showOutcomes(outcomes: readonly Outcome[]): void {
   if (open.length > 0) for (const line of outcomeTable(open)) print(line)
 }
 
-function endOf(outcomes: readonly Outcome[], trouble: CliError | undefined): ExitCode {
+function endOf(target: string, { outcomes, trouble, isOtherLeft }: Followed): ExitCode {
   if (trouble) {
     tellError(trouble.message)
     for (const line of trouble.lines) tell(line)
   }
+  if (isOtherLeft) tell("another dead letter of the same invalidation is left")
   const are = (state: Fate) => outcomes.some((outcome) => outcome.state === state)
   if (are("dead")) {
-    tell("dead again, or another dead letter of the same invalidation is left")
+    tell(`dead again; see: tidemark dead list ${target}`)
     return EXIT.failed
   }
   if (are("unknown")) tell("unknown: no record or receipt of it is left")

@@ -47,13 +47,16 @@ dead letter 1795272188595-0
 `)
 })
 
-it("shows one that could not be read", async () => {
+it("shows one of a form that the relay does not know as what it is put back as", async () => {
   const letter = {
     id: LETTER,
     epoch: null,
     epochs: [],
     namespace: null,
-    selectors: { everything: true },
+    selectors: {},
+    mode: null,
+    error: "not known",
+    at: null,
     raw: "?",
   }
   const { stdout } = await show([LETTER], [asked(BEFORE, [letter])])
@@ -61,6 +64,7 @@ it("shows one that could not be read", async () => {
 dead letter 1795272188595-0
   target     www-varnish
   namespace  *
+  error      not known
   of         not known
   what       everything
   raw        ?
