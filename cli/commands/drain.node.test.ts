@@ -1,3 +1,5 @@
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { expect, it, vi } from "vitest"
 import { type Exchange, fakeWorker } from "../testing/fake-worker.ts"
 import { run, start, TOKEN } from "../testing/run.ts"
@@ -76,4 +78,19 @@ it.for([{ json: false }, { json: true }])(
 it("with --wait is exit 3 where it is still there when the time is over", async () => {
   const { code, stdout, stderr } = await drain(["--wait", "0.4"], [told, health({ always: true })])
   expect({ code, stdout, stderr }).toEqual({ code: 3, stdout: SAID, stderr: "still there after 0.4 s\n" })
+})
+
+it("with --wait does not take one that is too busy to answer for one that has ended", async () => {
+  const server = createServer((request, response) => {
+    if (request.method === "POST") response.writeHead(202).end(JSON.stringify(told.answer))
+  })
+  await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening))
+  try {
+    const { port } = server.address() as AddressInfo
+    const { code, stderr } = await run(["drain", "--wait", "0.4"], { env: envOf(`http://127.0.0.1:${port}`) })
+    expect({ code, stderr }).toEqual({ code: 3, stderr: "still there after 0.4 s\n" })
+  } finally {
+    server.closeAllConnections()
+    server.close()
+  }
 })
