@@ -7,9 +7,11 @@ import { DAY, DURATION, HOUR, type Milliseconds, MINUTE, parseDuration, SECOND }
 // zod/mini brings no messages of its own; without this every fault would read "Invalid input".
 z.config(en())
 
-const shown = (length: Milliseconds): string => {
-  const unit = UNITS.find(([, size]) => length % size === 0)
-  return unit ? `${length / unit[1]}${unit[0]}` : `${length}ms`
+/** In the largest unit that is whole; a day is "24h" here as in the documents. */
+function shown(length: Milliseconds): string {
+  const isWhole = ([, size]: (typeof UNITS)[number]) => length % size === 0 && length !== DAY
+  const [unit, size] = UNITS.find(isWhole) ?? ["h", HOUR]
+  return `${length / size}${unit}`
 }
 
 const UNITS = [
@@ -17,6 +19,7 @@ const UNITS = [
   ["h", HOUR],
   ["m", MINUTE],
   ["s", SECOND],
+  ["ms", 1],
 ] as const
 
 /** A duration as text (`"30s"`), read as milliseconds, `min` to `max`. */
