@@ -422,7 +422,7 @@ describe("keys", () => {
 
 describe("the tag header", () => {
   it("is on what comes from the handler and on what comes from the cache", async () => {
-    const { open, idle } = setUp({ header: "surrogate-key" })
+    const { open, idle } = setUp({ inFront: "fastly" })
     for (let visit = 0; visit < 2; visit += 1) {
       expect((await open("/a")).headers.get("surrogate-key")).toBe("ns/blog post-a")
       await idle()
@@ -431,9 +431,9 @@ describe("the tag header", () => {
 
   it("joins what the handler put there, and is left out where that was asked", async () => {
     const own = { page: (c: Context) => c.text("page", 200, { "surrogate-key": "own" }) }
-    const { open } = setUp({ ...own, header: "surrogate-key" })
+    const { open } = setUp({ ...own, inFront: "fastly" })
     expect((await open("/a")).headers.get("surrogate-key")).toBe("own ns/blog post-a")
-    const without = setUp({ ...own, header: false })
+    const without = setUp({ ...own, inFront: false })
     expect([...(await without.open("/a")).headers.keys()]).not.toContain("cache-tag")
   })
 
@@ -454,7 +454,7 @@ describe("a page with more tags than a stored copy can carry", () => {
   const many = Array.from({ length: 900 }, (_, index) => `a-rather-long-tag-${index}`)
 
   it("counts as depending on anything in its namespace", async () => {
-    const { visit, store, clock } = setUp({ tags: () => many, header: false })
+    const { visit, store, clock } = setUp({ tags: () => many, inFront: false })
     await visit()
     expect(await visit()).toBe("/a v1 | tidemark; hit")
     clock.time += 1
@@ -464,7 +464,7 @@ describe("a page with more tags than a stored copy can carry", () => {
   })
 
   it("and any character, where it can", async () => {
-    const { visit, store, clock } = setUp({ tags: () => ['naïve 🌊, "tag"'], header: false })
+    const { visit, store, clock } = setUp({ tags: () => ['naïve 🌊, "tag"'], inFront: false })
     await visit()
     clock.time += 1
     store.publish({ kind: "tags", namespace: "blog", values: ["other"], hard: true })

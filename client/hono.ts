@@ -1,7 +1,7 @@
 import type { Context, Env, ExecutionContext, MiddlewareHandler } from "hono"
 import { type Epoch } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
-import { TAG_HEADERS, type TagHeader } from "../protocol/tags.ts"
+import { TAG_RULES, type TagCache } from "../protocol/tags.ts"
 import { DAY, type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
 import { dependsOn, entryOf, isStorable, keyRequest, servedCopy, storedCopy, whyForwarded } from "./page.ts"
@@ -56,8 +56,10 @@ export interface EpochCacheOptions<E extends Env = Env> {
   readonly cache?: Cache
   /** How long the Cache API keeps a page at most, in milliseconds. Default 30 days, as `maxCacheTtl` in the configuration. */
   readonly maxCacheTtl?: Milliseconds
-  /** The header that labels responses for the cache in front. Default `cache-tag`. `false`: none. */
-  readonly header?: TagHeader | false
+  /** The cache in front, for which responses are labelled. Default `"cloudflare"`, by `Cache-Tag`. `false`: none. */
+  readonly inFront?: TagCache | false
+  /** Another name of the tag header, as CloudFront lets you set one. */
+  readonly header?: string
   /** Bytes that the tag header may have. Default: what the cache that reads it takes. */
   readonly budget?: number
   /** The url that the page is published under. Default: the request's. */
@@ -106,7 +108,7 @@ type Found =
  */
 export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): MiddlewareHandler<E> {
   const {
-    header = "cache-tag",
+    inFront = "cloudflare",
     swr = MINUTE,
     maxCacheTtl = 30 * DAY,
     app,
@@ -243,14 +245,17 @@ export function epochCache<E extends Env = any>(options: EpochCacheOptions<E>): 
   /** Labels what a handler made for the cache in front, and tells its tags. */
   async function label(c: Context<E>): Promise<readonly string[]> {
     const tags = (await options.tags?.(c, c.res)) ?? []
-    if (header === false) return tags
+    if (inFront === false) return tags
+    const { header = TAG_RULES[inFront].header } = options
     const present = c.res.headers.get(header)
     const { headers, dropped } = tidemarkOf(c).headers(namespaceOf(c), tags, {
+      inFront,
       header,
       ...(options.budget === undefined ? {} : { budget: options.budget }),
     })
     const value = headers[header]
-    if (value !== undefined) c.header(header, present ? present + TAG_HEADERS[header] + value : value)
+    if (value !== undefined)
+      c.header(header, present ? present + TAG_RULES[inFront].separator + value : value)
     if (dropped.length > 0) {
       onWarning({ code: "tags-dropped", message: `Tags did not fit into the header ${header}.`, dropped })
     }

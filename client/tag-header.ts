@@ -1,29 +1,13 @@
 import { ancestors, type Namespace } from "../protocol/namespace.ts"
 import { checkTag } from "../protocol/selector.ts"
-import { namespaceTag, PORTABLE_CODEC, TAG_HEADERS, type TagHeader } from "../protocol/tags.ts"
-
-/**
- * What each cache reads of its header, less a little; the rest it cuts or ignores, without a word.
- *
- * - `cache-tag` 16 KiB, 1,000 tags (Cloudflare); `surrogate-key` 16 KiB (Fastly)
- * - `xkey` the longest header line that Varnish takes by default, 8 KiB
- * - `edge-cache-tag` 128 tags (Akamai); `cdn-tag` 1 KiB (Bunny)
- * - `netlify-cache-tag` 500 tags; `vercel-cache-tag` 128 tags
- */
-const BUDGETS: Readonly<Record<TagHeader, { readonly bytes: number; readonly labels: number }>> = {
-  "cache-tag": { bytes: 16_000, labels: 1_000 },
-  "surrogate-key": { bytes: 16_000, labels: 1_000 },
-  xkey: { bytes: 8_000, labels: 1_000 },
-  "edge-cache-tag": { bytes: 8_000, labels: 128 },
-  "cdn-tag": { bytes: 1_000, labels: 128 },
-  "netlify-cache-tag": { bytes: 16_000, labels: 500 },
-  "vercel-cache-tag": { bytes: 16_000, labels: 128 },
-}
+import { namespaceTag, TAG_RULES, type TagCache } from "../protocol/tags.ts"
 
 export interface TagHeaderOptions {
-  /** The header that the cache in front reads. Default `cache-tag`. */
-  readonly header?: TagHeader
-  /** Bytes that the header's value may have. Default: what the header's cache reads; 0 leaves every tag out. */
+  /** The cache in front, whose header, alphabet and limits count. Default `"cloudflare"`. */
+  readonly inFront?: TagCache
+  /** Another name of the header, as CloudFront lets you set one. */
+  readonly header?: string
+  /** Bytes that the header's value may have. Default: what the cache reads; 0 leaves every tag out. */
   readonly budget?: number
 }
 
@@ -42,18 +26,18 @@ export function tagHeader(
   namespace: Namespace,
   tags: readonly string[],
   tagPrefix: string,
-  { header = "cache-tag", budget = BUDGETS[header].bytes }: TagHeaderOptions = {},
+  { inFront = "cloudflare", header = TAG_RULES[inFront].header, budget }: TagHeaderOptions = {},
 ): LabelledHeaders {
-  const separator = TAG_HEADERS[header]
+  const { separator, maxBytes, maxLabels, codec } = TAG_RULES[inFront]
   const labels = new Set<string>()
   const dropped: string[] = []
   let bytes = 0
   const put = (tag: string) => {
-    const label = PORTABLE_CODEC.encode(tagPrefix + tag)
-    if (label !== undefined && labels.has(label)) return
+    const label = codec.encode(tagPrefix + tag)
+    if (labels.has(label)) return
     // Labels are ASCII: characters are bytes.
-    const more = (label?.length ?? 0) + (labels.size > 0 ? separator.length : 0)
-    if (label === undefined || bytes + more > budget || labels.size === BUDGETS[header].labels) {
+    const more = label.length + (labels.size > 0 ? separator.length : 0)
+    if (bytes + more > (budget ?? maxBytes) || labels.size === maxLabels) {
       dropped.push(tag)
       return
     }

@@ -10,17 +10,17 @@ export interface Bundle {
   readonly items: readonly Item[]
 }
 
-const size = (item: Item): number => utf8(item.value).length + 1
-
 /** Cuts items to the vendor's sizes: as few calls as those allow. */
 export function cut(
   items: readonly Item[],
-  { kinds, mixed, maxBytes = Number.POSITIVE_INFINITY }: Capabilities,
+  { kinds, mixed, oneHost = false, maxBytes = Number.POSITIVE_INFINITY, valueOverhead = 1 }: Capabilities,
 ): Bundle[] {
+  const size = (item: Item): number => utf8(item.value).length + valueOverhead
   const groups = new Map<string, { mode: Mode; limit: number; items: Item[] }>()
   const all = Math.min(...Object.values(kinds).map(({ batch }) => batch))
   for (const item of items) {
-    const key = mixed ? item.mode : `${item.mode} ${item.kind}`
+    const host = oneHost && (item.kind === "url" || item.kind === "prefix") ? new URL(item.value).host : ""
+    const key = mixed ? `${item.mode} ${host}` : `${item.mode} ${item.kind} ${host}`
     const limit = mixed ? all : (kinds[item.kind]?.batch ?? 1)
     const group = groups.get(key) ?? { mode: item.mode, limit, items: [] }
     groups.set(key, group)

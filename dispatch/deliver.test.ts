@@ -7,6 +7,7 @@ import {
   FAKE_CAPABILITIES,
   type FakeDriver,
   fakeDriver,
+  freePacer,
   refused,
   refusing,
   trouble,
@@ -43,7 +44,7 @@ const contextOf = (driver: Driver, rest: Partial<DeliverContext> = {}): DeliverC
   target: "edge",
   capabilities: FAKE_CAPABILITIES,
   driver,
-  pacer: { take: async (_, signal) => !signal.aborted, hold: async () => {} },
+  pacer: freePacer,
   timeout: 60_000,
   signal: new AbortController().signal,
   mayBegin: () => true,
@@ -277,7 +278,7 @@ describe("trouble", () => {
 
   it("is what a store is that does not answer for the pace", async () => {
     const driver = fakeDriver()
-    const pacer = { take: () => Promise.reject(new Error("gone")), hold: async () => {} }
+    const pacer = { ...freePacer, take: () => Promise.reject(new Error("gone")) }
     const { stop } = await run(tags(1), driver, { pacer })
     expect([stop?.state, driver.attempts]).toEqual(["retrying", []])
   })
@@ -333,7 +334,7 @@ describe("an end", () => {
   it("while waiting for its turn is no trouble of the vendor's", async () => {
     const driver = fakeDriver()
     const { stop } = await run(tags(1), driver, {
-      pacer: { take: async () => false, hold: async () => {} },
+      pacer: { ...freePacer, take: async () => "ended" },
     })
     expect([stop?.state, driver.attempts]).toEqual(["ended", []])
   })

@@ -9,7 +9,7 @@ import type { Batch, Capabilities, Driver, Outcome } from "./targets/target.ts"
  * Why not everything was asked; it is never about what was asked.
  *
  * - `retrying` the vendor is in trouble
- * - `paused`   it does not take the credentials
+ * - `paused`   it does not take the credentials, or a budget is used up
  * - `ended`    no further call might begin: `signal`, or `mayBegin`
  */
 export interface Stop {
@@ -88,10 +88,12 @@ export async function deliver(items: readonly Item[], context: DeliverContext): 
         accept(receipt)
         return true
       }
-      case "refused":
-        if (bundle.items.length > 1) queue.push(...halves(bundle))
-        else for (const item of bundle.items) refused.push({ item, state: "dead", detail: outcome.detail })
+      case "refused": {
+        const { parts, atFault } = partsOf(bundle, outcome.at)
+        queue.push(...parts)
+        for (const item of atFault) refused.push({ item, state: "dead", detail: outcome.detail })
         return false
+      }
       case "unsupported":
         for (const item of bundle.items)
           refused.push({ item, state: "not_supported", detail: outcome.detail })
@@ -100,6 +102,9 @@ export async function deliver(items: readonly Item[], context: DeliverContext): 
         halt({ state: "retrying", detail: outcome.detail, ...pauseOf(outcome.retryAfter) })
         return false
       case "unauthorised":
+        halt({ state: "paused", detail: outcome.detail })
+        return false
+      case "spent":
         halt({ state: "paused", detail: outcome.detail })
         return false
       case "ended":
@@ -118,6 +123,22 @@ export async function deliver(items: readonly Item[], context: DeliverContext): 
   return { calls, callCount, refused, ...halted }
 }
 
+/** What is left to try of a bundle that was refused, and the items that nothing more can be done for. */
+function partsOf(
+  bundle: Bundle,
+  at: readonly number[] = [],
+): { readonly parts: readonly Bundle[]; readonly atFault: readonly Item[] } {
+  const { items, mode } = bundle
+  if (items.length === 1) return { parts: [], atFault: items }
+  const isAtFault = new Set(at.filter((place) => place < items.length))
+  if (isAtFault.size === 0) return { parts: halves(bundle), atFault: [] }
+  const rest = items.filter((_, place) => !isAtFault.has(place))
+  return {
+    parts: rest.length === 0 ? [] : [{ mode, items: rest }],
+    atFault: items.filter((_, place) => isAtFault.has(place)),
+  }
+}
+
 const SEVERITY: readonly Stop["state"][] = ["retrying", "paused", "ended"]
 
 function worse(a: Stop, b: Stop): Stop {
@@ -132,10 +153,15 @@ const pauseOf = (retryAfter: Milliseconds | undefined) => (retryAfter === undefi
 async function attempt(
   batch: Batch,
   context: DeliverContext,
-): Promise<Outcome | { readonly outcome: "ended" }> {
+): Promise<Outcome | { readonly outcome: "ended" } | { readonly outcome: "spent"; readonly detail: string }> {
   const { driver, pacer, signal, mayBegin, timeout, now } = context
   try {
-    if (!(await pacer.take(batch, signal)) || signal.aborted || !mayBegin()) return { outcome: "ended" }
+    const turn = await pacer.take(batch, signal)
+    if (typeof turn === "object") {
+      const detail = `the budget of ${turn.perMonth} ${turn.spent} a month is used up`
+      return { outcome: "spent", detail }
+    }
+    if (turn === "ended" || signal.aborted || !mayBegin()) return { outcome: "ended" }
   } catch {
     return { outcome: "trouble", detail: "the store did not answer" }
   }
@@ -143,6 +169,8 @@ async function attempt(
   // Not the lane's own signal: a call that has begun is let finish, as purges repeat harmlessly and half-calls tell nothing.
   const outcome = await ask(driver, batch, AbortSignal.timeout(timeout))
   context.onCall?.(batch, outcome, now() - began)
+  // What a vendor tells of its limits only helps: where the store does not take it, the limits as published count.
+  if ("left" in outcome && outcome.left) await pacer.correct(outcome.left).catch(() => {})
   return outcome
 }
 

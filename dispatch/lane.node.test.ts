@@ -593,15 +593,17 @@ describe("a value that the vendor refuses", () => {
 
   // Half of it was widened, and the other half fell away without a word.
   it("is a dead letter where only one of its namespaces can be said", async () => {
-    const long = `n/${"o".repeat(60)}`
-    const capabilities: Capabilities = {
-      ...FAKE_CAPABILITIES,
-      tags: { encode: (tag) => (tag.length <= 40 ? tag : undefined), decode: (label) => label },
+    const hundred = { modes: ["invalidate", "purge"] as const, batch: 100 }
+    const capabilities: Capabilities = { ...FAKE_CAPABILITIES, kinds: { url: hundred, host: hundred } }
+    const namespaces = {
+      blog: { hosts: ["www.example.com"] },
+      shop: { prefixes: ["https://www.example.com/shop/", "https://shop.example.com/"] },
     }
-    const [at, one] = await levelled({ namespaces: { blog: {}, [long]: {} } }, { capabilities })
-    one.driver.answer = refusing("bad")
-    // One label for both, as neither has a prefix of its own.
-    const entries = await at.publish({ namespace: "blog", tags: ["bad"] }, { namespace: long, tags: ["bad"] })
+    const [at, one] = await levelled({ namespaces }, { capabilities })
+    const urls = ["https://www.example.com/shop/bad"]
+    one.driver.answer = refusing(...urls)
+    // It lies in both, and only one of them can be said as a whole.
+    const entries = await at.publish({ namespace: "blog", urls }, { namespace: "shop", urls })
     one.lane.nudge()
     await level(at, one)
     expect(await Promise.all(entries.map(({ epoch }) => at.state(epoch)))).toEqual(["dead", "dead"])
@@ -928,6 +930,19 @@ describe("a store in trouble", () => {
       expect([one.driver.purged, await at.state(entry?.epoch ?? 0)]).toEqual([["invalidate tag a"], "done"])
     },
   )
+
+  it("is asked no later than a poll from now, however long it was away", async () => {
+    const control = flaky()
+    const [at, one] = await levelled({}, { store: control.store })
+    control.fail = (script) => (script === "acquire" ? "before" : undefined)
+    one.lane.nudge()
+    for (let times = 1; times <= 10; times += 1) {
+      await poll(() => one.told("lane:failed").length).toBe(times)
+      await poll(() => one.clock.sleepers.length).toBe(1)
+      expect(one.clock.sleepers[0]).toBeLessThanOrEqual(at.config.relay.poll)
+      one.clock.advance(at.config.relay.poll)
+    }
+  })
 
   it("that took a commit without saying so does not have it made twice", async () => {
     const control = flaky()

@@ -193,12 +193,10 @@ export class Lane {
         if (isWrongType(error)) await this.#setAside()
         this.#emit("lane:failed", { detail: error instanceof Error ? error.message : "unknown" })
         if (!(error instanceof StoreError)) this.#setState("idle")
-        await this.#sleep(
-          Math.max(
-            50,
-            backoff(failures, () => this.#options.clock.random()),
-          ),
-        )
+        const { clock, config } = this.#options
+        const wait = backoff(failures, () => clock.random())
+        // No longer than a poll: this is about our own Redis, and how late a purge may be counts from when it is back.
+        await this.#sleep(Math.min(config.relay.poll, Math.max(50, wait)))
         this.#nudged = true
       }
     }

@@ -1,16 +1,22 @@
+import { sha256, toHex, utf8 } from "../protocol/bytes.ts"
 import { holdKey, paceKey, paceNeverKey } from "../protocol/keys.ts"
-import { paceScript } from "../protocol/scripts.gen.ts"
+import { holdScript, paceScript } from "../protocol/scripts.gen.ts"
 import type { Store } from "../protocol/store.ts"
-import type { Milliseconds } from "../protocol/time.ts"
+import { DAY, isoTime, type Milliseconds } from "../protocol/time.ts"
 import type { Clock } from "./clock.ts"
-import type { Batch, Pace } from "./targets/target.ts"
+import type { Batch, Left, Pace } from "./targets/target.ts"
 
-/** How often a vendor's limits may be used, whoever else uses them: the buckets stand in Redis, one an account. */
+/** What became of asking for a turn: `spent` where a budget is used up, which no waiting mends soon. */
+export type Turn = "taken" | "ended" | { readonly spent: string; readonly perMonth: number }
+
+/** How often a vendor's limits may be used, whoever else uses them: they stand in Redis, together for an account. */
 export interface Pacer {
-  /** Waits for its turn; false when the signal was aborted first. @throws {StoreError} */
-  take(batch: Batch, signal: AbortSignal): Promise<boolean>
+  /** Waits for its turn; `ended` when the signal was aborted first. @throws {StoreError} */
+  take(batch: Batch, signal: AbortSignal): Promise<Turn>
   /** Lets nobody of the account begin a call for so long, as the vendor asked. @throws {StoreError} */
   hold(length: Milliseconds): Promise<void>
+  /** Believes a vendor that less is left than we think. @throws {StoreError} */
+  correct(left: readonly Left[]): Promise<void>
 }
 
 export interface PacerOptions {
@@ -22,28 +28,78 @@ export interface PacerOptions {
   readonly onWait?: (length: Milliseconds) => void
 }
 
+/** One limit as the script is told it: its key, and four arguments. */
+type Told = readonly [key: string, ...args: readonly [string, number, number, number]]
+
+/** A month and a day over: what is used in one is never forgotten before it has ended. */
+const BUDGET_LASTS: Milliseconds = 32 * DAY
+
 export function createPacer({ store, clock, account, paces, onWait }: PacerOptions): Pacer {
+  const shared = [holdKey(account), paceNeverKey(account)]
+  /** What one call draws from one limit. */
+  async function toldOf(pace: Pace, batch: Batch): Promise<Told[]> {
+    const charged = batch.values.filter(({ kind }) => pace.kinds.includes(kind))
+    if (charged.length === 0) return []
+    switch (pace.limit) {
+      case "rate": {
+        const wanted = pace.per === "value" ? charged.length : 1
+        return [[paceKey(account, pace.bucket), "rate", pace.perSecond, pace.burst, wanted]]
+      }
+      case "inProgress": {
+        const wanted = pace.per === "value" ? charged.length : 1
+        return [[paceKey(account, pace.bucket), "inProgress", pace.lasting, pace.most, wanted]]
+      }
+      case "spacing":
+        return Promise.all(
+          charged.map(async ({ value }): Promise<Told> => {
+            const name = toHex(await sha256(utf8(value))).slice(0, 32)
+            return [paceKey(account, `${pace.bucket}:${name}`), "spacing", pace.each, 0, 0]
+          }),
+        )
+      case "budget": {
+        const month = isoTime(clock.now()).slice(0, "2026-11".length)
+        return [
+          [
+            paceKey(account, `${pace.bucket}:${month}`),
+            "budget",
+            pace.perMonth,
+            BUDGET_LASTS,
+            charged.length,
+          ],
+        ]
+      }
+    }
+  }
+
   return {
     async hold(length) {
       // Where a vendor publishes no limits nobody shares any: the lane that was asked waits by itself.
-      if (paces.length === 0) return
-      await store.pipeline([["SET", holdKey(account), "1", "PX", String(Math.max(1, Math.ceil(length)))]])
+      if (paces.length > 0) await store.script(holdScript, shared, [String(Math.max(1, length))])
+    },
+    async correct(left) {
+      const known = left.filter(({ bucket }) =>
+        paces.some((pace) => pace.limit === "rate" && pace.bucket === bucket),
+      )
+      if (known.length === 0) return
+      const keys = [...shared, ...known.map(({ bucket }) => paceKey(account, bucket))]
+      await store.script(holdScript, keys, ["0", ...known.map(({ tokens }) => String(Math.max(0, tokens)))])
     },
     async take(batch, signal) {
-      for (const { bucket, perSecond, burst, per, kinds } of paces) {
-        const charged = batch.values.filter(({ kind }) => kinds.includes(kind)).length
-        if (charged === 0) continue
-        const keys = [paceKey(account, bucket), holdKey(account), paceNeverKey(account)]
-        const args = [String(perSecond), String(burst), String(per === "value" ? charged : 1)]
-        for (;;) {
-          if (signal.aborted) return false
-          const wait = Number(await store.script(paceScript, keys, args))
-          if (wait <= 0) break
-          onWait?.(wait)
-          await clock.sleep(wait, signal)
+      const told = (await Promise.all(paces.map((pace) => toldOf(pace, batch)))).flat()
+      if (told.length === 0) return signal.aborted ? "ended" : "taken"
+      const keys = [...shared, ...told.map(([key]) => key)]
+      const args = told.flatMap(([, ...rest]) => rest.map(String))
+      for (;;) {
+        if (signal.aborted) return "ended"
+        const wait = Number(await store.script(paceScript, keys, args))
+        if (wait < 0) {
+          const budget = paces.find((pace) => pace.limit === "budget")
+          return { spent: budget?.bucket ?? "budget", perMonth: budget?.perMonth ?? 0 }
         }
+        if (wait === 0) return signal.aborted ? "ended" : "taken"
+        onWait?.(wait)
+        await clock.sleep(wait, signal)
       }
-      return !signal.aborted
     },
   }
 }

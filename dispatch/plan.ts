@@ -169,8 +169,7 @@ class PlanDraft {
   }
 
   #tag(namespace: Namespace, tag: string, mode: Mode, epochs: Epochs): void {
-    const label = this.#label(namespace, tag)
-    if (this.#can("tag") && label !== undefined) this.#add("tag", label, tag, namespace, mode, epochs)
+    if (this.#can("tag")) this.#add("tag", this.#label(namespace, tag), tag, namespace, mode, epochs)
     else this.#unsupported("tag", namespace, tag, mode, epochs)
   }
 
@@ -265,10 +264,7 @@ class PlanDraft {
     const labels = [...prefixes].map((prefix) =>
       this.#context.capabilities.tags.encode(prefix + namespaceTag(namespace)),
     )
-    if (labels.includes(undefined)) return false
-    for (const label of labels) {
-      this.#add("tag", label ?? "", namespaceTag(namespace), namespace, mode, epochs)
-    }
+    for (const label of labels) this.#add("tag", label, namespaceTag(namespace), namespace, mode, epochs)
     return true
   }
 
@@ -326,7 +322,7 @@ class PlanDraft {
     return this.#settings.get(namespace)
   }
 
-  #label(namespace: Namespace, tag: string): string | undefined {
+  #label(namespace: Namespace, tag: string): string {
     return this.#context.capabilities.tags.encode((this.#settingsOf(namespace)?.tagPrefix ?? "") + tag)
   }
 

@@ -48,9 +48,9 @@ export const deadKey = (tenant: string, target: string): string => ofTenant(tena
 export const neverKey = (tenant: string): string => ofTenant(tenant, "never")
 /** Of all that is an account's, apart from any tenant's slot. */
 const ofAccount = (account: string, rest: string): string => `tm:pace:{${account}}:${rest}`
-/** hash: tokens left of an account's bucket, and when that was */
+/** What is used of one of an account's limits: a hash, a sorted set or a string, as `pace.lua` has it. */
 export const paceKey = (account: string, bucket: string): string => ofAccount(account, bucket)
-/** string, expires: while it is there the vendor wants no calls of the account */
+/** string, expires: until when (ms) the vendor wants no calls of the account */
 export const holdKey = (account: string): string => ofAccount(account, "hold:now")
 /** Never written, as a tenant's own. */
 export const paceNeverKey = (account: string): string => ofAccount(account, "never:now")

@@ -149,7 +149,11 @@ export function startRelay(options: RelayOptions): Relay {
           config,
           target,
           capabilities: driver.capabilities(resolved),
-          driver: driver.create(resolved, { fetch: options.fetch, now: () => clock.now() }),
+          driver: driver.create(resolved, {
+            fetch: options.fetch,
+            now: () => clock.now(),
+            print: (line) => events.log.info({ tenant, target: name }, line),
+          }),
           pacer: createPacer({
             store,
             clock,
@@ -357,6 +361,7 @@ export function startRelay(options: RelayOptions): Relay {
 
 /** What `rate` in the configuration stands for, instead of the vendor's published limits. */
 const ALL_CALLS = {
+  limit: "rate",
   bucket: "rate",
   per: "call",
   kinds: ["tag", "url", "prefix", "host", "namespace", "everything"],

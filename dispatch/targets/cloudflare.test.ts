@@ -205,8 +205,15 @@ describe("the pace of Cloudflare", () => {
     ["enterprise", 50, 500, 3_000],
   ] as const)("of the plan %s", (plan, perSecond, burst, urls) => {
     expect(cloudflare.pace(config({ plan }))).toEqual([
-      { bucket: "purge", kinds: ["tag", "prefix", "host", "everything"], per: "call", perSecond, burst },
-      { bucket: "urls", kinds: ["url"], per: "value", perSecond: urls, burst: urls },
+      {
+        limit: "rate",
+        bucket: "purge",
+        kinds: ["tag", "prefix", "host", "everything"],
+        per: "call",
+        perSecond,
+        burst,
+      },
+      { limit: "rate", bucket: "urls", kinds: ["url"], per: "value", perSecond: urls, burst: urls },
     ])
   })
 
@@ -215,7 +222,9 @@ describe("the pace of Cloudflare", () => {
     for (const [kind, { batch }] of Object.entries(cloudflare.capabilities({ type: "cloudflare" }).kinds)) {
       const buckets = paces.filter(({ kinds }) => kinds?.some((each) => each === kind))
       expect(buckets).toHaveLength(1)
-      expect(buckets[0]?.burst).toBeGreaterThanOrEqual(buckets[0]?.per === "value" ? batch : 1)
+      const [bucket] = buckets
+      if (bucket?.limit !== "rate") throw new Error("a rate is what Cloudflare has")
+      expect(bucket.burst).toBeGreaterThanOrEqual(bucket.per === "value" ? batch : 1)
     }
   })
 })

@@ -18,6 +18,7 @@ const CAPABILITIES: Capabilities = {
   // JSON writes `"` and `\` as two bytes: were a value nothing else, it would double.
   maxBytes: Math.floor((MAX_BODY_BYTES - ENVELOPE_BYTES - MAX_SELECTORS * QUOTES_BYTES) / 2),
   tags: PORTABLE_CODEC,
+  isIdempotent: true,
 }
 
 /**

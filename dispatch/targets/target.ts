@@ -16,24 +16,62 @@ export interface KindCapability {
   readonly batch: number
 }
 
-/** Tokens that refill steadily up to `burst`; a call takes one, or one a value where `per` says so. */
-export interface Pace {
+interface Drawn {
+  /** Names the limit among those of the account; with the resource in it where each resource has one of its own. */
   readonly bucket: string
   /** Kinds whose calls draw from it. */
   readonly kinds: readonly Kind[]
+}
+
+/** Tokens that refill steadily up to `burst`; a call takes one, or one a value where `per` says so. */
+export interface RateLimit extends Drawn {
+  readonly limit: "rate"
   readonly perSecond: number
   readonly burst: number
   readonly per: "call" | "value"
 }
+
+/** At most so many at once, where each lasts for so long after it was asked: nobody tells when one has ended. */
+export interface InProgressLimit extends Drawn {
+  readonly limit: "inProgress"
+  readonly most: number
+  readonly lasting: Milliseconds
+  readonly per: "call" | "value"
+}
+
+/** The same value at most once in so long. */
+export interface SpacingLimit extends Drawn {
+  readonly limit: "spacing"
+  readonly each: Milliseconds
+}
+
+/** What may be spent in a calendar month (UTC); when it is used up the lane pauses, and says so. */
+export interface BudgetLimit extends Drawn {
+  readonly limit: "budget"
+  readonly perMonth: number
+  /** What a value costs, in US dollars, for people. */
+  readonly dollars: number
+}
+
+/** One of a vendor's limits, shared by all targets of an account, over all relays. */
+export type Pace = RateLimit | InProgressLimit | SpacingLimit | BudgetLimit
 
 /** What a cache can do. The plan asks; a driver never pretends. */
 export interface Capabilities {
   readonly kinds: Readonly<Partial<Record<Kind, KindCapability>>>
   /** Whether one call may carry several kinds, `batch` of them in all. Where not, the plan makes a call a kind. */
   readonly mixed: boolean
-  /** Most bytes that the values of one call may have, joined by one byte each. Default: no limit but `batch`. */
+  /** Whether the urls and prefixes of one call must all be of one host (scheme and port beside). Default false. */
+  readonly oneHost?: boolean
+  /** Most bytes that the values of one call may have, each with `valueOverhead` more. Default: no limit but `batch`. */
   readonly maxBytes?: number
+  /** Bytes that a value takes in the call beside its own, such as quotes and a comma. Default 1. */
+  readonly valueOverhead?: number
   readonly tags: TagCodec
+  /** Whether the vendor knows a call when it is repeated, by `Batch.id`, and does not do it twice. Default false. */
+  readonly isIdempotent?: boolean
+  /** From acceptance until edges have dropped their copies, as the vendor publishes it; undefined where it does not. */
+  readonly propagation?: Milliseconds
 }
 
 export interface Value {
@@ -55,25 +93,44 @@ export interface Batch {
   readonly epochs: { readonly first: Epoch; readonly last: Epoch }
 }
 
+/** What a vendor's own headers say is left of a limit, after this call. Lowers what Redis thinks, never raises it. */
+export interface Left {
+  /** Of a `rate` limit. */
+  readonly bucket: string
+  readonly tokens: number
+}
+
 /**
  * What became of one attempt. Exhaustive on purpose: a new outcome must break every `switch`.
  *
  * - `accepted`      the vendor took every value; its edges may still be dropping their copies
  * - `trouble`       about the *vendor* (429, 5xx, no answer, a redirect): the lane stops and asks again
  * - `unauthorised`  about the *credentials* (401, 403): the lane pauses until they are mended
- * - `refused`       about the *batch*: it is cut in two, down to the one value that is at fault
+ * - `refused`       about the *batch*: it is cut in two, down to the one value that is at fault; where the vendor says
+ *                   which values those are (`at`, their places in the batch) those alone are given up
  * - `unsupported`   this kind or mode cannot be done at all here
  */
 export type Outcome =
-  | { readonly outcome: "accepted"; readonly status: number; readonly vendorId?: string }
+  | {
+      readonly outcome: "accepted"
+      readonly status: number
+      readonly vendorId?: string
+      readonly left?: readonly Left[]
+    }
   | {
       readonly outcome: "trouble"
       readonly status?: number
       readonly detail: string
       readonly retryAfter?: Milliseconds
+      readonly left?: readonly Left[]
     }
   | { readonly outcome: "unauthorised"; readonly status: number; readonly detail: string }
-  | { readonly outcome: "refused"; readonly status: number; readonly detail: string }
+  | {
+      readonly outcome: "refused"
+      readonly status: number
+      readonly detail: string
+      readonly at?: readonly number[]
+    }
   | { readonly outcome: "unsupported"; readonly detail: string }
 
 /** Transport and clock come from outside: undici in the relay, `fetch` in a Worker. */
@@ -81,6 +138,8 @@ export interface Surroundings {
   /** Never follows a redirect on its own; the driver asks for `redirect: "manual"`. */
   readonly fetch: typeof fetch
   readonly now: () => Milliseconds
+  /** Where a target that has no vendor says what it would do: one line. Default: nowhere. */
+  readonly print?: (line: string) => void
 }
 
 export interface Driver {

@@ -1,5 +1,5 @@
 import { utf8 } from "../../protocol/bytes.ts"
-import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { TAG_RULES } from "../../protocol/tags.ts"
 import { type Answer, ask, baseAddress, beyond, byStatus, tidy } from "./answer.ts"
 import type {
   Batch,
@@ -37,7 +37,8 @@ const CAPABILITIES: Capabilities = {
   },
   mixed: false,
   maxBytes: MAX_HEADER_BYTES,
-  tags: PORTABLE_CODEC,
+  tags: TAG_RULES.varnish.codec,
+  propagation: 0,
 }
 
 /**

@@ -88,7 +88,7 @@ for (const { path, namespace, type, tags } of SECTIONS) {
     if (!isFromVarnish(c)) return cached(c, next)
     await next()
     for (const [name, value] of new Headers(
-      tidemark(c).headers(namespace, tags(slugOf(c)), { header: "xkey" }).headers,
+      tidemark(c).headers(namespace, tags(slugOf(c)), { inFront: "varnish" }).headers,
     )) {
       c.header(name, value)
     }

@@ -140,6 +140,8 @@ export class World {
   readonly #mayResync = new Set<string>()
   readonly #moods = new Map<string, { mood: Mood; left: number; retryAfter: Milliseconds }>()
   readonly #poison = new Set<string>()
+  /** What some resync said, which may have been refused and put back since. */
+  readonly #ofResyncs = new Set<string>()
   readonly #seenLetters = new Set<string>()
   readonly #published: Publishing[] = []
 
@@ -196,6 +198,7 @@ export class World {
           this.setting.paced && name === "hook"
             ? [
                 {
+                  limit: "rate" as const,
                   bucket: "rate",
                   perSecond: 5,
                   burst: 3,
@@ -839,13 +842,15 @@ export class World {
       (one) => one.tenant === tenant && epochs.first <= one.epoch && one.epoch <= epochs.last,
     )
     const may = covered.reduce((all, entry) => all | mayReach(entry.asked), NONE)
-    // Parts of a resync are sent when their time has come, by what they were read for.
-    if (
-      (pages & ~may) === NONE ||
-      this.setting.spread !== "0" ||
-      actor.reads.get(`${tenant}/${target}`)?.mayResync
-    )
+    // Parts of a resync are sent when their time has come, by what they were read for; what was refused of one may be
+    // put back.
+    const lane = `${tenant}/${target}`
+    if ((pages & ~may) === NONE || this.setting.spread !== "0") return
+    if (actor.reads.get(lane)?.mayResync) {
+      for (const { kind, value } of values) this.#ofResyncs.add(`${lane} ${kind} ${value}`)
       return
+    }
+    if (values.every(({ kind, value }) => this.#ofResyncs.has(`${lane} ${kind} ${value}`))) return
     if (this.setting.allowEverything && values.some(({ kind }) => kind === "everything")) return
     this.#violated(`I6: ${target} was told ${said} of ${tenant} for ${epochs.first} to ${epochs.last}`)
   }

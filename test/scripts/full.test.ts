@@ -133,8 +133,8 @@ describe("a full Redis", () => {
 
   it("still paces the calls that empty it", async () => {
     await fillUp()
-    const keys = [paceKey("account", "calls"), holdKey("account"), paceNeverKey("account")]
-    const take = () => host.store.script(paceScript, keys, ["0.001", "1", "1"])
+    const keys = [holdKey("account"), paceNeverKey("account"), paceKey("account", "calls")]
+    const take = () => host.store.script(paceScript, keys, ["rate", "0.001", "1", "1"])
     expect(await take()).toBe(0)
     expect(Number(await take())).toBeGreaterThan(0)
     await expectFull()

@@ -1,18 +1,19 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import { holdKey, paceKey, paceNeverKey } from "../../protocol/keys.ts"
-import { paceScript } from "../../protocol/scripts.gen.ts"
+import { holdScript, paceScript } from "../../protocol/scripts.gen.ts"
 import { asList, asText } from "../../protocol/store.ts"
 import { useRedis } from "./support.ts"
 
 const host = useRedis()
 
 const KEY = paceKey("account", "calls")
-const KEYS = [KEY, holdKey("account"), paceNeverKey("account")]
+const SHARED = [holdKey("account"), paceNeverKey("account")]
+const KEYS = [...SHARED, KEY]
 
 /** Milliseconds to wait; 0: taken. */
 const take = async (perSecond: number, burst: number, wanted = 1): Promise<number> =>
-  Number(await host.store.script(paceScript, KEYS, [perSecond, burst, wanted].map(String)))
+  Number(await host.store.script(paceScript, KEYS, ["rate", ...[perSecond, burst, wanted].map(String)]))
 
 const serverTime = async (): Promise<number> => {
   const [seconds, micros] = asList(await host.command("TIME")).map(Number)
@@ -37,7 +38,7 @@ describe("an account's bucket", () => {
 
   it("is shared by all who use it", async () => {
     const stores = await Promise.all([host.connect(), host.connect(), host.connect()])
-    const args = [String(SLOW), "10", "1"]
+    const args = ["rate", String(SLOW), "10", "1"]
     const asked = stores.flatMap((store) =>
       Array.from({ length: 10 }, () => store.script(paceScript, KEYS, args)),
     )
@@ -127,12 +128,154 @@ describe("a clock that went back", () => {
   })
 })
 
+const HOUR = 3_600_000
+const hold = (length: number, ...left: readonly (readonly [string, number])[]) =>
+  host.store.script(
+    holdScript,
+    [...SHARED, ...left.map(([key]) => key)],
+    [String(length), ...left.map(([, count]) => String(count))],
+  )
+
 describe("a hold", () => {
   it("lets nobody of the account begin, in whatever bucket, until it is over", async () => {
-    await host.command("SET", holdKey("account"), "1", "PX", "60000")
+    await hold(60_000)
     expect(await take(100, 5)).toBeGreaterThan(50_000)
     expect(await host.command("EXISTS", KEY)).toBe(0)
     await host.command("DEL", holdKey("account"))
     expect(await take(100, 5)).toBe(0)
+  })
+
+  it("is not shortened by a shorter one", async () => {
+    await hold(60_000)
+    await hold(10)
+    expect(await take(100, 5)).toBeGreaterThan(50_000)
+  })
+
+  it("ends with its key, whatever the clock says", async () => {
+    await hold(HOUR)
+    expect(Number(await host.command("PTTL", holdKey("account")))).toBeLessThanOrEqual(HOUR)
+  })
+})
+
+describe("what a vendor says is left", () => {
+  it("lowers what a bucket holds, and never raises it", async () => {
+    await hold(0, [KEY, 2])
+    expect(await take(SLOW, 5, 3)).toBeGreaterThan(0)
+    await hold(0, [KEY, 4])
+    expect(await take(SLOW, 5, 3)).toBeGreaterThan(0)
+    expect(await take(SLOW, 5, 2)).toBe(0)
+    expect(await host.command("EXISTS", holdKey("account"))).toBe(0)
+  })
+})
+
+describe("what is in progress", () => {
+  const many = (lasting: number, most: number, wanted: number): Promise<number> =>
+    host.store
+      .script(paceScript, KEYS, ["inProgress", String(lasting), String(most), String(wanted)])
+      .then(Number)
+  /** As if all of it had been asked so long ago. */
+  const age = async (ms: number) => {
+    const members = asList(await host.command("ZRANGE", KEY, "0", "-1", "WITHSCORES")).map(
+      (one) => asText(one) ?? "",
+    )
+    for (let i = 0; i < members.length; i += 2) {
+      await host.command("ZADD", KEY, String(Number(members[i + 1]) - ms), members[i] ?? "")
+    }
+  }
+
+  it("is never more than the most, and what waits is told for how long", async () => {
+    expect(await many(HOUR, 15, 10)).toBe(0)
+    expect(await many(HOUR, 15, 5)).toBe(0)
+    const wait = await many(HOUR, 15, 1)
+    expect(wait).toBeGreaterThan(HOUR - 60_000)
+    expect(wait).toBeLessThanOrEqual(HOUR)
+    await age(HOUR)
+    expect(await many(HOUR, 15, 15)).toBe(0)
+  })
+
+  it("is counted over all who ask, also within one moment", async () => {
+    const asked = await Promise.all(Array.from({ length: 40 }, () => many(HOUR, 15, 1)))
+    expect(asked.filter((wait) => wait === 0)).toHaveLength(15)
+  })
+
+  it("waits only for as much as is wanted", async () => {
+    expect(await many(HOUR, 10, 6)).toBe(0)
+    await age(HOUR / 2)
+    expect(await many(HOUR, 10, 4)).toBe(0)
+    expect(await many(HOUR, 10, 6)).toBeLessThanOrEqual(HOUR / 2)
+    expect(await many(HOUR, 10, 7)).toBeGreaterThan(HOUR / 2)
+  })
+
+  it("takes the whole of it for more than there may be", async () => {
+    expect(await many(HOUR, 10, 500)).toBe(0)
+    expect(await many(HOUR, 10, 1)).toBeGreaterThan(0)
+  })
+
+  it("lasts no longer from now than it would, where the clock went back", async () => {
+    expect(await many(1_000, 10, 10)).toBe(0)
+    await age(-HOUR)
+    expect(await many(1_000, 10, 1)).toBeLessThanOrEqual(1_000)
+    await expect.poll(() => many(1_000, 10, 1), { timeout: 10_000 }).toBe(0)
+  })
+})
+
+describe("one value", () => {
+  const [a, b] = [paceKey("account", "tags:a"), paceKey("account", "tags:b")]
+  const space = (each: number, ...keys: readonly string[]): Promise<number> =>
+    host.store
+      .script(
+        paceScript,
+        [...SHARED, ...keys],
+        keys.flatMap(() => ["spacing", String(each), "0", "0"]),
+      )
+      .then(Number)
+
+  it("has its time between two, and others are not held up by it", async () => {
+    expect(await space(HOUR, a)).toBe(0)
+    expect(await space(HOUR, a)).toBeGreaterThan(HOUR - 60_000)
+    expect(await space(HOUR, b)).toBe(0)
+  })
+
+  it("holds up all of a call, which then has taken nothing of the others", async () => {
+    expect(await space(HOUR, a)).toBe(0)
+    expect(await space(HOUR, a, b)).toBeGreaterThan(0)
+    expect(await space(HOUR, b)).toBe(0)
+  })
+})
+
+describe("a budget", () => {
+  const spend = (most: number, wanted: number): Promise<number> =>
+    host.store.script(paceScript, KEYS, ["budget", String(most), String(HOUR), String(wanted)]).then(Number)
+
+  it("is spent to the last, and what is more is refused and not counted", async () => {
+    expect([await spend(10, 7), await spend(10, 4), await spend(10, 3), await spend(10, 1)]).toEqual([
+      0, -1, 0, -1,
+    ])
+  })
+
+  it("that is raised is gone on with", async () => {
+    expect([await spend(10, 10), await spend(10, 1), await spend(11, 1)]).toEqual([0, -1, 0])
+  })
+})
+
+describe("several limits of one call", () => {
+  const OTHER = paceKey("account", "other")
+  const both = (...args: readonly (string | number)[]): Promise<number> =>
+    host.store.script(paceScript, [...SHARED, KEY, OTHER], args.map(String)).then(Number)
+
+  it("are taken together, or none of them", async () => {
+    expect(await both("rate", SLOW, 5, 1, "rate", SLOW, 1, 1)).toBe(0)
+    expect(await both("rate", SLOW, 5, 1, "rate", SLOW, 1, 1)).toBeGreaterThan(0)
+    expect(await take(SLOW, 5, 4)).toBe(0)
+  })
+
+  it("are waited for by the longest", async () => {
+    await both("rate", 1, 1, 1, "rate", 0.001, 1, 1)
+    expect(await both("rate", 1, 1, 1, "rate", 0.001, 1, 1)).toBeGreaterThan(900_000)
+  })
+
+  it("that hold a used budget are not waited for", async () => {
+    expect(await both("rate", SLOW, 1, 1, "budget", 1, HOUR, 1)).toBe(0)
+    expect(await both("rate", SLOW, 1, 1, "budget", 1, HOUR, 1)).toBe(-1)
   })
 })

@@ -1,6 +1,7 @@
 import type { Mode } from "../../protocol/invalidation.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import type { Pacer } from "../../dispatch/pace.ts"
 import type { Batch, Capabilities, Driver, Kind, Outcome } from "../../dispatch/targets/target.ts"
 
 const BOTH: readonly Mode[] = ["invalidate", "purge"]
@@ -39,6 +40,13 @@ export const trouble = (detail = "503", retryAfter?: Milliseconds): Outcome =>
     ? { outcome: "trouble", status: 503, detail }
     : { outcome: "trouble", status: 429, detail, retryAfter }
 export const unauthorised: Outcome = { outcome: "unauthorised", status: 403, detail: "no such token" }
+
+/** Of a vendor that has no limits. */
+export const freePacer: Pacer = {
+  take: async (_, signal) => (signal.aborted ? "ended" : "taken"),
+  hold: async () => {},
+  correct: async () => {},
+}
 
 /** Answers that wait until they are let go, the first that was asked first. */
 export function gate(): { readonly answer: Answer; readonly waiting: number; open(outcome?: Outcome): void } {

@@ -22,7 +22,7 @@ import { type LaneStatus, parseJson } from "../../protocol/receipt.ts"
 import type { TargetRecord } from "../../protocol/record.ts"
 import { SECOND } from "../../protocol/time.ts"
 import { type ManualClock, manualClock } from "./clock.ts"
-import { FAKE_CAPABILITIES, type FakeDriver, fakeDriver } from "./fake-driver.ts"
+import { FAKE_CAPABILITIES, type FakeDriver, fakeDriver, freePacer } from "./fake-driver.ts"
 import { type OpenStore, openStore, publisher } from "./publish.ts"
 
 // A slow machine may have to fetch a Redis first; nothing here is about how long anything takes.
@@ -190,7 +190,7 @@ export function hire(at: World, terms: Terms = {}): Hired {
     target,
     capabilities,
     driver,
-    pacer: terms.pacer ?? { take: async (_, signal) => !signal.aborted, hold: async () => {} },
+    pacer: terms.pacer ?? freePacer,
     store,
     clock,
     relay,
