@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest"
 import { cloudflare } from "./cloudflare.ts"
-import { describeDriver, FAST, NOW, sample, soon, transportTo, valueOf, type Vendor } from "./conformance.ts"
+import { FakeCloudflare } from "../../test/fakes/cloudflare.ts"
+import { describeTarget, FAST, NOW, sample, SHARED, soon, transportTo, valueOf } from "./conformance.ts"
 import type { Batch, TargetConfigOf } from "./target.ts"
 
 const ZONE = "023e105f4ecef8ad9ca31a8372d0c353"
@@ -12,12 +13,7 @@ const config = (more: Partial<TargetConfigOf<"cloudflare">> = {}): TargetConfigO
   zone: ZONE,
   token: TOKEN,
   plan: "pro",
-  namespaces: ["*"],
-  tenants: ["default"],
-  allowEverything: false,
-  onUnsupported: "widen",
-  window: 0,
-  timeout: 10_000,
+  ...SHARED,
   ...more,
 })
 
@@ -33,40 +29,13 @@ const envelope = (
 
 const fault = (code: number, message: string, status = 400) => envelope(status, false, [{ code, message }])
 
-const LISTS: Readonly<Record<string, RegExp>> = {
-  tags: /^[\x21-\x2b\x2d-\x7e]{1,1024}$/,
-  files: /^https?:\/\/[^\s#]+$/,
-  hosts: /^[^\s/:]+$/,
-  prefixes: /^[^\s:/?#]+(\/[^\s?#]*)?$/,
-}
+const account = () =>
+  new FakeCloudflare({ zones: [ZONE], token: TOKEN, plan: "pro", now: () => NOW, isUnlimited: true })
 
-/** What Cloudflare documents: two paths, one member, 100 items, and its own form of each. */
-const api: Vendor = ({ method, url, headers, body }) => {
-  if (url !== `${API}/purge_cache` && url !== `${API}/invalidate_cache`)
-    return fault(7000, "No route for that URI", 404)
-  if (method !== "POST") return fault(7001, "Method not available for that URI", 405)
-  if (headers.get("authorization") !== `Bearer ${TOKEN}`) return fault(10000, "Authentication error", 403)
-  if ([...headers.keys()].toSorted().join() !== "authorization,content-type")
-    return fault(6003, "Invalid request headers")
-  if (headers.get("content-type") !== "application/json") return fault(6003, "Invalid request headers")
-  const json: Record<string, unknown> = JSON.parse(body)
-  const [member, ...others] = Object.entries(json)
-  if (!member || others.length > 0)
-    return fault(1012, "Request must contain exactly one of the documented members")
-  const [name, items] = member
-  if (name === "purge_everything")
-    return items === true ? envelope(200, true, [], { id: ZONE }) : fault(1012, "must be true")
-  const form = LISTS[name]
-  if (!form || !Array.isArray(items) || items.length === 0) return fault(1012, "no such member")
-  if (items.length > 100 || new Set(items).size !== items.length) return fault(1094, "at most 100 items")
-  if (!items.every((item) => typeof item === "string" && form.test(item))) return fault(1315, "not printable")
-  return envelope(200, true, [], { id: "9a7806061c88ada191ed06f989cc3dac" })
-}
-
-describeDriver("cloudflare", () => ({
+describeTarget("cloudflare", () => ({
   create: driverOn,
   capabilities: cloudflare.capabilities({ type: "cloudflare" }),
-  vendor: api,
+  fake: account,
   unauthorised: () => fault(10000, "Authentication error", 403),
   refused: () => fault(1100, "Cache tag is too long", 200),
   requests: 1,
@@ -74,7 +43,9 @@ describeDriver("cloudflare", () => ({
 }))
 
 async function sent(batch: Batch, more?: Partial<TargetConfigOf<"cloudflare">>) {
-  const { fetch, received } = transportTo(more ? () => envelope(200, true) : api)
+  const { fetch, received } = transportTo(
+    more ? () => envelope(200, true) : (request) => account().handle(request),
+  )
   expect((await driverOn(fetch, more).purge(batch, soon())).outcome).toBe("accepted")
   expect(received).toHaveLength(1)
   const [request] = received
@@ -231,15 +202,17 @@ describe("the pace of Cloudflare", () => {
 
 describe("its configuration", () => {
   it.each(["", "two words", "line\nbreak", "naïve"])("refuses the token %j without repeating it", (token) => {
-    const create = () => driverOn(transportTo(api).fetch, { token })
+    const create = () => driverOn(transportTo((request) => account().handle(request)).fetch, { token })
     expect(create).toThrow(TypeError)
     expect(create).toThrow(/^token /)
     if (token !== "") expect(create).not.toThrow(token)
   })
 
   it("refuses an endpoint with credentials", () => {
-    expect(() => driverOn(transportTo(api).fetch, { endpoint: "https://a:hunter2@proxy.example/" })).toThrow(
-      /^endpoint (?!.*hunter2)/,
-    )
+    expect(() =>
+      driverOn(transportTo((request) => account().handle(request)).fetch, {
+        endpoint: "https://a:hunter2@proxy.example/",
+      }),
+    ).toThrow(/^endpoint (?!.*hunter2)/)
   })
 })

@@ -157,12 +157,30 @@ const sharedTarget = {
   endpoint: z.optional(vendorUrl),
 }
 
+const targetOf = <T extends keyof typeof TARGET_OPTIONS>(type: T) =>
+  z.strictObject({ type: z.literal(type), ...sharedTarget, ...TARGET_OPTIONS[type] })
+
 const target = z.discriminatedUnion(
   "type",
   [
-    z.strictObject({ type: z.literal("varnish"), ...sharedTarget, ...TARGET_OPTIONS.varnish }),
-    z.strictObject({ type: z.literal("cloudflare"), ...sharedTarget, ...TARGET_OPTIONS.cloudflare }),
-    z.strictObject({ type: z.literal("http"), ...sharedTarget, ...TARGET_OPTIONS.http }),
+    targetOf("varnish"),
+    targetOf("cloudflare"),
+    targetOf("fastly"),
+    targetOf("cloudfront"),
+    targetOf("akamai"),
+    targetOf("google-cloud-cdn"),
+    targetOf("azure-front-door"),
+    targetOf("bunny"),
+    targetOf("keycdn"),
+    targetOf("vercel"),
+    targetOf("netlify"),
+    targetOf("gcore"),
+    targetOf("nginx"),
+    targetOf("souin"),
+    targetOf("nextjs"),
+    targetOf("workers-cache"),
+    targetOf("http"),
+    targetOf("print"),
   ],
   { error: `must be one of ${Object.keys(TARGET_OPTIONS).join(", ")}` },
 )

@@ -1,5 +1,6 @@
 import * as z from "zod/mini"
-import "../schema.ts"
+import { duration } from "../schema.ts"
+import { HOUR } from "../time.ts"
 import { secretSchema } from "./secret.ts"
 
 /**
@@ -34,13 +35,73 @@ const httpUrl = z.string().check(
   }),
 )
 
+const text = (form: RegExp, error: string) => z.string().check(z.regex(form, { error }))
+/** What goes into a path of a vendor's API as it is. */
+const segment = text(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "must be letters, digits, '.', '_' and '-'")
+const flag = z._default(z.boolean(), false)
+const nodes = z.array(httpUrl).check(z.minLength(1))
+const count = z.int().check(z.gte(1))
+
 export const TARGET_OPTIONS = {
   /** `endpoints`: every Varnish node by its own address; `"dev"` is the one that `tidemark dev` starts. */
-  varnish: { endpoints: z.union([z.literal("dev"), z.array(httpUrl).check(z.minLength(1))]) },
+  varnish: { endpoints: z.union([z.literal("dev"), nodes]) },
   cloudflare: {
-    zone: z.string().check(z.regex(/^[0-9a-f]{32}$/i, { error: "must be the 32 hex digits of a zone id" })),
+    zone: text(/^[0-9a-f]{32}$/i, "must be the 32 hex digits of a zone id"),
     token: secretSchema,
     plan: z.enum(["free", "pro", "business", "enterprise"]),
   },
+  fastly: {
+    service: text(/^[A-Za-z0-9]{1,64}$/, "must be the letters and digits of a service id"),
+    token: secretSchema,
+  },
+  /** `tags`: whether the distribution has a `CacheTagConfig`. `completesIn`: how long a path counts as in progress. */
+  cloudfront: {
+    distribution: text(/^[A-Z0-9]{1,32}$/, "must be the capitals and digits of a distribution id"),
+    accessKeyId: secretSchema,
+    secretAccessKey: secretSchema,
+    sessionToken: z.optional(secretSchema),
+    tags: flag,
+    maxPathsPerMonth: z.optional(count),
+    completesIn: z.prefault(duration(HOUR, 1), "1m"),
+  },
+  akamai: {
+    host: text(/^[a-z0-9][a-z0-9.-]{0,252}$/, "must be the host of the API client's credentials"),
+    clientToken: secretSchema,
+    clientSecret: secretSchema,
+    accessToken: secretSchema,
+    network: z._default(z.enum(["production", "staging"]), "production"),
+    cpCodes: z.optional(z.array(count).check(z.minLength(1), z.maxLength(100))),
+  },
+  /** `key`: the JSON of a service account's key. */
+  "google-cloud-cdn": { project: segment, urlMap: segment, key: secretSchema },
+  "azure-front-door": {
+    subscription: segment,
+    resourceGroup: text(/^[\w().-]{1,90}$/, "must be the name of a resource group"),
+    profile: segment,
+    endpointName: segment,
+    directory: segment,
+    clientId: segment,
+    clientSecret: secretSchema,
+  },
+  bunny: { pullZone: count, token: secretSchema },
+  /** `tags`: whether the zone is purged by tags, which KeyCDN does not list among what its API does. */
+  keycdn: { zone: count, token: secretSchema, tags: flag, perMinute: z._default(count, 20) },
+  vercel: {
+    project: segment,
+    token: secretSchema,
+    team: z.optional(segment),
+    environment: z.optional(z.enum(["production", "preview"])),
+  },
+  netlify: { site: segment, token: secretSchema },
+  gcore: { resource: count, token: secretSchema },
+  nginx: { endpoints: nodes, module: z.enum(["cache-purge", "plus"]) },
+  souin: { endpoints: nodes, token: z.optional(secretSchema) },
+  nextjs: { url: vendorUrl, secret: secretSchema },
+  "workers-cache": {
+    url: vendorUrl,
+    secret: secretSchema,
+    plan: z.enum(["free", "pro", "business", "enterprise"]),
+  },
   http: { url: vendorUrl, secret: secretSchema },
+  print: {},
 } as const
