@@ -86,10 +86,11 @@ async function until(clock: ManualClock, isSo: () => boolean): Promise<void> {
 }
 
 /** Until what was asked of Redis is answered, and both of a subscription's loops sleep. */
-async function quiet(clock: ManualClock): Promise<void> {
+async function quiet(clock: ManualClock, orElse = (): boolean => false): Promise<void> {
   await poll(async () => {
     const before = clock.sleepers
     for (let trips = 0; trips < 3; trips += 1) await admin.ping()
+    if (orElse()) return true
     return before.length === 2 && before.join() === clock.sleepers.join()
   }).toBe(true)
 }
@@ -165,6 +166,22 @@ describe("a subscription", () => {
     if (!publish) await until(one.clock, () => one.subscription.isProven)
     await admin.publish(wakeChannel("default", "blog"), "{}")
     await poll(() => one.wakes).toContain("default blog")
+  })
+
+  it.each([
+    ["hands over no messages", (proxy: Proxy) => proxy.muffle(true)],
+    ["is open at our end only", (proxy: Proxy) => proxy.freeze()],
+    ["stands still", (proxy: Proxy) => proxy.stall(true)],
+  ])("that %s is found out within two intervals of its probes, 4 s of its clock", async (_, harm) => {
+    const one = await listen()
+    await poll(() => one.subscription.isProven).toBe(true)
+    harm(one.proxy)
+    const began = one.clock.now()
+    const isLost = () => one.reasons.length > 0
+    for (; !isLost(); one.clock.advance(isLost() ? 0 : 500)) await quiet(one.clock, isLost)
+    expect(one.clock.now() - began).toBeLessThanOrEqual(4_000)
+    expect(one.subscription.isProven).toBe(false)
+    one.proxy.stall(false)
   })
 
   it("never gives up, and gathers nothing on the way", async () => {
