@@ -45,7 +45,7 @@ import {
   type Tick,
   toldOf,
 } from "./seen.ts"
-import { CLOCK, timed } from "./timed.ts"
+import { CLOCK, timed } from "../support/timed-scripts.ts"
 
 /**
  * Two relays, two targets and one real Redis whose every step waits to be let run: what happens in which order, and

@@ -1,10 +1,10 @@
 import { createHash } from "node:crypto"
 import type { Script } from "../../protocol/store.ts"
 
-/** The scripts as they are, but for the time, which a history says. */
+/** The scripts as they are, but for the time, which a test says. */
 
-/** Where a history says it. */
-export const CLOCK = "model:clock"
+/** Where it is said. */
+export const CLOCK = "test:clock"
 const TIME_CALL = "redis.call('TIME')"
 
 /** A script whose clock comes from outside, as everyone's does here. */

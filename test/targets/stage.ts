@@ -1,0 +1,167 @@
+import { onTestFinished } from "vitest"
+import { startRedis } from "../../cli/servers/redis.ts"
+import { Lane, type LaneEvents } from "../../dispatch/lane.ts"
+import { createPacer } from "../../dispatch/pace.ts"
+import { findDriver } from "../../dispatch/targets/list.ts"
+import type { Capabilities } from "../../dispatch/targets/target.ts"
+import { parseConfig, resolveSecrets } from "../../protocol/config/config.ts"
+import type { ConfigInput } from "../../protocol/config/schema.ts"
+import type { Epoch } from "../../protocol/epoch.ts"
+import type { Received } from "../fakes/fake.ts"
+import type { Fake } from "../fakes/fake.ts"
+import type { Subject } from "../fakes/subjects.ts"
+import { type OpenStore, openStore, publisher } from "../support/publish.ts"
+import { type VirtualTime, virtualTime } from "../support/virtual-time.ts"
+
+export interface TargetStage {
+  readonly time: VirtualTime
+  readonly fake: Fake
+  readonly capabilities: Capabilities
+  readonly press: ReturnType<typeof publisher>
+  /** What the fake answers first, where a test has it answer something of its own. */
+  intercept: (request: Received) => Response | undefined
+  /** Requests that reached the fake. */
+  readonly requests: readonly Received[]
+  readonly events: readonly {
+    readonly target: string
+    readonly event: keyof LaneEvents
+    readonly payload: object
+  }[]
+  /** Lets every lane read, until nothing is left to do. */
+  level(...epochs: readonly Epoch[]): Promise<void>
+}
+
+export interface TargetStageOptions {
+  readonly namespaces?: ConfigInput["namespaces"]
+  /** Names of targets, all with this configuration; each has a lane at each of `relays`. Default: one, at one. */
+  readonly targets?: Readonly<Record<string, object>>
+  readonly relays?: number
+  readonly isUnlimited?: boolean
+}
+
+let tenants = 0
+
+/** A real Redis for the tests of a file. */
+export function useRedis(): {
+  store(): Promise<OpenStore["store"]>
+  start(): Promise<void>
+  stop(): Promise<void>
+} {
+  let redis: Awaited<ReturnType<typeof startRedis>> | undefined
+  const opened: OpenStore[] = []
+  return {
+    async start() {
+      redis = await startRedis()
+    },
+    async store() {
+      const one = await openStore(redis?.url ?? "")
+      opened.push(one)
+      return one.store
+    },
+    async stop() {
+      for (const one of opened) one.close()
+      await redis?.stop()
+    },
+  }
+}
+
+/** Lanes of one type of target over a real Redis, in a time of their own, whose calls end at its fake. */
+export async function stageOf(
+  { target, secrets, fake: fakeOf }: Subject,
+  redis: ReturnType<typeof useRedis>,
+  { namespaces, targets = { edge: {} }, relays = 1, isUnlimited = false }: TargetStageOptions = {},
+): Promise<TargetStage> {
+  const time = virtualTime()
+  const tenant = `t-${(tenants += 1)}`
+  const config = parseConfig({
+    namespaces: namespaces ?? { blog: { hosts: ["www.example.com"] } },
+    targets: Object.fromEntries(
+      Object.entries(targets).map(([name, more]) => [
+        name,
+        { namespaces: ["*"], tenants: ["*"], account: tenant, ...target, ...more },
+      ]),
+    ),
+  })
+  const { config: resolved, missing } = resolveSecrets(config, secrets)
+  if (missing.length > 0) throw new Error(`secrets are missing: ${JSON.stringify(missing)}`)
+  const fake = fakeOf({ now: () => time.clock.now(), isUnlimited })
+  const requests: Received[] = []
+  const events: TargetStage["events"][number][] = []
+  const lanes: Lane[] = []
+  let capabilities: Capabilities | undefined
+
+  async function fetch(input: unknown, init: RequestInit = {}): Promise<Response> {
+    const request = {
+      method: init.method ?? "GET",
+      url: String(input),
+      headers: new Headers(init.headers),
+      body: typeof init.body === "string" ? init.body : "",
+    }
+    requests.push(request)
+    return made.intercept(request) ?? (await time.during(fake.handle(request)))
+  }
+
+  for (let nth = 0; nth < relays; nth += 1) {
+    // A connection a relay, as they have.
+    const store = time.storeOf(await redis.store())
+    for (const name of Object.keys(config.targets)) {
+      const [own, one] = [config.targets[name], resolved.targets[name]]
+      const driver = own && findDriver(own.type)
+      if (!own || !one || !driver) throw new Error(`no driver for ${name}`)
+      capabilities = driver.capabilities(one)
+      lanes.push(
+        new Lane({
+          tenant,
+          name,
+          config,
+          target: own,
+          capabilities,
+          driver: driver.create(one, {
+            fetch: fetch as typeof globalThis.fetch,
+            now: () => time.clock.now(),
+          }),
+          pacer: createPacer({
+            store,
+            clock: time.clock,
+            account: own.account ?? tenant,
+            paces: driver.pace(one),
+          }),
+          store,
+          clock: time.clock,
+          relay: `relay-${nth}`,
+          emit: (event, payload) => events.push({ target: name, event, payload }),
+        }),
+      )
+    }
+  }
+  const store = await redis.store()
+  // Whoever looks on does not keep time from passing.
+  const press = {
+    ...publisher(store, config, tenant),
+    publish: publisher(time.storeOf(store), config, tenant).publish,
+  }
+  onTestFinished(async () => {
+    await Promise.all(lanes.map((lane) => lane.close()))
+    time.stop()
+  })
+  const made: TargetStage & { intercept: TargetStage["intercept"] } = {
+    time,
+    fake,
+    capabilities: capabilities ?? ({} as Capabilities),
+    press,
+    requests,
+    events,
+    intercept: () => undefined,
+    async level(...epochs) {
+      const names = Object.keys(config.targets)
+      for (;;) {
+        for (const lane of lanes) lane.nudge()
+        const records = await press.records(epochs)
+        const states = records.flatMap(({ targets: of }) => names.map((name) => of[name]?.state))
+        if (states.every((state) => state === "done" || state === "dead" || state === "not_supported")) return
+        await new Promise((next) => setImmediate(next))
+      }
+    },
+  }
+  return made
+}
