@@ -35,7 +35,7 @@ export function virtualTime(start: Milliseconds = Date.now()): VirtualTime {
     if (quiet > 3 && sleepers.size > 0) {
       quiet = 0
       now = Math.max(now, Math.min(...[...sleepers].map(({ until }) => until)))
-      for (const sleeper of [...sleepers]) if (sleeper.until <= now) sleeper.wake()
+      for (const sleeper of sleepers) if (sleeper.until <= now) sleeper.wake()
     }
     setImmediate(tick)
   }

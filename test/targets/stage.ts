@@ -117,7 +117,7 @@ export async function stageOf(
           target: own,
           capabilities,
           driver: driver.create(one, {
-            fetch: fetch as typeof globalThis.fetch,
+            fetch,
             now: () => time.clock.now(),
           }),
           pacer: createPacer({
