@@ -67,7 +67,7 @@ describe.each(Object.entries(SUBJECTS))("%s", (_, subject) => {
     const list = listOf(stage)
     let nth = 0
     stage.intercept = () =>
-      (nth += 1) % 7 === 0 ? new Response("{}", { status: 429, headers: { "retry-after": "3" } }) : undefined
+      (nth += 1) % 20 === 0 ? new Response("{}", { status: 429, headers: { "retry-after": "1" } }) : undefined
     const before = stage.fake.taken.length
     await publishAll(
       stage,
