@@ -129,7 +129,7 @@ async function main(): Promise<void> {
     }
     const configPath = join(directory, "tidemark.config.mjs")
     await writeFile(configPath, `export default ${JSON.stringify(config)}\n`)
-    const script = await bundleWorker(workerEntry(configPath, parseConfig(config)), configPath)
+    const script = await bundleWorker(workerEntry(parseConfig(config)), configPath)
     const bindings = { UPSTASH_REDIS_REST_URL: gateway.url, UPSTASH_REDIS_REST_TOKEN: restToken }
     const worker = await serveRaw(script, bindings)
     closers.push(() => worker.stop())

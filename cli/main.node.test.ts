@@ -32,6 +32,7 @@ describe("help", () => {
         "demo",
         "dev",
         "drain",
+        "explain",
         "epochs",
         "gateway",
         "lanes",

@@ -8,6 +8,7 @@ import { addDemo } from "./commands/demo.ts"
 import { addDev } from "./commands/dev.ts"
 import { addDrain } from "./commands/drain.ts"
 import { addEpochs } from "./commands/epochs.ts"
+import { addExplain } from "./commands/explain.ts"
 import { addGateway } from "./commands/gateway.ts"
 import { addLanes } from "./commands/lanes.ts"
 import { addLog } from "./commands/log.ts"
@@ -60,6 +61,7 @@ export function createProgram(startPart: StartPart): Command {
   addStatus(program)
   addLog(program)
   addTail(program)
+  addExplain(program)
   addEpochs(program)
   program.commandsGroup("Operate:")
   addLanes(program)

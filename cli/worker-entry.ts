@@ -20,9 +20,10 @@ const unique = (types: readonly string[]): string[] => [...new Set(types)].toSor
  * The module that a Worker is bundled from: the configuration, and just the sources and targets that it uses. A file
  * of either is named after its type, and exports it in camel case.
  */
-export function workerEntry(configPath: string, config: Config, development?: DevelopmentExtras): string {
-  const sources = unique(Object.values(config.sources).map(({ type }) => type))
-  const targets = unique(Object.values(config.targets).map(({ type }) => type))
+export function workerEntry(config: Config, development?: DevelopmentExtras): string {
+  const effective = development ? developed(config, development) : config
+  const sources = unique(Object.values(effective.sources).map(({ type }) => type))
+  const targets = unique(Object.values(effective.targets).map(({ type }) => type))
   const imports = [
     ...sources.map((type) => importLine(camelCase(type), "source", `worker/sources/${type}`)),
     ...targets.map((type) => importLine(camelCase(type), "target", `dispatch/targets/${type}`)),
@@ -34,11 +35,11 @@ export function workerEntry(configPath: string, config: Config, development?: De
   ]
   return [
     "// Written by tidemark for one configuration. Do not edit.",
-    `import { createWorkerWith } from ${JSON.stringify(moduleFile("worker/create-worker"))}`,
-    `import config from ${JSON.stringify(configPath)}`,
+    `import { createEdgeWorker } from ${JSON.stringify(moduleFile("worker/create-worker"))}`,
     ...imports,
-    ...(development ? developmentLines(development) : ["const effective = config"]),
-    `export default createWorkerWith(effective, { ${parts.join(", ")} })`,
+    // As it was read: its mistakes are told before anything is deployed, and its schema stays out of the bundle.
+    `const config = ${JSON.stringify(effective)}`,
+    `export default createEdgeWorker(config, { ${parts.join(", ")} })`,
     "",
   ].join("\n")
 }
@@ -49,16 +50,14 @@ const importLine = (name: string, kind: string, module: string): string =>
   `import { ${name} as ${kind}_${name} } from ${JSON.stringify(moduleFile(module))}`
 
 /** One token of development's own; what lacks a secret is left out, where a deployed Worker would refuse to answer. */
-const developmentLines = ({ tokenSha256, off, withoutHash }: DevelopmentExtras): string[] => [
-  `const off = new Set(${JSON.stringify(off)})`,
-  `const withoutHash = new Set(${JSON.stringify([...withoutHash, "dev"])})`,
-  `const dev = { name: "dev", sha256: ${JSON.stringify(tokenSha256)}, scopes: ${JSON.stringify(DEV_SCOPES)} }`,
-  "const effective = {",
-  "  ...config,",
-  "  tokens: [...(config.tokens ?? []).filter(({ name }) => !withoutHash.has(name)), dev],",
-  "  targets: Object.fromEntries(Object.entries(config.targets ?? {}).filter(([name]) => !off.has(name))),",
-  "}",
-]
+function developed(config: Config, { tokenSha256, off, withoutHash }: DevelopmentExtras): Config {
+  const dev = { name: "dev", tenant: "default", sha256: tokenSha256, scopes: DEV_SCOPES }
+  return {
+    ...config,
+    tokens: [...config.tokens.filter(({ name }) => name !== "dev" && !withoutHash.includes(name)), dev],
+    targets: Object.fromEntries(Object.entries(config.targets).filter(([name]) => !off.includes(name))),
+  }
+}
 
 /** All there are. */
 const DEV_SCOPES = ["publish:*", "everything", "read:*", "epochs:*", "events:*", "metrics", "operate"]

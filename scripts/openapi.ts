@@ -30,6 +30,38 @@ const epochSchema = {
   description: "Microseconds since 1970, at which an invalidation was accepted",
 }
 
+const explained = {
+  type: "object",
+  properties: {
+    rule: { type: ["integer", "null"], description: "The first of the source's rules that matched" },
+    rules: { type: "array", items: { type: "integer" } },
+    invalidations: { type: "array", items: { type: "object" } },
+    targets: {
+      type: "object",
+      additionalProperties: {
+        type: "object",
+        properties: {
+          calls: { type: "integer" },
+          widened: {
+            type: "array",
+            items: {
+              type: "object",
+              properties: {
+                namespace: { type: ["string", "null"] },
+                selector: { type: "string" },
+                as: { type: "string" },
+              },
+            },
+          },
+          cost: { type: "number", description: "US dollars" },
+          seconds: { type: "integer", description: "At the vendor's pace" },
+        },
+      },
+    },
+    notes: { type: "array", items: { type: "string" } },
+  },
+}
+
 const accepted = {
   type: "object",
   required: ["id", "epoch", "tenant", "namespace", "duplicate", "targets", "warnings"],
@@ -292,6 +324,39 @@ export function openApi(version: string): unknown {
               }),
             },
             ...problems(401, 404, 413, 503),
+          },
+        },
+      },
+      "/v1/explain": {
+        post: {
+          summary: "What a publish, or a webhook, would do: nothing is stored, and nobody is called",
+          security: bearer,
+          requestBody: {
+            required: true,
+            ...json({
+              oneOf: [
+                {
+                  type: "object",
+                  required: ["invalidation"],
+                  additionalProperties: false,
+                  properties: { invalidation: ref("Invalidation") },
+                },
+                {
+                  type: "object",
+                  required: ["source", "body"],
+                  additionalProperties: false,
+                  properties: {
+                    source: { type: "string" },
+                    headers: { type: "object", additionalProperties: { type: "string" } },
+                    body: { description: "As JSON, or the text of it" },
+                  },
+                },
+              ],
+            }),
+          },
+          responses: {
+            "200": { description: "What it would come to", ...json(explained) },
+            ...problems(400, 401, 403, 404, 413, 422),
           },
         },
       },

@@ -27,7 +27,7 @@ try {
   const given = process.env["TIDEMARK_CONFIG"] ?? join(packageRoot, "tidemark.config.ts")
   const { path, config } = await loadConfigFile(given)
   mkdirSync(dirname(ENTRY), { recursive: true })
-  writeFileSync(ENTRY, workerEntry(path, config))
+  writeFileSync(ENTRY, workerEntry(config))
   process.stdout.write(`${relative(packageRoot, ENTRY)} from ${relative(packageRoot, path)}\n`)
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)

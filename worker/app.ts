@@ -3,6 +3,7 @@ import { type Problem, problemParts, Problem as ProblemError } from "../protocol
 import { asProblem, type Edge, type EdgeEnv } from "./context.ts"
 import { openApiText } from "./openapi.gen.ts"
 import { epochRoutes } from "./routes/epochs.ts"
+import { explainRoutes } from "./routes/explain.ts"
 import { hookRoutes } from "./routes/hooks.ts"
 import { invalidationRoutes } from "./routes/invalidations.ts"
 
@@ -43,6 +44,7 @@ export function createApp(edgeOf: EdgeOf, { hosts, onError }: AppOptions = {}): 
   invalidationRoutes(app)
   epochRoutes(app)
   hookRoutes(app)
+  explainRoutes(app)
 
   app.notFound((c) => {
     const allowed = METHODS.filter((method) =>

@@ -3,7 +3,7 @@ import type { Config, ConfigInput } from "../protocol/config/schema.ts"
 import { Problem } from "../protocol/errors.ts"
 import type { Store } from "../protocol/store.ts"
 import type { TargetDriver } from "../dispatch/targets/target.ts"
-import { type AppOptions, createApp } from "./app.ts"
+import { type AppOptions, createApp, type EdgeOf } from "./app.ts"
 import type { Edge } from "./context.ts"
 import type { SourceAdapter } from "./sources/source.ts"
 import { upstashStore } from "./store.ts"
@@ -23,13 +23,25 @@ export interface WorkerParts extends AppOptions {
 
 const CONFIGURED_AGAIN = 30
 
-/** Builds the edge functions from a configuration and just the adapters that it uses. */
+/** Builds the edge functions from a configuration as it is written, and just the adapters that it uses. */
 export function createWorkerWith(input: ConfigInput, parts: WorkerParts): EdgeWorker {
+  // A mistake is told in every answer, as a Worker that fails to start says nothing at all.
+  try {
+    return createEdgeWorker(parseConfig(input), parts)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    const { message } = error
+    return workerOf(() => {
+      throw misconfigured(message)
+    }, parts)
+  }
+}
+
+/** The same, of a configuration that was read before: a bundle has no need of the schema then. */
+export function createEdgeWorker(config: Config, parts: WorkerParts): EdgeWorker {
   const { sources, targets, store, now = Date.now } = parts
-  const config = readConfig(input)
   let built: Edge | undefined
-  const app = createApp((bindings) => {
-    if (config instanceof ConfigError) throw misconfigured(config.message)
+  return workerOf((bindings) => {
     built ??= {
       config,
       resolved: resolveForEdge(config, bindings),
@@ -40,17 +52,11 @@ export function createWorkerWith(input: ConfigInput, parts: WorkerParts): EdgeWo
     }
     return built
   }, parts)
-  return { fetch: (request, bindings, context) => app.fetch(request, bindings, context as never) }
 }
 
-/** A mistake is told in every answer, as a Worker that fails to start says nothing at all. */
-function readConfig(input: ConfigInput): Config | ConfigError {
-  try {
-    return parseConfig(input)
-  } catch (error) {
-    if (error instanceof ConfigError) return error
-    throw error
-  }
+function workerOf(edgeOf: EdgeOf, options: AppOptions): EdgeWorker {
+  const app = createApp(edgeOf, options)
+  return { fetch: (request, bindings, context) => app.fetch(request, bindings, context as never) }
 }
 
 const misconfigured = (detail: string): Problem =>

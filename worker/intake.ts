@@ -80,7 +80,7 @@ function outsideFaults(
  * @throws {Problem} `unknown_namespace`, `outside_namespace`, `too_many_selectors`, `everything_not_allowed`,
  *   `not_supported`
  */
-function planIntake(
+export function planIntake(
   edge: Edge,
   { tenant, by, invalidations, defaults, trace }: Omit<Intake, "idempotency">,
   at: (index: number) => readonly PropertyKey[],

@@ -184,7 +184,7 @@ class Dev implements RunningDev {
   async #worker(bindings: Readonly<Record<string, string>>): Promise<string> {
     const { config, configPath } = this.#settings
     const { token, tokenFile, off, withoutHash } = this.environment
-    const entry = workerEntry(configPath, config, {
+    const entry = workerEntry(config, {
       tokenSha256: await hashToken(token),
       off: Object.keys(off),
       withoutHash,

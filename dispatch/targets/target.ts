@@ -49,8 +49,6 @@ export interface SpacingLimit extends Drawn {
 export interface BudgetLimit extends Drawn {
   readonly limit: "budget"
   readonly perMonth: number
-  /** What a value costs, in US dollars, for people. */
-  readonly dollars: number
 }
 
 /** One of a vendor's limits, shared by all targets of an account, over all relays. */
@@ -70,6 +68,8 @@ export interface Capabilities {
   readonly tags: TagCodec
   /** Whether the vendor knows a call when it is repeated, by `Batch.id`, and does not do it twice. Default false. */
   readonly isIdempotent?: boolean
+  /** What a value costs, in US dollars, once what is free is used up. Default 0. */
+  readonly dollarsPerValue?: number
   /** From acceptance until edges have dropped their copies, as the vendor publishes it; undefined where it does not. */
   readonly propagation?: Milliseconds
 }

@@ -171,7 +171,7 @@ async function start(
     return process.ready.then((url) => url.replace(/\/$/, ""))
   }
   const worker = await serve("worker", {
-    entry: workerEntry(configPath, parseConfig(config)),
+    entry: workerEntry(parseConfig(config)),
     from: configPath,
     bindings: {
       CMS_SECRET: hookSecret,

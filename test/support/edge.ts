@@ -88,7 +88,7 @@ export async function startEdge({
   const configPath = join(directory, "tidemark.config.mjs")
   await writeFile(configPath, `export default ${JSON.stringify(withTokens)}\n`)
   const worker = await serveWorker({
-    script: await bundleWorker(workerEntry(configPath, config), configPath),
+    script: await bundleWorker(workerEntry(config), configPath),
     bindings: {
       ...secrets,
       UPSTASH_REDIS_REST_URL: await between(gateway.url),

@@ -4,11 +4,11 @@ import type { Resolved } from "../../protocol/config/config.ts"
 import type { SourceConfig } from "../../protocol/config/schema.ts"
 import { SOURCE_TRAITS } from "../../protocol/config/source-options.ts"
 import { Problem } from "../../protocol/errors.ts"
-import { type Invalidation, MAX_HOOK_BODY_BYTES } from "../../protocol/invalidation.ts"
+import { MAX_HOOK_BODY_BYTES } from "../../protocol/invalidation.ts"
 import type { Idempotency } from "../../protocol/publish.ts"
 import { type EdgeEnv, readBody } from "../context.ts"
 import { takeIn } from "../intake.ts"
-import { deriveInvalidations, wholeNamespace } from "../rules.ts"
+import { type Derived, deriveInvalidations, wholeNamespace } from "../rules.ts"
 import type { Delivery, SourceAdapter, SourceContext, Verification } from "../sources/source.ts"
 
 /**
@@ -59,20 +59,21 @@ function requireVerified(verification: Verification): Verified {
   }
 }
 
-function derive(
+/** What a delivery invalidates, whoever sent it. */
+export function derive(
   config: Parameters<typeof deriveInvalidations>[0]["config"],
   name: string,
   adapter: SourceAdapter,
-  delivery: Delivery,
+  delivery: Pick<Delivery, "headers" | "body">,
   context: SourceContext,
-): { invalidations: readonly Invalidation[]; notes: readonly string[] } {
+): Derived {
   const { config: source } = context
   const body = parseObject(delivery.body)
   if (!body) return wholeNamespace(source, "the body is no JSON object")
   const reading = adapter.read(body, delivery.headers, context)
   switch (reading.reading) {
     case "ignored":
-      return { invalidations: [], notes: [reading.note] }
+      return { invalidations: [], notes: [reading.note], rules: [] }
     case "unreadable":
       return wholeNamespace(source, reading.note)
     case "events":
@@ -108,7 +109,8 @@ async function idempotencyOf(
   return { principal, key: `hook.${hash}`, fingerprint: "-" }
 }
 
-const passDefaults = ({ type, settle, secondPass }: Resolved<SourceConfig>) => ({
+/** When passes follow a delivery for which neither a rule nor the namespace says so. */
+export const passDefaults = ({ type, settle, secondPass }: Resolved<SourceConfig>) => ({
   settle: settle ?? SOURCE_TRAITS[type].settle,
   secondPass: secondPass ?? SOURCE_TRAITS[type].secondPass,
 })

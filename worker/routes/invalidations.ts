@@ -25,10 +25,7 @@ export function invalidationRoutes(app: Hono<EdgeEnv>): void {
     const key = idempotencyKeyOf(c)
     const body = parseJsonBody(await readBody(c, MAX_BODY_BYTES))
     const { invalidations, batch } = readRequest(body)
-    for (const invalidation of invalidations) {
-      if (invalidation.namespace === null) requirePlain(principal, "everything")
-      else requireScope(principal, "publish", invalidation.namespace)
-    }
+    for (const invalidation of invalidations) requirePublish(principal, invalidation)
     const trace = traceOf(c)
     const { accepted } = await takeIn(
       c.var.edge,
@@ -66,11 +63,17 @@ export function invalidationRoutes(app: Hono<EdgeEnv>): void {
 }
 
 /** A token that may publish nothing is told so before its body is read. */
-function requireAnyPublish(principal: Principal): void {
+export function requireAnyPublish(principal: Principal): void {
   if (scopePatterns(principal, "publish").length === 0) requirePlain(principal, "everything")
 }
 
-function readRequest(body: unknown): { invalidations: readonly Invalidation[]; batch: boolean } {
+/** @throws {Problem} `insufficient_scope` */
+export function requirePublish(principal: Principal, { namespace }: Invalidation): void {
+  if (namespace === null) requirePlain(principal, "everything")
+  else requireScope(principal, "publish", namespace)
+}
+
+export function readRequest(body: unknown): { invalidations: readonly Invalidation[]; batch: boolean } {
   const list = batchOf(body)
   if (list === undefined) {
     if (countAsked(body) > MAX_SELECTORS) throw tooManySelectors()
@@ -102,7 +105,7 @@ function batchOf(body: unknown): readonly unknown[] | undefined {
   throw invalid([{ pointer: "/invalidations", detail: "must be a list" }])
 }
 
-const invalid = (errors: readonly Fault[]): Problem =>
+export const invalid = (errors: readonly Fault[]): Problem =>
   new Problem("invalid_request", "The request has members that are not as they must be.", { errors })
 
 function idempotencyKeyOf(c: EdgeContext): string | undefined {

@@ -1,0 +1,114 @@
+import type { Config, TargetConfig } from "../protocol/config/schema.ts"
+import { concernedTargets } from "../protocol/concern.ts"
+import { type EntryBody, hasSelectors, NO_SELECTORS, SELECTOR_LISTS } from "../protocol/invalidation.ts"
+import { type Milliseconds, SECOND } from "../protocol/time.ts"
+import { cut } from "./batches.ts"
+import { type Item, type Plan, planEntries } from "./plan.ts"
+import type { Capabilities, Pace, TargetDriver } from "./targets/target.ts"
+
+/** What a target would be asked for some invalidations, and what that would take. */
+export interface Explained {
+  readonly calls: number
+  /** What is said wider or harder than it was published, or cannot be said at all (`not_supported`). */
+  readonly widened: readonly Widened[]
+  /** US dollars, where the vendor charges by what is purged and the month's free part is used up; else 0. */
+  readonly cost: number
+  /** Seconds until the last call may begin, where nobody else uses the vendor's limits. */
+  readonly seconds: number
+}
+
+export interface Widened {
+  readonly namespace: string | null
+  /** Absent where the whole namespace was meant. */
+  readonly selector?: string
+  readonly as: string
+}
+
+/** What every target of the tenant that they concern would do. Pure: asks nobody. */
+export function explain(
+  bodies: readonly EntryBody[],
+  tenant: string,
+  config: Config,
+  findDriver: (type: string) => TargetDriver | undefined,
+): Record<string, Explained> {
+  const concerned = new Set(bodies.flatMap((body) => concernedTargets(body, tenant, config.targets)))
+  return Object.fromEntries(
+    [...concerned].flatMap((name) => {
+      const target = config.targets[name]
+      const driver = target && findDriver(target.type)
+      return target && driver ? [[name, explainAt(bodies, tenant, config, target, driver)] as const] : []
+    }),
+  )
+}
+
+function explainAt(
+  bodies: readonly EntryBody[],
+  tenant: string,
+  config: Config,
+  target: TargetConfig,
+  driver: TargetDriver,
+): Explained {
+  // Neither what a driver can do nor its pace depends on a secret.
+  const resolved = target as never
+  const capabilities = driver.capabilities(resolved)
+  const paces: readonly Pace[] = target.rate
+    ? [{ limit: "rate", bucket: "rate", kinds: KINDS, per: "call", ...target.rate }]
+    : driver.pace(resolved)
+  // Each selector by an epoch of its own, so that the plan tells what became of each. A settling entry is purged later.
+  const singles = bodies.flatMap(singly).map(({ settling: _, ...body }, index) => ({
+    body,
+    generation: 0,
+    epoch: index + 1,
+    seq: index + 1,
+  }))
+  const plan = planEntries(singles, { config, tenant, target, capabilities })
+  const bundles = cut(plan.items, capabilities)
+  return {
+    calls: bundles.length,
+    widened: singles.flatMap(({ body, epoch }) => widenedOf(body, epoch, plan)),
+    cost: costOf(plan.items, capabilities),
+    seconds: Math.ceil(Math.max(0, ...paces.map((pace) => lengthOf(pace, bundles))) / SECOND),
+  }
+}
+
+const KINDS: Pace["kinds"] = ["tag", "url", "prefix", "host", "namespace", "everything"]
+
+const singly = (body: EntryBody): EntryBody[] =>
+  hasSelectors(body)
+    ? SELECTOR_LISTS.flatMap((list) =>
+        body[list].map((value): EntryBody => ({ ...body, ...NO_SELECTORS, [list]: [value] })),
+      )
+    : [body]
+
+function widenedOf(body: EntryBody, epoch: number, { as, impossible }: Plan): Widened[] {
+  const isImpossible = impossible.some(({ epochs }) => epochs.includes(epoch))
+  const what = isImpossible ? "not_supported" : as.get(epoch)
+  const [selector] = SELECTOR_LISTS.flatMap((list) => body[list])
+  return what === undefined
+    ? []
+    : [{ namespace: body.namespace, ...(selector === undefined ? {} : { selector }), as: what }]
+}
+
+const costOf = (items: readonly Item[], { dollarsPerValue = 0 }: Capabilities): number =>
+  Number((items.length * dollarsPerValue).toFixed(6))
+
+/** How long one limit makes the last of some calls wait, from full. */
+function lengthOf(pace: Pace, bundles: readonly { readonly items: readonly Item[] }[]): Milliseconds {
+  const drawn = bundles
+    .map(({ items }) => items.filter(({ kind }) => pace.kinds.includes(kind)).length)
+    .filter((count) => count > 0)
+  const sum = drawn.reduce((total, count) => total + count, 0)
+  switch (pace.limit) {
+    case "rate": {
+      const wanted = pace.per === "value" ? sum : drawn.length
+      return (Math.max(0, wanted - pace.burst) / pace.perSecond) * SECOND
+    }
+    case "inProgress": {
+      const wanted = pace.per === "value" ? sum : drawn.length
+      return Math.max(0, Math.ceil(wanted / pace.most) - 1) * pace.lasting
+    }
+    case "spacing":
+    case "budget":
+      return 0
+  }
+}
