@@ -55,7 +55,7 @@ function explainAt(
     ? [{ limit: "rate", bucket: "rate", kinds: KINDS, per: "call", ...target.rate }]
     : driver.pace(resolved)
   // Each selector by an epoch of its own, so that the plan tells what became of each. A settling entry is purged later.
-  const singles = bodies.flatMap(singly).map(({ settling: _, ...body }, index) => ({
+  const singles = bodies.flatMap(singly).map((body, index) => ({
     body,
     generation: 0,
     epoch: index + 1,
@@ -73,12 +73,12 @@ function explainAt(
 
 const KINDS: Pace["kinds"] = ["tag", "url", "prefix", "host", "namespace", "everything"]
 
-const singly = (body: EntryBody): EntryBody[] =>
-  hasSelectors(body)
-    ? SELECTOR_LISTS.flatMap((list) =>
-        body[list].map((value): EntryBody => ({ ...body, ...NO_SELECTORS, [list]: [value] })),
-      )
-    : [body]
+function singly({ settling: _settling, ...body }: EntryBody): EntryBody[] {
+  if (!hasSelectors(body)) return [body]
+  return SELECTOR_LISTS.flatMap((list) =>
+    body[list].map((value): EntryBody => ({ ...body, ...NO_SELECTORS, [list]: [value] })),
+  )
+}
 
 function widenedOf(body: EntryBody, epoch: number, { as, impossible }: Plan): Widened[] {
   const isImpossible = impossible.some(({ epochs }) => epochs.includes(epoch))

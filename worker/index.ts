@@ -3,7 +3,7 @@ import { TARGETS } from "../dispatch/targets/list.ts"
 import { createWorkerWith, type EdgeWorker } from "./create-worker.ts"
 import { SOURCES } from "./sources/list.ts"
 
-export { createWorkerWith, type EdgeWorker, type WorkerParts } from "./create-worker.ts"
+export { createEdgeWorker, createWorkerWith, type EdgeWorker, type WorkerParts } from "./create-worker.ts"
 
 /**
  * The edge functions: what a Worker exports by default. Carries every source and target; an entry that is generated
