@@ -2,13 +2,15 @@ import { onTestFinished } from "vitest"
 import { startRedis } from "../../cli/servers/redis.ts"
 import { Lane, type LaneEvents } from "../../dispatch/lane.ts"
 import { createPacer } from "../../dispatch/pace.ts"
-import { findDriver } from "../../dispatch/targets/list.ts"
+import { findDriver, TARGETS } from "../../dispatch/targets/list.ts"
 import type { Capabilities } from "../../dispatch/targets/target.ts"
 import { parseConfig, resolveSecrets } from "../../protocol/config/config.ts"
 import type { ConfigInput } from "../../protocol/config/schema.ts"
 import type { Epoch } from "../../protocol/epoch.ts"
-import type { Received } from "../fakes/fake.ts"
-import type { Fake } from "../fakes/fake.ts"
+import { SOURCES } from "../../worker/sources/list.ts"
+import { createWorkerWith } from "../../worker/create-worker.ts"
+import { hashToken, newToken } from "../../protocol/tokens.ts"
+import type { Fake, Received } from "../fakes/fake.ts"
 import type { Subject } from "../fakes/subjects.ts"
 import { type OpenStore, openStore, publisher } from "../support/publish.ts"
 import { type VirtualTime, virtualTime } from "../support/virtual-time.ts"
@@ -27,6 +29,8 @@ export interface TargetStage {
     readonly event: keyof LaneEvents
     readonly payload: object
   }[]
+  /** Asks a Worker over the same Redis, which knows one token that may do everything. */
+  worker(path: string, init?: RequestInit): Promise<Response>
   /** Lets every lane read, until nothing is left to do. */
   level(...epochs: readonly Epoch[]): Promise<void>
 }
@@ -37,7 +41,12 @@ export interface TargetStageOptions {
   readonly targets?: Readonly<Record<string, object>>
   readonly relays?: number
   readonly isUnlimited?: boolean
+  /** Sources of a Worker before them, and their secrets. */
+  readonly sources?: ConfigInput["sources"]
+  readonly secrets?: Readonly<Record<string, string>>
 }
+
+type TargetInput = NonNullable<ConfigInput["targets"]>[string]
 
 let tenants = 0
 
@@ -69,20 +78,28 @@ export function useRedis(): {
 export async function stageOf(
   { target, secrets, fake: fakeOf }: Subject,
   redis: ReturnType<typeof useRedis>,
-  { namespaces, targets = { edge: {} }, relays = 1, isUnlimited = false }: TargetStageOptions = {},
+  { namespaces, targets = { edge: {} }, relays = 1, isUnlimited = false, ...more }: TargetStageOptions = {},
 ): Promise<TargetStage> {
   const time = virtualTime()
   const tenant = `t-${(tenants += 1)}`
-  const config = parseConfig({
+  const token = newToken()
+  const input: ConfigInput = {
+    tokens: [
+      { name: "all", sha256: await hashToken(token), scopes: ["publish:*", "everything", "read:*"], tenant },
+    ],
+    sources: Object.fromEntries(
+      Object.entries(more.sources ?? {}).map(([name, source]) => [name, { ...source, tenant }]),
+    ),
     namespaces: namespaces ?? { blog: { hosts: ["www.example.com"] } },
     targets: Object.fromEntries(
-      Object.entries(targets).map(([name, more]) => [
+      Object.entries(targets).map(([name, own]) => [
         name,
-        { namespaces: ["*"], tenants: ["*"], account: tenant, ...target, ...more },
+        { namespaces: ["*"], tenants: ["*"], account: tenant, ...target, ...own } as TargetInput,
       ]),
     ),
-  })
-  const { config: resolved, missing } = resolveSecrets(config, secrets)
+  }
+  const config = parseConfig(input)
+  const { config: resolved, missing } = resolveSecrets(config, { ...secrets, ...more.secrets })
   if (missing.length > 0) throw new Error(`secrets are missing: ${JSON.stringify(missing)}`)
   const fake = fakeOf({ now: () => time.clock.now(), isUnlimited })
   const requests: Received[] = []
@@ -140,6 +157,12 @@ export async function stageOf(
     ...publisher(store, config, tenant),
     publish: publisher(time.storeOf(store), config, tenant).publish,
   }
+  const edge = createWorkerWith(input, {
+    sources: SOURCES,
+    targets: TARGETS,
+    store: time.storeOf(store),
+    now: () => time.clock.now(),
+  })
   onTestFinished(async () => {
     await Promise.all(lanes.map((lane) => lane.close()))
     time.stop()
@@ -152,6 +175,14 @@ export async function stageOf(
     requests,
     events,
     intercept: () => undefined,
+    async worker(path, init = {}) {
+      const headers = new Headers(init.headers)
+      if (!path.startsWith("/v1/hooks/")) headers.set("authorization", `Bearer ${token}`)
+      return edge.fetch(
+        new Request(new URL(path, "http://worker.test"), { ...init, headers }),
+        more.secrets ?? {},
+      )
+    },
     async level(...epochs) {
       const names = Object.keys(config.targets)
       for (;;) {
