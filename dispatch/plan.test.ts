@@ -236,6 +236,16 @@ describe("a whole namespace", () => {
     ])
   })
 
+  it("is everything, where that may be, before a tag that nobody said its pages carry", () => {
+    const modes = { tag: BOTH, everything: BOTH }
+    const target = { allowEverything: true }
+    expect(whole({ blog: BLOG }, { modes, target })).toEqual(["invalidate everything *"])
+    expect(whole({ blog: { ...BLOG, wholeBy: "tag" } }, { modes, target })).toEqual([
+      "invalidate tag ns/blog",
+    ])
+    expect(whole({ blog: BLOG }, { modes })).toEqual(["invalidate tag ns/blog"])
+  })
+
   it("says what it can, and that this is not all, where nothing stands for all of it", () => {
     const modes = { url: BOTH, prefix: BOTH }
     const made = plan(

@@ -250,7 +250,8 @@ class PlanDraft {
     const byTag = this.#settingsOf(namespace)?.wholeBy === "tag"
     if (byTag && this.#addNamespaceTag(namespace, mode, epochs)) return true
     if (this.#addTerritory(namespace, mode, epochs, extent)) return true
-    if (!byTag && this.#addNamespaceTag(namespace, mode, epochs)) return true
+    // Nobody said that its responses carry the tag: what surely reaches them all comes first, where that is allowed.
+    if (!byTag && !this.#mayEverything() && this.#addNamespaceTag(namespace, mode, epochs)) return true
     this.#addTerritory(namespace, mode, epochs, "whatever")
     return false
   }
