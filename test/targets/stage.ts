@@ -107,10 +107,10 @@ export async function stageOf(
   const lanes: Lane[] = []
   let capabilities: Capabilities | undefined
 
-  async function fetch(input: unknown, init: RequestInit = {}): Promise<Response> {
+  async function fetch(address: unknown, init: RequestInit = {}): Promise<Response> {
     const request = {
       method: init.method ?? "GET",
-      url: String(input),
+      url: String(address),
       headers: new Headers(init.headers),
       body: typeof init.body === "string" ? init.body : "",
     }
