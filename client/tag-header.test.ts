@@ -38,11 +38,24 @@ describe("the tag header", () => {
     const tags = Array.from({ length: 3_000 }, (_, index) => `tag-number-${index}`)
     const { headers, dropped } = tagHeader("shop/books", tags, "", { inFront })
     const labels = headers[header]?.split(separator) ?? []
-    expect(labels.slice(0, 2).map((label) => codec.decode(label))).toEqual(["ns/shop/books", "ns/shop"])
-    expect([...labels.slice(2), ...dropped].toSorted()).toEqual(tags.toSorted())
+    const first = ["ns/shop/books", "ns/shop", "ns/shop/books/+"]
+    expect(labels.slice(0, 3).map((label) => codec.decode(label))).toEqual(first)
+    expect([...labels.slice(3), ...dropped].toSorted()).toEqual(tags.toSorted())
     expect(dropped.length).toBeGreaterThan(0)
     expect(headers[header]?.length).toBeLessThanOrEqual(maxBytes)
     expect(labels.length).toBeLessThanOrEqual(maxLabels)
+  })
+
+  it("carries the label of what did not fit only where something did not", () => {
+    const tags = Array.from({ length: 60 }, (_, index) => `tag-${index}`)
+    const of = (some: readonly string[]) =>
+      tagHeader("blog", some, "", { inFront: "cloudfront" }).headers["cache-tag"]?.split(",") ?? []
+    expect(of(tags.slice(0, 49))).toHaveLength(50)
+    expect(of(tags.slice(0, 49))).not.toContain("ns/blog/+")
+    expect(of(tags).slice(0, 2)).toEqual(["ns/blog", "ns/blog/+"])
+    expect(of(tags)).toHaveLength(50)
+    // What is no tag at all is no tag that did not fit.
+    expect(of(["a\nb"])).toEqual(["ns/blog"])
   })
 
   it("goes by the name that the header was given", () => {

@@ -1,6 +1,6 @@
 import { ancestors, type Namespace } from "../protocol/namespace.ts"
 import { checkTag } from "../protocol/selector.ts"
-import { namespaceTag, TAG_RULES, type TagCache } from "../protocol/tags.ts"
+import { namespaceTag, overflowTag, TAG_RULES, type TagCache } from "../protocol/tags.ts"
 
 export interface TagHeaderOptions {
   /** The cache in front, whose header, alphabet and limits count. Default `"cloudflare"`. */
@@ -15,8 +15,9 @@ export interface LabelledHeaders {
   /** One header, or none where nothing fitted. */
   readonly headers: Readonly<Record<string, string>>
   /**
-   * What is not in it: tags that did not fit, or are no tags. The cache in front cannot purge a response by these; by
-   * its namespace it still can, as those labels are put in first, unless they stand here too.
+   * What is not in it: tags that did not fit, or are no tags. The labels of its namespaces are put in first, then
+   * `ns/<name>/+` where some tag had no room: by those the cache in front still purges the response, the latter with
+   * any tag of the namespace where its `overflowTag` is set.
    */
   readonly dropped: readonly string[]
 }
@@ -29,25 +30,31 @@ export function tagHeader(
   { inFront = "cloudflare", header = TAG_RULES[inFront].header, budget }: TagHeaderOptions = {},
 ): LabelledHeaders {
   const { separator, maxBytes, maxLabels, codec } = TAG_RULES[inFront]
-  const labels = new Set<string>()
-  const dropped: string[] = []
-  let bytes = 0
-  const put = (tag: string) => {
-    const label = codec.encode(tagPrefix + tag)
-    if (labels.has(label)) return
-    // Labels are ASCII: characters are bytes.
-    const more = label.length + (labels.size > 0 ? separator.length : 0)
-    if (bytes + more > (budget ?? maxBytes) || labels.size === maxLabels) {
-      dropped.push(tag)
-      return
+  const put = (asked: readonly string[]): { labels: ReadonlySet<string>; left: readonly string[] } => {
+    const labels = new Set<string>()
+    const left: string[] = []
+    let bytes = 0
+    for (const tag of asked) {
+      const label = codec.encode(tagPrefix + tag)
+      if (labels.has(label)) continue
+      // Labels are ASCII: characters are bytes.
+      const more = label.length + (labels.size > 0 ? separator.length : 0)
+      if (bytes + more > (budget ?? maxBytes) || labels.size === maxLabels) {
+        left.push(tag)
+      } else {
+        labels.add(label)
+        bytes += more
+      }
     }
-    labels.add(label)
-    bytes += more
+    return { labels, left }
   }
-  for (const name of [namespace, ...ancestors(namespace)]) put(namespaceTag(name))
-  for (const tag of new Set(tags)) {
-    if ("value" in checkTag(tag)) put(tag)
-    else dropped.push(tag)
-  }
+  const own = [namespace, ...ancestors(namespace)].map(namespaceTag)
+  const distinct = [...new Set(tags)]
+  const valid = distinct.filter((tag) => "value" in checkTag(tag))
+  const all = put([...own, ...valid])
+  const { labels, left } = all.left.length === 0 ? all : put([...own, overflowTag(namespace), ...valid])
+  const isIn = new Set([...own, ...valid])
+  for (const tag of left) isIn.delete(tag)
+  const dropped = [...own, ...distinct].filter((tag) => !isIn.has(tag))
   return { headers: labels.size > 0 ? { [header]: [...labels].join(separator) } : {}, dropped }
 }

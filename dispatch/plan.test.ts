@@ -142,6 +142,22 @@ describe("every kind by mode and capability", () => {
     expect([said(made), asOf(made)]).toEqual([["purge tag ns/blog"], ["namespace, purge"]])
   })
 
+  it("names the pages on which not all tags had room along with every tag, where it is told to", () => {
+    const namespaces = { blog: { overflowTag: true, tagPrefix: "de:" }, shop: {} }
+    const made = plan(
+      { namespaces },
+      { namespace: "blog", tags: ["a", "b"], mode: "purge" },
+      { namespace: "shop", tags: ["c"] },
+    )
+    expect(said(made).toSorted()).toEqual([
+      "invalidate tag c",
+      "purge tag de:a",
+      "purge tag de:b",
+      "purge tag de:ns/blog/+",
+    ])
+    expect(asOf(made)).toEqual([])
+  })
+
   it("says a tag that is too long there by its hash, and means the tag", () => {
     const tags = tagCodec({ allowed: /[a-z0-9_/-]/, maxBytes: 12 })
     const made = plan(

@@ -7,7 +7,7 @@ import type { Owed } from "../protocol/letter.ts"
 import type { LogEntry } from "../protocol/log.ts"
 import { ancestors, isWithin, matchesAny, type Namespace } from "../protocol/namespace.ts"
 import { hostCovers, hostCoversUrl, prefixCovers } from "../protocol/selector.ts"
-import { namespaceTag } from "../protocol/tags.ts"
+import { namespaceTag, overflowTag } from "../protocol/tags.ts"
 import type { Capabilities, Kind } from "./targets/target.ts"
 
 /**
@@ -169,8 +169,13 @@ class PlanDraft {
   }
 
   #tag(namespace: Namespace, tag: string, mode: Mode, epochs: Epochs): void {
-    if (this.#can("tag")) this.#add("tag", this.#label(namespace, tag), tag, namespace, mode, epochs)
-    else this.#unsupported("tag", namespace, tag, mode, epochs)
+    if (this.#can("tag")) {
+      this.#add("tag", this.#label(namespace, tag), tag, namespace, mode, epochs)
+      // Pages with more tags than there was room for may carry this one instead.
+      const overflow = overflowTag(namespace)
+      if (this.#settingsOf(namespace)?.overflowTag)
+        this.#add("tag", this.#label(namespace, overflow), overflow, namespace, mode, epochs)
+    } else this.#unsupported("tag", namespace, tag, mode, epochs)
   }
 
   #selector(

@@ -126,6 +126,7 @@ export function settingsFor(
     maxTags: 1,
     wholeBy: "tag",
     tagPrefix: "",
+  overflowTag: false,
     settle: undefined,
     secondPass: undefined,
   }

@@ -211,3 +211,9 @@ export type TagCache = keyof typeof TAG_RULES
 
 /** The label that every response of a namespace carries, for it and for each of its ancestors. */
 export const namespaceTag = (namespace: string): string => `ns/${namespace}`
+
+/**
+ * The label of a response of a namespace on which not all of its tags had room. Where the namespace's `overflowTag` is
+ * set, it goes along with every purge by tag there, so that no tag that was left out is missed.
+ */
+export const overflowTag = (namespace: string): string => `ns/${namespace}/+`

@@ -97,6 +97,7 @@ describe("the example", () => {
       maxTags: 1_000_000,
       wholeBy: "prefix",
       tagPrefix: "",
+      overflowTag: false,
       settle: undefined,
       secondPass: undefined,
     })
@@ -347,6 +348,7 @@ describe("a namespace", () => {
       maxTags: 5,
       wholeBy: "tag",
       tagPrefix: "s-",
+      overflowTag: false,
       settle: 0,
       secondPass: MINUTE,
     })

@@ -114,6 +114,7 @@ export interface NamespaceSettings extends Territory {
   readonly maxTags: number
   readonly wholeBy: "tag" | "prefix" | "host"
   readonly tagPrefix: string
+  readonly overflowTag: boolean
   readonly settle: Milliseconds | undefined
   readonly secondPass: Milliseconds | undefined
 }
@@ -148,6 +149,7 @@ export function findNamespace(
     maxTags: inherit("maxTags") ?? 1_000_000,
     wholeBy: inherit("wholeBy") ?? (prefixes.length > 0 ? "prefix" : hosts.length > 0 ? "host" : "tag"),
     tagPrefix: inherit("tagPrefix") ?? "",
+    overflowTag: inherit("overflowTag") ?? false,
     settle: inherit("settle"),
     secondPass: inherit("secondPass"),
   }

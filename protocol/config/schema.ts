@@ -74,6 +74,7 @@ const namespace = z.strictObject({
         z.regex(/^[\x21-\x2b\x2d-\x7e]*$/, { error: "must be printable ASCII without spaces and commas" }),
       ),
   ),
+  overflowTag: z.optional(z.boolean()),
   settle: pass,
   secondPass: pass,
 })
