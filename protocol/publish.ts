@@ -126,7 +126,7 @@ export function settingsFor(
     maxTags: 1,
     wholeBy: "tag",
     tagPrefix: "",
-  overflowTag: false,
+    overflowTag: false,
     settle: undefined,
     secondPass: undefined,
   }
