@@ -34,7 +34,6 @@ describe.each(known)("%s", (name, subject) => {
     "a page is purged by its tag %s, and no other page",
     async (tag) => {
       const stage = await open()
-      await stage.press.publish({ namespace: "blog" })
       stage.fake.cache.label(PAGE, header(["first", tag, "last"]))
       stage.fake.cache.label(OTHER, header(["first", "last"]))
       const [before] = await stage.press.publish({ namespace: "blog", tags: ["nothing"] })
