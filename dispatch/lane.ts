@@ -66,7 +66,7 @@ export interface LaneOptions {
   readonly relay: string
   readonly emit?: EmitLane
   /** Told after each commit: a second pass may wait for it. */
-  readonly onCommit?: () => void
+  readonly onCommit?: (entries: readonly LogEntry[]) => void
 }
 
 const MAX_ENTRIES = 10_000
@@ -260,7 +260,7 @@ export class Lane {
     this.#cursor = this.#lease.at(to)
     this.#hasCommitted = true
     this.#recovered()
-    this.#options.onCommit?.()
+    this.#options.onCommit?.(entries)
     const isDue = dueAt !== undefined || work.due.length > 0
     return committed.head && isAt(committed.head, to) && !isDue ? "level" : "again"
   }

@@ -8,6 +8,8 @@ import {
   leaseKey,
   removedKey,
   sentKey,
+  verifiedKey,
+  verifyKey,
 } from "../protocol/keys.ts"
 import { type DeadLetter, encodeOwed, MAX_LETTERS, parseDue } from "../protocol/letter.ts"
 import { NO_SELECTORS } from "../protocol/invalidation.ts"
@@ -93,5 +95,8 @@ const drop = (store: Store, tenant: string, target: string) =>
     ["HDEL", cursorKey(tenant), target],
     ["HDEL", lanesKey(tenant), target],
     ["HDEL", removedKey(tenant), target],
-    ...[leaseKey, sentKey, lateKey, dueKey, dueItemsKey].map((keyOf) => ["DEL", keyOf(tenant, target)]),
+    ...[leaseKey, sentKey, lateKey, dueKey, dueItemsKey, verifyKey, verifiedKey].map((keyOf) => [
+      "DEL",
+      keyOf(tenant, target),
+    ]),
   ])

@@ -42,6 +42,10 @@ export const lateKey = (tenant: string, target: string): string => ofTenant(tena
 export const dueKey = (tenant: string, target: string): string => ofTenant(tenant, `due:${target}`)
 /** hash of those items, with their own selectors */
 export const dueItemsKey = (tenant: string, target: string): string => ofTenant(tenant, `due:items:${target}`)
+/** sorted set of what is to be looked at after its purge, by when (milliseconds) */
+export const verifyKey = (tenant: string, target: string): string => ofTenant(tenant, `verify:${target}`)
+/** sorted set by epoch: `<epoch> fresh`, or `stale` */
+export const verifiedKey = (tenant: string, target: string): string => ofTenant(tenant, `verified:${target}`)
 /** stream of dead letters */
 export const deadKey = (tenant: string, target: string): string => ofTenant(tenant, `dead:${target}`)
 /** Never written: deleting it lets a script start with a command that Redis allows when it is full. */

@@ -20,9 +20,10 @@ export interface Owed extends Selectors {
  *
  * - `replay` a dead letter that somebody put back
  * - `spread` a part of a resync, which is not to empty a cache in one instant
+ * - `again`  what was found stale after it was purged
  */
 export interface DueItem extends Owed {
-  readonly why: "replay" | "spread"
+  readonly why: "replay" | "spread" | "again"
 }
 
 /** Given up on and kept for people. */
@@ -78,11 +79,11 @@ function parseOwed(text: string | undefined): (Owed & Readonly<Record<string, un
   return isOwed ? { ...NO_SELECTORS, ...(read as unknown as Owed) } : undefined
 }
 
+const REASONS: readonly unknown[] = ["replay", "spread", "again"] satisfies DueItem["why"][]
+
 export function parseDue(text: string | undefined): DueItem | undefined {
   const owed = parseOwed(text)
-  return owed && (owed["why"] === "replay" || owed["why"] === "spread")
-    ? (owed as unknown as DueItem)
-    : undefined
+  return owed && REASONS.includes(owed["why"]) ? (owed as unknown as DueItem) : undefined
 }
 
 export function parseLetter(text: string | undefined): DeadLetter | undefined {

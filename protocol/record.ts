@@ -10,6 +10,7 @@ import {
   laterKey,
   logKey,
   sentKey,
+  verifiedKey,
 } from "./keys.ts"
 import { type LogEntry, parseLogEntries } from "./log.ts"
 import { passId, RELAY_PRINCIPAL } from "./publish.ts"
@@ -47,6 +48,8 @@ export interface TargetRecord {
   readonly as: string | null
   readonly calls: readonly CallReceipt[]
   readonly error: string | null
+  /** What was seen of it at the cache afterwards, where the target is told to look. */
+  readonly verified?: "fresh" | "stale"
 }
 
 export interface PassRecord {
@@ -81,6 +84,7 @@ interface TargetHistory {
   readonly late: ReadonlyMap<Epoch, LateReceipt>
   readonly cursor: Epoch
   readonly lane: LaneStatus | undefined
+  readonly verified: ReadonlyMap<Epoch, "fresh" | "stale">
 }
 
 /** Entries of the log, in its order or, with `before`, newest first. Bounds are exclusive. */
@@ -140,7 +144,8 @@ export async function readRecords(
       // A settling entry takes over what becomes of the one that purges for it.
       const judged = entry.body.settling && settle?.epoch ? settle.epoch : entry.epoch
       const from = judged === entry.epoch ? history : later
-      return [name, targetRecord(entry, judged, from.get(name))]
+      const verified = from.get(name)?.verified.get(judged)
+      return [name, { ...targetRecord(entry, judged, from.get(name)), ...(verified ? { verified } : {}) }]
     })
     return toRecord(tenant, entry, own, Object.fromEntries(states))
   })
@@ -167,6 +172,7 @@ function historyOf(tenant: string, names: readonly string[], epochs: readonly Ep
       // The range that holds the last of them usually ends later.
       ["XRANGE", sentKey(tenant, name), `${last}-1`, "+", "COUNT", "1"],
       ["ZRANGEBYSCORE", lateKey(tenant, name), first, last],
+      ["ZRANGEBYSCORE", verifiedKey(tenant, name), first, last],
     ]),
   ]
 }
@@ -176,7 +182,7 @@ function readHistory(names: readonly string[], replies: readonly Reply[]): Map<s
   const lanes = readHash(replies[1])
   return new Map(
     names.map((name, index) => {
-      const [within, next, late] = replies.slice(2 + 3 * index)
+      const [within, next, late, verified] = replies.slice(2 + 4 * index)
       return [
         name,
         {
@@ -189,10 +195,16 @@ function readHistory(names: readonly string[], replies: readonly Reply[]): Map<s
           ),
           cursor: Number((cursors.get(name) ?? "").split(" ")[2] ?? 0),
           lane: parseJson<LaneStatus>(lanes.get(name)),
+          verified: new Map(asList(verified).flatMap((item) => readVerified(asText(item)))),
         },
       ]
     }),
   )
+}
+
+function readVerified(text: string | undefined): [Epoch, "fresh" | "stale"][] {
+  const [, epoch, verdict] = /^(\d{1,16}) (fresh|stale)$/.exec(text ?? "") ?? []
+  return epoch === undefined ? [] : [[Number(epoch), verdict === "fresh" ? "fresh" : "stale"]]
 }
 
 /** Reads a flat reply of HGETALL. */

@@ -17,7 +17,13 @@ const LOUD = new Set<string>([
   "worker:disagrees",
   "target:removed",
 ])
-const QUIET = new Set<string>(["wake:heard", "lane:called", "lane:committed", "pace:waited"])
+const QUIET = new Set<string>([
+  "target:verified",
+  "wake:heard",
+  "lane:called",
+  "lane:committed",
+  "pace:waited",
+])
 
 export function createEmitter(log: Logger, metrics: Metrics): RelayEmitter {
   const write = (event: string, payload: object, isLoud = LOUD.has(event)) => {

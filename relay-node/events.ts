@@ -1,6 +1,7 @@
 import type { AdoptReason } from "../dispatch/adopt.ts"
 import type { LaneEvents } from "../dispatch/lane.ts"
 import type { Removed } from "../dispatch/removed.ts"
+import type { Verified } from "../dispatch/verify.ts"
 import type { Epoch, Position } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import type { Milliseconds } from "../protocol/time.ts"
@@ -20,6 +21,8 @@ export interface RelayEvents {
   "drain:asked": { by: string }
   /** A target that no live relay has configured any more. */
   "target:removed": { tenant: string } & Removed
+  /** What was seen of a url after it was purged. */
+  "target:verified": { tenant: string; target: string } & Verified
   /** The Worker looks at another log than this relay reads; without a detail it no longer does. */
   "worker:disagrees": { detail: string | undefined }
 }

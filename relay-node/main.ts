@@ -11,6 +11,7 @@ import { isLoopback } from "./host.ts"
 import { relayApp } from "./http.ts"
 import { createLogger } from "./log.ts"
 import { createMetrics } from "./metrics.ts"
+import { createProbeFetch } from "./probe-fetch.ts"
 import { startRelay, targetFaults } from "./relay.ts"
 import type { WorkerAddress } from "./worker-check.ts"
 
@@ -43,6 +44,7 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   const faults = targetFaults(resolved)
   if (faults.length > 0) throw new Misconfigured(faults.join("; "))
   const agent = new Agent({ connections: 16, keepAliveTimeout: 30_000 })
+  const probe = createProbeFetch()
   const version = packageVersion()
   const worker = await workerOf(env, resolved.tokens)
   const relay = startRelay({
@@ -56,6 +58,7 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     // The same standard, from the package and not from the runtime: it takes a dispatcher, and lets Host be set.
     fetch: ((input: string, init?: object) =>
       undiciFetch(input, { ...init, dispatcher: agent })) as unknown as typeof fetch,
+    probe: probe.fetch,
   })
   const stopped = Promise.withResolvers<void>()
   const drain = () => stopped.resolve()
@@ -77,6 +80,7 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     if ("closeAllConnections" in server) server.closeAllConnections()
     await closed
     await agent.destroy()
+    await probe.close()
   }
 }
 

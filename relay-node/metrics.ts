@@ -71,6 +71,12 @@ export function createMetrics(): Metrics {
     labelNames: lane,
     registers,
   })
+  const verified = new Counter({
+    name: "tidemark_verified_total",
+    help: "Urls that were looked at after they were purged, by what was seen",
+    labelNames: [...lane, "verdict"],
+    registers,
+  })
   const waits = new Counter({
     name: "tidemark_pace_wait_seconds_total",
     help: "Time spent waiting for a vendor's published limits",
@@ -110,6 +116,9 @@ export function createMetrics(): Metrics {
       if (event === "wake:heard") wakes.inc()
       if ("reason" in payload && RESYNCS.has(payload.reason)) {
         tenantResyncs.inc({ tenant: payload.tenant, reason: payload.reason })
+      }
+      if ("verdict" in payload) {
+        verified.inc({ tenant: payload.tenant, target: payload.target, verdict: payload.verdict })
       }
       if ("account" in payload) waits.inc({ account: payload.account }, payload.length / 1000)
     },

@@ -6,6 +6,7 @@ import { createPacer } from "../dispatch/pace.ts"
 import { runPasses } from "../dispatch/passes.ts"
 import { lookAfterRemoved } from "../dispatch/removed.ts"
 import { findDriver } from "../dispatch/targets/list.ts"
+import { Verifier } from "../dispatch/verify.ts"
 import { servesTenant, tenantsOf, type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { RELAY_ITEMS_KEY, RELAYS_KEY } from "../protocol/keys.ts"
@@ -29,6 +30,8 @@ export interface RelayOptions {
   readonly redisUrl: string
   /** What vendors are called by. */
   readonly fetch: typeof fetch
+  /** What sites are looked at by after a purge. Default: `fetch`. */
+  readonly probe?: typeof fetch
   readonly events: RelayEmitter
   readonly version: string
   readonly clock?: Clock
@@ -132,6 +135,7 @@ export function startRelay(options: RelayOptions): Relay {
     ]),
   )
   const lanes = [...tenants.values()].flatMap((tenant) => tenant.lanes)
+  const verifiers = new Map(lanes.flatMap(verifiersOf))
   const configured = lanes.map((lane) => `${lane.tenant}/${lane.name}`)
 
   function lanesOf(tenant: string): Lane[] {
@@ -165,10 +169,34 @@ export function startRelay(options: RelayOptions): Relay {
           clock,
           relay: id,
           emit,
-          onCommit: () => schedulePasses(tenant, 0),
+          onCommit(entries) {
+            schedulePasses(tenant, 0)
+            void verifiers.get(`${tenant}/${name}`)?.watch(entries).catch(failedPoll)
+          },
         }),
       ]
     })
+  }
+
+  /** Of the lanes whose targets are to be looked at after a purge. */
+  function verifiersOf(lane: Lane): [string, Verifier][] {
+    const { tenant, name: target } = lane
+    const [targetConfig, resolved] = [config.targets[target], options.resolved.targets[target]]
+    const driver = targetConfig && findDriver(targetConfig.type)
+    if (!targetConfig?.verify || !resolved || !driver) return []
+    const verifier = new Verifier({
+      tenant,
+      target,
+      config,
+      targetConfig: { ...targetConfig, verify: targetConfig.verify },
+      propagation: driver.capabilities(resolved).propagation,
+      store,
+      clock,
+      fetch: options.probe ?? options.fetch,
+      onVerdict: (told) => events.emit("target:verified", { tenant, target, ...told }),
+      onAgain: () => lane.nudge(),
+    })
+    return [[`${tenant}/${target}`, verifier]]
   }
 
   const subscription = new Subscription({
@@ -203,7 +231,10 @@ export function startRelay(options: RelayOptions): Relay {
     const { reason, head, isFirst } = await tenant.memory.adopt(store, tenant.name, id, config)
     if (reason !== "same") events.emit("tenant:adopted", { tenant: tenant.name, reason, head, isFirst })
     tenant.adopted = true
-    for (const lane of tenant.lanes) lane.nudge()
+    for (const lane of tenant.lanes) {
+      lane.nudge()
+      verifiers.get(`${lane.tenant}/${lane.name}`)?.nudge()
+    }
     await passes(tenant)
   }
 
@@ -275,14 +306,16 @@ export function startRelay(options: RelayOptions): Relay {
     }
   }
 
+  function failedPoll(error: unknown): void {
+    if (!closing.signal.aborted) events.emit("poll:failed", { detail: detailOf(error) })
+  }
+
   function schedulePasses(name: string, wait: Milliseconds): void {
     const tenant = tenants.get(name)
     if (!tenant || closing.signal.aborted) return
     clearTimeout(tenant.timer)
     tenant.timer = setTimeout(() => {
-      passes(tenant).catch((error: unknown) => {
-        if (!closing.signal.aborted) events.emit("poll:failed", { detail: detailOf(error) })
-      })
+      passes(tenant).catch(failedPoll)
     }, wait)
   }
 
@@ -345,7 +378,8 @@ export function startRelay(options: RelayOptions): Relay {
       const drained = new AbortController()
       const deadline = clock.sleep(config.relay.drain, drained.signal)
       // The lanes at once: a poll that waits for an absent Redis must not let them begin more calls meanwhile.
-      await Promise.race([Promise.all([...lanes.map((lane) => lane.close()), polling]), deadline])
+      const looking = [...verifiers.values()].map((verifier) => verifier.close())
+      await Promise.race([Promise.all([...lanes.map((lane) => lane.close()), ...looking, polling]), deadline])
       drained.abort()
       await subscription.close()
       await store

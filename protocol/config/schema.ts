@@ -131,6 +131,17 @@ const source = z.strictObject({
 
 const positive = z.number().check(z.gt(0))
 
+function isOrigin(text: string): boolean {
+  try {
+    return /^https?:/.test(text) && new URL(text).origin === text
+  } catch {
+    return false
+  }
+}
+const origin = z
+  .string()
+  .check(z.refine(isOrigin, { error: "must be an origin such as https://www.example.com, without a path" }))
+
 /** What every target takes, whatever its vendor. */
 const sharedTarget = {
   namespaces: z.array(pattern).check(z.minLength(1)),
@@ -151,8 +162,8 @@ const sharedTarget = {
   timeout: z.prefault(duration(10 * MINUTE, 1), "10s"),
   verify: z.optional(
     z.strictObject({
-      origins: z.array(z.string()).check(z.minLength(1)),
-      sample: z._default(z.int().check(z.gte(1)), 3),
+      origins: z.array(origin).check(z.minLength(1)),
+      sample: z._default(z.int().check(z.gte(1), z.lte(100)), 3),
     }),
   ),
   endpoint: z.optional(vendorUrl),
