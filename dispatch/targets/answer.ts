@@ -75,6 +75,15 @@ function errorCode(error: unknown): string | undefined {
   return typeof code === "string" && /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : undefined
 }
 
+/** What a text says as JSON; undefined where it is none. */
+export function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
 /** A member of what may be anything at all; undefined where there is none. */
 export const member = (of: unknown, name: string): unknown =>
   of !== null && typeof of === "object" ? Reflect.get(of, name) : undefined

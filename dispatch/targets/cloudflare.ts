@@ -1,6 +1,16 @@
 import { TAG_RULES } from "../../protocol/tags.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { type Answer, ask, baseAddress, beyond, byStatus, member, tidy, troubleOf } from "./answer.ts"
+import {
+  type Answer,
+  ask,
+  baseAddress,
+  beyond,
+  byStatus,
+  member,
+  parseJson,
+  tidy,
+  troubleOf,
+} from "./answer.ts"
 import type {
   Batch,
   Capabilities,
@@ -131,12 +141,7 @@ interface Envelope {
 
 /** The parts of Cloudflare's usual envelope that matter here; undefined when the text is none. */
 function parseEnvelope(text: string): Envelope | undefined {
-  let body: unknown
-  try {
-    body = JSON.parse(text)
-  } catch {
-    return undefined
-  }
+  const body = parseJson(text)
   const success = member(body, "success")
   if (typeof success !== "boolean") return undefined
   const errors = member(body, "errors")
