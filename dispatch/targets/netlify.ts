@@ -1,0 +1,104 @@
+import { TAG_RULES } from "../../protocol/tags.ts"
+import { type Milliseconds, MINUTE, SECOND } from "../../protocol/time.ts"
+import { type Answer, ask, baseAddress, beyond, byStatus, member, parseJson, tidy } from "./answer.ts"
+import { rateHeaders } from "./rate-headers.ts"
+import type { Batch, Capabilities, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
+
+/** @see https://open-api.netlify.com/#tag/purge/operation/purgeCache */
+const BASE_URL = "https://api.netlify.com/api/v1"
+
+/** Ours: how many tags a call may name is not published. A response has 500 at most, and a call this many of them. */
+const MAX_TAGS = 100
+
+/**
+ * Each tag, and each site as a whole, may be purged twice in five seconds: evenly spaced, that is once in half of it.
+ *
+ * @see https://github.com/netlify/context-and-tools/blob/main/skills/netlify-caching/SKILL.md
+ */
+const EACH: Milliseconds = (5 * SECOND) / 2
+
+/**
+ * Requests to the API as a whole, in a minute. How that minute is counted is not published: with a fifth of them at
+ * once and the rest spread over the minute, no minute has more, wherever it begins.
+ *
+ * @see https://docs.netlify.com/api-and-cli-guides/api-guides/get-started-with-api/#rate-limiting
+ */
+const REQUESTS_PER_MINUTE = 500
+const AT_ONCE = REQUESTS_PER_MINUTE / 5
+
+const CAPABILITIES: Capabilities = {
+  kinds: {
+    tag: { modes: ["purge"], batch: MAX_TAGS },
+    everything: { modes: ["purge"], batch: 1 },
+  },
+  mixed: false,
+  tags: TAG_RULES.netlify.codec,
+}
+
+/** Netlify's purge of one site, by tag or all of it. `endpoint` stands in for `https://api.netlify.com/api/v1`. */
+export const netlify: TargetDriver<TargetConfigOf<"netlify">> = {
+  type: "netlify",
+  capabilities: () => CAPABILITIES,
+  pace: ({ site }) => [
+    { limit: "spacing", bucket: `tags:${site}`, kinds: ["tag"], each: EACH },
+    { limit: "spacing", bucket: `site:${site}`, kinds: ["everything"], each: EACH },
+    {
+      limit: "rate",
+      bucket: "api",
+      kinds: ["tag", "everything"],
+      per: "call",
+      perSecond: ((REQUESTS_PER_MINUTE - AT_ONCE) * SECOND) / MINUTE,
+      burst: AT_ONCE,
+    },
+  ],
+  create({ endpoint, site, token }, surroundings) {
+    const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
+    if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
+    const named = siteMember(site)
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" }
+    return {
+      async purge(batch, signal) {
+        const unsupported = beyond(CAPABILITIES, batch)
+        if (unsupported) return unsupported
+        const body = JSON.stringify({ ...named, ...tagsMember(batch) })
+        const answer = await ask(
+          surroundings,
+          host,
+          `${base}/purge`,
+          { method: "POST", headers, body },
+          signal,
+        )
+        return "outcome" in answer ? answer : judge(host, answer, surroundings.now(), token)
+      },
+    }
+  },
+}
+
+/** @throws {TypeError} for a domain: Netlify would take one, and purge what that domain has and nothing else */
+function siteMember(site: string): { readonly site_id: string } | { readonly site_slug: string } {
+  if (site.includes(".")) throw new TypeError("site is a domain: give the site's id or its name")
+  return /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(site) ? { site_id: site } : { site_slug: site }
+}
+
+/** Without the member the whole site is purged; an empty list would be taken, and purge nothing. */
+function tagsMember({ values }: Batch): { readonly cache_tags?: readonly string[] } {
+  if (values.some(({ kind }) => kind === "everything")) return {}
+  return { cache_tags: [...new Set(values.map(({ value }) => value))] }
+}
+
+/** A 404 is about the site, which is not there or not the token's, and not about a tag. */
+function judge(who: string, answer: Answer, now: Milliseconds, token: string): Outcome {
+  const message = member(parseJson(answer.text), "message")
+  const said = typeof message === "string" ? tidy(message, [token]) : ""
+  const outcome = byStatus(who, answer, now, said)
+  const { remaining, resetAfter } = rateHeaders(answer.headers, now)
+  const left = remaining === undefined ? {} : { left: [{ bucket: "api", tokens: remaining }] }
+  if (outcome.outcome === "accepted") return { ...outcome, ...left }
+  if (outcome.outcome === "refused" && outcome.status === 404) {
+    return { outcome: "unauthorised", status: 404, detail: outcome.detail }
+  }
+  if (outcome.outcome !== "trouble") return outcome
+  // Those headers are about the API as a whole. Where it has calls left, it was a tag that came too soon.
+  const isSpent = answer.status === 429 && remaining === 0 && outcome.retryAfter === undefined
+  return { ...outcome, ...left, ...(isSpent && resetAfter !== undefined ? { retryAfter: resetAfter } : {}) }
+}
