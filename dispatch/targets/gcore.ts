@@ -1,0 +1,126 @@
+import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { type Milliseconds, MINUTE, SECOND } from "../../protocol/time.ts"
+import {
+  type Answer,
+  ask,
+  baseAddress,
+  beyond,
+  byStatus,
+  member,
+  parseJson,
+  tidy,
+  troubleOf,
+} from "./answer.ts"
+import type { Batch, Capabilities, Kind, Outcome, RateLimit, TargetConfigOf, TargetDriver } from "./target.ts"
+
+/** @see https://gcore.com/docs/api-reference/cdn/tools/purge-cache */
+const BASE_URL = "https://api.gcore.com"
+
+/** Of one call. @see https://gcore.com/docs/api-reference/cdn/tools/purge-cache */
+const MAX_URLS = 100
+const MAX_PATTERNS = 10
+
+/** Of one resource, each kind by itself. @see https://gcore.com/docs/api-reference/cdn/tools/purge-cache */
+const URL_CALLS_PER_MINUTE = 2
+const PATTERN_CALLS_PER_MINUTE = 1
+const ALL_CALLS_PER_MINUTE = 1
+
+const CAPABILITIES: Capabilities = {
+  kinds: {
+    url: { modes: ["purge"], batch: MAX_URLS },
+    prefix: { modes: ["purge"], batch: MAX_PATTERNS },
+    everything: { modes: ["purge"], batch: 1 },
+  },
+  mixed: false,
+  tags: PORTABLE_CODEC,
+}
+
+/**
+ * Gcore's purge of one CDN resource, by path, by pattern, or all of it. `endpoint` stands in for
+ * `https://api.gcore.com`.
+ */
+export const gcore: TargetDriver<TargetConfigOf<"gcore">> = {
+  type: "gcore",
+  capabilities: () => CAPABILITIES,
+  pace: ({ resource }) => [
+    spread(`url:${resource}`, "url", URL_CALLS_PER_MINUTE),
+    spread(`pattern:${resource}`, "prefix", PATTERN_CALLS_PER_MINUTE),
+    spread(`all:${resource}`, "everything", ALL_CALLS_PER_MINUTE),
+  ],
+  create({ endpoint, resource, token }, surroundings) {
+    const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
+    if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
+    const headers = { authorization: `apikey ${token}`, "content-type": "application/json" }
+    const url = `${base}/cdn/resources/${resource}/purge`
+    return {
+      async purge(batch, signal) {
+        const unsupported = beyond(CAPABILITIES, batch)
+        if (unsupported) return unsupported
+        const body = JSON.stringify(bodyOf(batch))
+        const answer = await ask(surroundings, host, url, { method: "POST", headers, body }, signal)
+        return "outcome" in answer ? answer : judge(host, answer, surroundings.now(), token)
+      },
+    }
+  },
+}
+
+/** One at a time and evenly: how Gcore counts its minute is not published, and so none has more, wherever it begins. */
+const spread = (bucket: string, kind: Kind, perMinute: number): RateLimit => ({
+  limit: "rate",
+  bucket,
+  kinds: [kind],
+  per: "call",
+  perSecond: (perMinute * SECOND) / MINUTE,
+  burst: 1,
+})
+
+type Body = { readonly urls: readonly string[] } | { readonly paths: readonly string[] }
+
+function bodyOf({ values }: Batch): Body {
+  const of = (kind: Kind) => values.filter((each) => each.kind === kind).map(({ value }) => new URL(value))
+  // An empty list is how all of a resource is named, and so must come from nothing else.
+  // https://gcore.com/docs/cdn/clear-cdn-resource-cache-by-url-pattern-or-all
+  if (values.some(({ kind }) => kind === "everything")) return { paths: [] }
+  const prefixes = of("prefix")
+  if (prefixes.length > 0) return { paths: [...new Set(prefixes.map(pattern))] }
+  return { urls: [...new Set(of("url").map(({ pathname, search }) => pathname + search))] }
+}
+
+/**
+ * A prefix without its last slash, as it covers the page at `…/blog` too. Whether Gcore keeps to whole path segments is
+ * not published, and a wildcard is allowed at the end alone: one that stands within a path ends the pattern there.
+ */
+function pattern({ pathname }: URL): string {
+  const path = pathname.replace(/\/$/, "")
+  return `${path.replace(/\*.*$/, "")}${path === "" ? "/" : ""}*`
+}
+
+/**
+ * Said by a 400 as well as by a 429. Taken for a refusal it would be cut into ever more calls.
+ *
+ * @see https://gcore.com/docs/cdn/clear-cdn-resource-cache-by-url-pattern-or-all
+ */
+const OVER_QUOTA = /\bquota\b|\btoo many requests\b|\brate limit/i
+
+function judge(who: string, answer: Answer, now: Milliseconds, token: string): Outcome {
+  const said = tidy(wordsOf(answer.text), [token])
+  const outcome = byStatus(who, answer, now, said)
+  if (outcome.outcome !== "refused") return outcome
+  if (OVER_QUOTA.test(said)) return troubleOf(answer, now, outcome.detail)
+  // About the resource, which is not there or not the token's, and not about a path.
+  if (outcome.status === 404) return { outcome: "unauthorised", status: 404, detail: outcome.detail }
+  return outcome
+}
+
+/** `{"errors": {"paths": ["This field is required."]}}`, or a sentence by itself. */
+function wordsOf(text: string): string {
+  const body = parseJson(text)
+  const errors = member(body, "errors")
+  const named =
+    errors !== null && typeof errors === "object"
+      ? Object.entries(errors).map(([name, words]) => `${name}: ${[words].flat().filter(isString).join(" ")}`)
+      : []
+  return [...named, errors, member(body, "message"), member(body, "detail")].filter(isString).join("; ")
+}
+
+const isString = (value: unknown): value is string => typeof value === "string"
