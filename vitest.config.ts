@@ -1,7 +1,7 @@
 import { cloudflareTest } from "@cloudflare/vitest-plugin"
 import { defineConfig } from "vitest/config"
 import { COMPATIBILITY_DATE } from "./cli/dev/serve-worker.ts"
-import { PACKAGE_EXPORTS } from "./cli/package-root.ts"
+import { moduleFile, PACKAGE_EXPORTS } from "./cli/package-root.ts"
 
 /** Rooms whose code runs in both runtimes: the same test files are run in Node and in workerd. */
 const BOTH = ["protocol/**/*.test.ts", "dispatch/**/*.test.ts", "worker/**/*.test.ts", "client/**/*.test.ts"]
@@ -32,8 +32,8 @@ export default defineConfig({
         test: { name: "workerd", include: BOTH, exclude: [...IGNORED, NODE_ONLY], ...PATIENCE },
       },
       {
-        // Configurations that tests import: a clone is not built.
-        resolve: { alias: { ...PACKAGE_EXPORTS } },
+        // Configurations that tests import: a clone is not built. And an example's Next.js, which is not installed.
+        resolve: { alias: { ...PACKAGE_EXPORTS, "next/cache": moduleFile("test/support/next-cache") } },
         test: {
           name: "system",
           include: ["test/**/*.test.ts"],

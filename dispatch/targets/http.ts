@@ -23,11 +23,11 @@ export const http: TargetDriver<TargetConfigOf<"http">> = {
   capabilities: () => CAPABILITIES,
   pace: () => [],
   create(config, surroundings) {
-    const { host, deliver } = webhook(config, surroundings)
+    const receiver = webhook(config, surroundings)
     return {
       async purge(batch, signal) {
-        const answer = await deliver(batch, signal)
-        return "outcome" in answer ? answer : byStatus(host, answer, surroundings.now())
+        const answer = await receiver.deliver(batch, signal)
+        return "outcome" in answer ? answer : byStatus(receiver.host, answer, surroundings.now())
       },
     }
   },

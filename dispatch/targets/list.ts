@@ -2,13 +2,23 @@ import { cloudflare } from "./cloudflare.ts"
 import { gcore } from "./gcore.ts"
 import { http } from "./http.ts"
 import { netlify } from "./netlify.ts"
+import { nextjs } from "./nextjs.ts"
 import { print } from "./print.ts"
 import type { TargetDriver } from "./target.ts"
 import { varnish } from "./varnish.ts"
 import { vercel } from "./vercel.ts"
 
 /** Every driver there is: a new vendor is its file, its options in `protocol/config/` and a line here. */
-export const TARGETS: readonly TargetDriver[] = [varnish, cloudflare, vercel, netlify, gcore, http, print]
+export const TARGETS: readonly TargetDriver[] = [
+  varnish,
+  cloudflare,
+  vercel,
+  netlify,
+  gcore,
+  nextjs,
+  http,
+  print,
+]
 
 /** The driver of a type of target; undefined when there is none. */
 export const findDriver = (type: string): TargetDriver | undefined =>

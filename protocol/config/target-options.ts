@@ -96,7 +96,8 @@ export const TARGET_OPTIONS = {
   gcore: { resource: count, token: secretSchema },
   nginx: { endpoints: nodes, module: z.enum(["cache-purge", "plus"]) },
   souin: { endpoints: nodes, token: z.optional(secretSchema) },
-  nextjs: { url: vendorUrl, secret: secretSchema },
+  /** `prefixes`: whether the app's routes lie under `app/` as its addresses do, as far as prefixes go. */
+  nextjs: { url: vendorUrl, secret: secretSchema, prefixes: flag },
   "workers-cache": {
     url: vendorUrl,
     secret: secretSchema,

@@ -1,0 +1,54 @@
+import { TAG_RULES } from "../../protocol/tags.ts"
+import { type Answer, beyond, byStatus, troubleOf } from "./answer.ts"
+import type { Capabilities, KindCapability, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
+import { MAX_VALUE_BYTES, webhook } from "./webhook.ts"
+
+/** Ours: Next has no limit, and applies them one by one. */
+const MAX_VALUES = 100
+
+const SOFT_AND_HARD: KindCapability = { modes: ["invalidate", "purge"], batch: MAX_VALUES }
+
+/**
+ * `revalidatePath` has no soft form: what it names is expired at once.
+ *
+ * @see https://nextjs.org/docs/app/api-reference/functions/revalidatePath
+ */
+const HARD: KindCapability = { modes: ["purge"], batch: MAX_VALUES }
+
+const KINDS: Capabilities["kinds"] = { tag: SOFT_AND_HARD, url: HARD, everything: HARD }
+
+/**
+ * A route of the user's Next.js app, `examples/nextjs-revalidate/route.ts`, told by the same signed webhook as an `http`
+ * target. `endpoint`, where given, stands in for `url`.
+ */
+export const nextjs: TargetDriver<TargetConfigOf<"nextjs">> = {
+  type: "nextjs",
+  capabilities: ({ prefixes = false }) => ({
+    // Next goes by the route's file and not by the address: `/(shop)/[lang]/…` is no prefix of `/en/…`, and asked by that
+    // it does nothing, and does not say so.
+    kinds: prefixes ? { ...KINDS, prefix: HARD } : KINDS,
+    mixed: true,
+    maxBytes: MAX_VALUE_BYTES,
+    tags: TAG_RULES.nextjs.codec,
+  }),
+  pace: () => [],
+  create(config, surroundings) {
+    const receiver = webhook(config, surroundings)
+    const capabilities = nextjs.capabilities(config)
+    return {
+      async purge(batch, signal) {
+        const unsupported = beyond(capabilities, batch)
+        if (unsupported) return unsupported
+        const answer = await receiver.deliver(batch, signal)
+        return "outcome" in answer ? answer : judge(receiver.host, answer, surroundings.now())
+      },
+    }
+  },
+}
+
+/** A 404 or 405 is an app without the route, as one that is being deployed: no value is at fault. */
+function judge(who: string, answer: Answer, now: number): Outcome {
+  if (answer.status === 404 || answer.status === 405)
+    return troubleOf(answer, now, `${who} answered ${answer.status}: it has no such route`)
+  return byStatus(who, answer, now)
+}
