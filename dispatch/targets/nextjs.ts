@@ -1,4 +1,5 @@
 import { TAG_RULES } from "../../protocol/tags.ts"
+import type { Milliseconds } from "../../protocol/time.ts"
 import { type Answer, beyond, byStatus, troubleOf } from "./answer.ts"
 import type { Capabilities, KindCapability, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
 import { MAX_VALUE_BYTES, webhook } from "./webhook.ts"
@@ -47,7 +48,7 @@ export const nextjs: TargetDriver<TargetConfigOf<"nextjs">> = {
 }
 
 /** A 404 or 405 is an app without the route, as one that is being deployed: no value is at fault. */
-function judge(who: string, answer: Answer, now: number): Outcome {
+function judge(who: string, answer: Answer, now: Milliseconds): Outcome {
   if (answer.status === 404 || answer.status === 405)
     return troubleOf(answer, now, `${who} answered ${answer.status}: it has no such route`)
   return byStatus(who, answer, now)
