@@ -12,6 +12,7 @@ const OPTIONS: Readonly<Record<string, object>> = {
   gcore: { resource: 1 },
   keycdn: { tags: true, perMinute: 20 },
   netlify: { site: "…" },
+  nextjs: { prefixes: true },
   nginx: { module: "cache-purge" },
   "workers-cache": { plan: "pro" },
 }
@@ -22,7 +23,7 @@ export function targetMatrix(): string {
   const rows = TARGETS.map((driver) => rowOf(driver))
   return `# Targets
 
-What each type of target can do. This page is written by \`npm run generate\` from what the drivers say of themselves; where an option decides, with it set (\`plan: "pro"\`, \`tags: true\`, \`cpCodes\`). What a target cannot be told is said wider, or is \`not_supported\`: see \`onUnsupported\` in [configuration.md](configuration.md#targets).
+What each type of target can do. This page is written by \`npm run generate\` from what the drivers say of themselves; where an option decides, with it set (\`plan: "pro"\`, \`tags: true\`, \`cpCodes\`, \`prefixes: true\`). What a target cannot be told is said wider, or is \`not_supported\`: see \`onUnsupported\` in [configuration.md](configuration.md#targets).
 
 A kind is *soft* where the vendor can mark stale, and *hard* where it can remove; the number is how many values one call may carry. Where there is no soft, an \`invalidate\` is carried out hard, and the record says \`as: "purge"\`.
 

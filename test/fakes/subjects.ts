@@ -1,6 +1,10 @@
 import type { ConfigInput } from "../../protocol/config/schema.ts"
 import { FakeCloudflare } from "./cloudflare.ts"
 import type { Fake, FakeOptions } from "./fake.ts"
+import { FakeGcore } from "./gcore.ts"
+import { FakeNetlify } from "./netlify.ts"
+import { FakeNextjs } from "./nextjs.ts"
+import { FakeVercel } from "./vercel.ts"
 
 type TargetInput = NonNullable<ConfigInput["targets"]>[string]
 
@@ -12,6 +16,8 @@ export interface Subject {
 }
 
 const ZONE = "023e105f4ecef8ad9ca31a8372d0c353"
+const NETLIFY_SITE = { id: "3970e0fe-8564-4903-9a55-c5f8de49fb8b", slug: "example-site" }
+const HOOK_KEY = "hook-secret-that-no-output-may-hold"
 const SECRET = "a-secret-that-no-output-may-hold"
 
 /** Every type of target that has a vendor with a cache. */
@@ -20,5 +26,35 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
     target: { type: "cloudflare", zone: ZONE, token: { secret: "TOKEN" }, plan: "pro" } as Subject["target"],
     secrets: { TOKEN: SECRET },
     fake: (options) => new FakeCloudflare({ ...options, zones: [ZONE], token: SECRET, plan: "pro" }),
+  },
+  vercel: {
+    target: { type: "vercel", project: "prj_web", token: { secret: "TOKEN" } } as Subject["target"],
+    secrets: { TOKEN: SECRET },
+    fake: (options) => new FakeVercel({ ...options, project: "prj_web", token: SECRET }),
+  },
+  netlify: {
+    target: { type: "netlify", site: NETLIFY_SITE.slug, token: { secret: "TOKEN" } } as Subject["target"],
+    secrets: { TOKEN: SECRET },
+    fake: (options) => new FakeNetlify({ ...options, site: NETLIFY_SITE, token: SECRET }),
+  },
+  gcore: {
+    target: { type: "gcore", resource: 220_000, token: { secret: "TOKEN" } } as Subject["target"],
+    secrets: { TOKEN: SECRET },
+    fake: (options) => new FakeGcore({ ...options, resource: 220_000, token: SECRET }),
+  },
+  nextjs: {
+    target: {
+      type: "nextjs",
+      url: "https://app.example.com/api/tidemark",
+      secret: { secret: "HOOK_SECRET" },
+      prefixes: true,
+    } as Subject["target"],
+    secrets: { HOOK_SECRET: `whsec_${btoa(HOOK_KEY)}` },
+    fake: (options) =>
+      new FakeNextjs({
+        ...options,
+        url: "https://app.example.com/api/tidemark",
+        key: new TextEncoder().encode(HOOK_KEY),
+      }),
   },
 }

@@ -86,13 +86,13 @@ describe.each(Object.entries(SUBJECTS))("%s", (_, subject) => {
     await begun(stage)
     const before = stage.fake.taken.length
     const list = listOf(stage)
-    const asked = stage.requests.length
+    const [asked, known] = [stage.requests.length, stage.events.length]
     const poison = list === "tags" ? "poison" : "https://www.example.com/poison"
     const values = [...valuesOf(list, 0, 499), poison, ...valuesOf(list, 500, 500)]
     const [epoch] = await publishAll(stage, [{ namespace: "blog", [list]: values }])
     const record = await stage.press.record(epoch ?? 0)
     expect(record.targets["edge"]?.state).toBe("dead")
-    const letters = stage.events.filter(({ event }) => event === "lane:deadLettered")
+    const letters = stage.events.slice(known).filter(({ event }) => event === "lane:deadLettered")
     expect(letters).toHaveLength(1)
     expect(stage.fake.taken.slice(before).reduce((sum, count) => sum + count, 0)).toBe(999)
     const batch = stage.capabilities.kinds[KIND_OF[list]]?.batch ?? 1

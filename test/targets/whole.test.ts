@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { TAG_RULES } from "../../protocol/tags.ts"
 import { SUBJECTS } from "../fakes/subjects.ts"
 import { stageOf, useRedis } from "./stage.ts"
 
@@ -25,6 +26,11 @@ describe.each(Object.entries(SUBJECTS))("%s", (_, subject) => {
         const [position] = await stage.press.publish({ namespace: "blog", mode })
         await stage.level(position?.epoch ?? 0)
         return (await stage.press.record(position?.epoch ?? 0)).targets["edge"]
+      }
+      const { prefix, host, everything } = stage.capabilities.kinds
+      // A vendor that knows tags alone reaches no page that carries none.
+      if (!prefix && !host && !everything) {
+        stage.fake.cache.label(INSIDE, TAG_RULES.vercel.codec.encode("ns/blog"))
       }
       // The first reading resyncs.
       await publish("invalidate")
