@@ -54,7 +54,7 @@ export async function toBatch(tenant: string, target: string, { mode, items }: B
   const epochs = items.flatMap((item) => item.epochs)
   const values = items.map(({ kind, value, namespaces }) => ({ kind, value, namespaces }))
   // A loop: an argument list has a limit, and a backlog is longer.
-  let [first, last] = [Number.POSITIVE_INFINITY, 0]
+  let [first, last] = [epochs[0] ?? 0, 0]
   for (const epoch of epochs) {
     first = Math.min(first, epoch)
     last = Math.max(last, epoch)

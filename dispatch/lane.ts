@@ -77,6 +77,10 @@ const MAX_RETRY_AFTER: Milliseconds = 5 * MINUTE
 /** How often wrong credentials are tried again: nobody tells us when they are mended. */
 const PAUSE: Milliseconds = 30 * SECOND
 
+/** Of a mirror's due items: one for each, however often they are put off. */
+const HEARTBEAT = "mirror:heartbeat"
+const MIRROR_IDS = [HEARTBEAT, "mirror:lease"] as const
+
 /** What a lane read: whether that is all can be told from head and entries. */
 interface Read {
   readonly head: Head | undefined
@@ -261,7 +265,8 @@ export class Lane {
     this.#hasCommitted = true
     this.#recovered()
     this.#options.onCommit?.(entries)
-    const isDue = dueAt !== undefined || work.due.length > 0
+    const isDue =
+      dueAt !== undefined || work.due.length > 0 || this.#options.capabilities.mirror !== undefined
     return committed.head && isAt(committed.head, to) && !isDue ? "level" : "again"
   }
 
@@ -291,6 +296,8 @@ export class Lane {
     if (result.stop) return this.#stop(result.stop)
     const about = { at: clock.now(), attempts: this.#attempts + 1 }
     const { letters, late } = failuresOf(plan, result, about)
+    const isHeartbeat = id === HEARTBEAT
+    const due = isHeartbeat ? this.#mirrorDue(about.at, [HEARTBEAT]) : []
     let committed: Committed
     do {
       const rows = await readLate(store, this.#lane, item.epochs)
@@ -305,7 +312,8 @@ export class Lane {
       committed = await commit(store, this.#lane, {
         held,
         to: held,
-        finished: [id],
+        due,
+        finished: isHeartbeat ? [] : [id],
         late: receipts,
         letters,
         keepFrom,
@@ -358,6 +366,16 @@ export class Lane {
     const [reply] = await store.pipeline([["HGET", dueItemsKey(tenant, name), id]])
     const text = asText(reply) ?? ""
     return { id, text, item: parseDue(text) }
+  }
+
+  /** When a mirror is to be written again though nothing is published: an owner that was late may have written last. */
+  #mirrorDue(now: Milliseconds, ids: readonly string[]): Work["due"] {
+    const { capabilities, config } = this.#options
+    const { mirror } = capabilities
+    if (!mirror) return []
+    const after = (id: string) => (id === HEARTBEAT ? mirror.heartbeat : config.relay.lease)
+    const item: DueItem = { why: "mirror", namespace: null, mode: "invalidate", epochs: [], ...NO_SELECTORS }
+    return ids.map((id) => ({ at: now + after(id), id, item }))
   }
 
   /** A resync may be told to take its time: its parts then become due one after the other. */
@@ -491,7 +509,7 @@ export class Lane {
       held,
       to,
       receipt,
-      due,
+      due: [...due, ...this.#mirrorDue(at, MIRROR_IDS)],
       late: [...late.values()].map((row) => ({ receipt: row })),
       letters,
       keepFrom: (at - config.log.keep) * 1000,

@@ -95,7 +95,8 @@ export function planEntries(entries: readonly LogEntry[], context: PlanContext):
   const settling: Epoch[] = []
   for (const entry of entries) {
     if (!concerns(entry.body, context.target.namespaces)) continue
-    if (entry.body.settling) settling.push(entry.epoch)
+    // The epochs of what settles are raised at once, and a mirror holds nothing else.
+    if (entry.body.settling && !context.capabilities.mirror) settling.push(entry.epoch)
     else draft.say(entry.body, [entry.epoch])
   }
   return draft.finish(settling)
@@ -154,7 +155,8 @@ class PlanDraft {
 
   say(what: Omit<Owed, "epochs">, epochs: Epochs): void {
     const { mode, namespace } = what
-    if (namespace === null) this.everything(mode, epochs)
+    // A mirror has nothing narrower, and is no wider for that.
+    if (this.#context.capabilities.mirror || namespace === null) this.everything(mode, epochs)
     else if (!hasSelectors(what)) this.#whole(namespace, mode, epochs)
     else {
       for (const tag of what.tags) this.#tag(namespace, tag, mode, epochs)
@@ -337,7 +339,8 @@ class PlanDraft {
   }
 
   #mayEverything(): boolean {
-    return this.#context.target.allowEverything && this.#can("everything")
+    const { target, capabilities } = this.#context
+    return (target.allowEverything || capabilities.mirror !== undefined) && this.#can("everything")
   }
 
   #add(

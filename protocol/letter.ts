@@ -21,9 +21,10 @@ export interface Owed extends Selectors {
  * - `replay` a dead letter that somebody put back
  * - `spread` a part of a resync, which is not to empty a cache in one instant
  * - `again`  what was found stale after it was purged
+ * - `mirror` a mirror of epochs is written though nothing was published
  */
 export interface DueItem extends Owed {
-  readonly why: "replay" | "spread" | "again"
+  readonly why: "replay" | "spread" | "again" | "mirror"
 }
 
 /** Given up on and kept for people. */
@@ -79,7 +80,7 @@ function parseOwed(text: string | undefined): (Owed & Readonly<Record<string, un
   return isOwed ? { ...NO_SELECTORS, ...(read as unknown as Owed) } : undefined
 }
 
-const REASONS: readonly unknown[] = ["replay", "spread", "again"] satisfies DueItem["why"][]
+const REASONS: readonly unknown[] = ["replay", "spread", "again", "mirror"] satisfies DueItem["why"][]
 
 export function parseDue(text: string | undefined): DueItem | undefined {
   const owed = parseOwed(text)

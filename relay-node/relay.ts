@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto"
 import { Memory } from "../dispatch/adopt.ts"
 import { type Clock, systemClock } from "../dispatch/clock.ts"
 import { Lane, type LaneEvents } from "../dispatch/lane.ts"
+import { readMirror } from "../dispatch/mirror.ts"
 import { createPacer } from "../dispatch/pace.ts"
 import { runPasses } from "../dispatch/passes.ts"
 import { lookAfterRemoved } from "../dispatch/removed.ts"
@@ -156,6 +157,7 @@ export function startRelay(options: RelayOptions): Relay {
           driver: driver.create(resolved, {
             fetch: options.fetch,
             now: () => clock.now(),
+            readEpochs: () => readMirror(store, { tenant, config, patterns: target.namespaces }, clock.now()),
             print: (line) => events.log.info({ tenant, target: name }, line),
           }),
           pacer: createPacer({

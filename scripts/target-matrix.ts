@@ -8,7 +8,9 @@ import { DAY, HOUR, MINUTE, SECOND, type Milliseconds } from "../protocol/time.t
 const OPTIONS: Readonly<Record<string, object>> = {
   akamai: { cpCodes: [12_345] },
   cloudflare: { plan: "pro" },
+  "cloudflare-kv": { kvNamespace: "…" },
   cloudfront: { tags: true, distribution: "…", completesIn: MINUTE },
+  "edge-config": { edgeConfig: "…" },
   gcore: { resource: 1 },
   keycdn: { tags: true, perMinute: 20 },
   netlify: { site: "…" },

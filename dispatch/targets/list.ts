@@ -1,4 +1,6 @@
 import { cloudflare } from "./cloudflare.ts"
+import { cloudflareKv } from "./cloudflare-kv.ts"
+import { edgeConfig } from "./edge-config.ts"
 import { gcore } from "./gcore.ts"
 import { http } from "./http.ts"
 import { netlify } from "./netlify.ts"
@@ -16,6 +18,8 @@ export const TARGETS: readonly TargetDriver[] = [
   netlify,
   gcore,
   nextjs,
+  cloudflareKv,
+  edgeConfig,
   http,
   print,
 ]

@@ -68,6 +68,11 @@ export interface Capabilities {
   readonly tags: TagCodec
   /** Whether the vendor knows a call when it is repeated, by `Batch.id`, and does not do it twice. Default false. */
   readonly isIdempotent?: boolean
+  /**
+   * Set where the target holds epochs and no pages: it is written as a whole whatever was invalidated, again after so
+   * long that nothing was, and once more a lease after each time, lest one that was late in writing be the last.
+   */
+  readonly mirror?: { readonly heartbeat: Milliseconds }
   /** What a value costs, in US dollars, once what is free is used up. Default 0. */
   readonly dollarsPerValue?: number
   /** From acceptance until edges have dropped their copies, as the vendor publishes it; undefined where it does not. */
@@ -138,6 +143,8 @@ export interface Surroundings {
   /** Never follows a redirect on its own; the driver asks for `redirect: "manual"`. */
   readonly fetch: typeof fetch
   readonly now: () => Milliseconds
+  /** The tenant's epochs as a mirror holds them, read now: JSON. Only lanes of mirrors have it. @throws {StoreError} */
+  readonly readEpochs?: () => Promise<string>
   /** Where a target that has no vendor says what it would do: one line. Default: nowhere. */
   readonly print?: (line: string) => void
 }

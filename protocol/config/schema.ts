@@ -191,6 +191,8 @@ const target = z.discriminatedUnion(
     targetOf("souin"),
     targetOf("nextjs"),
     targetOf("workers-cache"),
+    targetOf("cloudflare-kv"),
+    targetOf("edge-config"),
     targetOf("http"),
     targetOf("print"),
   ],

@@ -103,6 +103,19 @@ export const TARGET_OPTIONS = {
     secret: secretSchema,
     plan: z.enum(["free", "pro", "business", "enterprise"]),
   },
+  /** Mirrors of epochs. `heartbeat`: how often they are written though nothing was published. */
+  "cloudflare-kv": {
+    accountId: text(/^[0-9a-f]{32}$/i, "must be the 32 hex digits of an account id"),
+    kvNamespace: text(/^[0-9a-f]{32}$/i, "must be the 32 hex digits of a KV namespace's id"),
+    token: secretSchema,
+    heartbeat: z.prefault(duration(24 * HOUR, 1_000), "2m"),
+  },
+  "edge-config": {
+    edgeConfig: text(/^ecfg_[A-Za-z0-9]{1,64}$/, "must be the id of an Edge Config, ecfg_…"),
+    token: secretSchema,
+    team: z.optional(segment),
+    heartbeat: z.prefault(duration(24 * HOUR, 1_000), "1h"),
+  },
   http: { url: vendorUrl, secret: secretSchema },
   print: {},
 } as const

@@ -1,0 +1,45 @@
+import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { baseAddress } from "./answer.ts"
+import { mirror, writeMirror } from "./mirror.ts"
+import type { TargetConfigOf, TargetDriver } from "./target.ts"
+
+/** @see https://developers.cloudflare.com/api/resources/kv/subresources/namespaces/subresources/values/methods/update/ */
+const BASE_URL = "https://api.cloudflare.com/client/v4"
+
+/** Writes to the same key: one a second. @see https://developers.cloudflare.com/kv/platform/limits/ */
+const WRITES_PER_SECOND = 1
+
+/** The key under which a tenant's epochs stand. */
+export const kvKey = (tenant: string): string => `tidemark/${tenant}`
+
+/**
+ * A mirror of a tenant's epochs in Workers KV, one value a tenant. `endpoint` stands in for
+ * `https://api.cloudflare.com/client/v4`.
+ */
+export const cloudflareKv: TargetDriver<TargetConfigOf<"cloudflare-kv">> = {
+  type: "cloudflare-kv",
+  capabilities: ({ heartbeat = 0 }) => mirror(heartbeat, PORTABLE_CODEC),
+  pace: ({ kvNamespace }) => [
+    {
+      limit: "rate",
+      bucket: `kv:${kvNamespace}`,
+      kinds: ["everything"],
+      per: "call",
+      perSecond: WRITES_PER_SECOND,
+      burst: 1,
+    },
+  ],
+  create({ endpoint, accountId, kvNamespace, token }, surroundings) {
+    const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
+    if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
+    const values = `${base}/accounts/${accountId}/storage/kv/namespaces/${kvNamespace}/values`
+    return writeMirror(surroundings, host, token, ({ tenant }, value) => ({
+      url: `${values}/${encodeURIComponent(kvKey(tenant))}`,
+      init: {
+        method: "PUT",
+        headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+        body: value,
+      },
+    }))
+  },
+}

@@ -1,0 +1,40 @@
+import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { baseAddress } from "./answer.ts"
+import { mirror, writeMirror } from "./mirror.ts"
+import type { TargetConfigOf, TargetDriver } from "./target.ts"
+
+/** @see https://vercel.com/docs/edge-config/vercel-api */
+const BASE_URL = "https://api.vercel.com/v1"
+
+/** A key holds letters, digits, `_` and `-`. */
+export const edgeConfigKey = (tenant: string): string => `tidemark_${tenant}`
+
+/**
+ * A mirror of a tenant's epochs in a Vercel Edge Config, one item a tenant. How often it may be written is not
+ * published; each write costs. `endpoint` stands in for `https://api.vercel.com/v1`.
+ *
+ * @see https://vercel.com/docs/pricing/edge-config
+ */
+export const edgeConfig: TargetDriver<TargetConfigOf<"edge-config">> = {
+  type: "edge-config",
+  capabilities: ({ heartbeat = 0 }) => mirror(heartbeat, PORTABLE_CODEC),
+  // Ours: a write takes up to 10 s to be everywhere, and more of them in that time say nothing more.
+  pace: ({ edgeConfig: id }) => [
+    { limit: "rate", bucket: `items:${id}`, kinds: ["everything"], per: "call", perSecond: 1 / 10, burst: 5 },
+  ],
+  create({ endpoint, edgeConfig: id, token, team }, surroundings) {
+    const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
+    if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
+    const query = team === undefined ? "" : `?${team.startsWith("team_") ? "teamId" : "slug"}=${team}`
+    return writeMirror(surroundings, host, token, ({ tenant }, value) => ({
+      url: `${base}/edge-config/${id}/items${query}`,
+      init: {
+        method: "PATCH",
+        headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+        body: JSON.stringify({
+          items: [{ operation: "upsert", key: edgeConfigKey(tenant), value: JSON.parse(value) as unknown }],
+        }),
+      },
+    }))
+  },
+}
