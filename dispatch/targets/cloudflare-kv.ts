@@ -10,7 +10,7 @@ const BASE_URL = "https://api.cloudflare.com/client/v4"
 const WRITES_PER_SECOND = 1
 
 /** The key under which a tenant's epochs stand. */
-export const kvKey = (tenant: string): string => `tidemark/${tenant}`
+const kvKey = (tenant: string): string => `tidemark/${tenant}`
 
 /**
  * A mirror of a tenant's epochs in Workers KV, one value a tenant. `endpoint` stands in for

@@ -7,7 +7,7 @@ import type { TargetConfigOf, TargetDriver } from "./target.ts"
 const BASE_URL = "https://api.vercel.com/v1"
 
 /** A key holds letters, digits, `_` and `-`. */
-export const edgeConfigKey = (tenant: string): string => `tidemark_${tenant}`
+const edgeConfigKey = (tenant: string): string => `tidemark_${tenant}`
 
 /**
  * A mirror of a tenant's epochs in a Vercel Edge Config, one item a tenant. How often it may be written is not
