@@ -1,6 +1,7 @@
 import { cloudflare } from "./cloudflare.ts"
 import { cloudflareKv } from "./cloudflare-kv.ts"
 import { edgeConfig } from "./edge-config.ts"
+import { fastly } from "./fastly.ts"
 import { gcore } from "./gcore.ts"
 import { http } from "./http.ts"
 import { netlify } from "./netlify.ts"
@@ -14,6 +15,7 @@ import { vercel } from "./vercel.ts"
 export const TARGETS: readonly TargetDriver[] = [
   varnish,
   cloudflare,
+  fastly,
   vercel,
   netlify,
   gcore,
