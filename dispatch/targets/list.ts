@@ -1,3 +1,4 @@
+import { akamai } from "./akamai.ts"
 import { cloudflare } from "./cloudflare.ts"
 import { cloudflareKv } from "./cloudflare-kv.ts"
 import { edgeConfig } from "./edge-config.ts"
@@ -16,6 +17,7 @@ export const TARGETS: readonly TargetDriver[] = [
   varnish,
   cloudflare,
   fastly,
+  akamai,
   vercel,
   netlify,
   gcore,
