@@ -1,4 +1,5 @@
 import { akamai } from "./akamai.ts"
+import { bunny } from "./bunny.ts"
 import { cloudflare } from "./cloudflare.ts"
 import { cloudflareKv } from "./cloudflare-kv.ts"
 import { edgeConfig } from "./edge-config.ts"
@@ -18,6 +19,7 @@ export const TARGETS: readonly TargetDriver[] = [
   cloudflare,
   fastly,
   akamai,
+  bunny,
   vercel,
   netlify,
   gcore,
