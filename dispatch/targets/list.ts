@@ -6,6 +6,7 @@ import { edgeConfig } from "./edge-config.ts"
 import { fastly } from "./fastly.ts"
 import { gcore } from "./gcore.ts"
 import { http } from "./http.ts"
+import { keycdn } from "./keycdn.ts"
 import { netlify } from "./netlify.ts"
 import { nextjs } from "./nextjs.ts"
 import { print } from "./print.ts"
@@ -20,6 +21,7 @@ export const TARGETS: readonly TargetDriver[] = [
   fastly,
   akamai,
   bunny,
+  keycdn,
   vercel,
   netlify,
   gcore,

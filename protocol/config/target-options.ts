@@ -84,8 +84,19 @@ export const TARGET_OPTIONS = {
     clientSecret: secretSchema,
   },
   bunny: { pullZone: count, token: secretSchema },
-  /** `tags`: whether the zone is purged by tags, which KeyCDN does not list among what its API does. */
-  keycdn: { zone: count, token: secretSchema, tags: flag, perMinute: z._default(count, 20) },
+  /**
+   * `zoneHost`: the zone's own host, in whose name URLs are purged. `tags`: whether the zone is purged by tags, which
+   * KeyCDN does not list among what its API does.
+   */
+  keycdn: {
+    zone: count,
+    token: secretSchema,
+    zoneHost: z.optional(
+      text(/^[a-z0-9][a-z0-9.-]{0,252}$/, "must be the zone's host, such as name-1a2b.kxcdn.com"),
+    ),
+    tags: flag,
+    perMinute: z._default(count, 20),
+  },
   vercel: {
     project: segment,
     token: secretSchema,
