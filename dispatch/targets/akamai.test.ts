@@ -250,6 +250,18 @@ describe("what Akamai answers", () => {
     expect(await outcomeOf(missing, tags)).not.toHaveProperty("at")
   })
 
+  it("has nothing repeated of what it was signed with, whatever its words hold", async () => {
+    const { fetch } = transportTo(({ headers }) => {
+      const authorization = headers.get("authorization") ?? ""
+      return problem(400, authorization.slice(0, 20), `${authorization} ${SECRETS.join(" ")}`)
+    })
+    const outcome = await driverOn(fetch).purge(sample("tag", "purge"), soon())
+    expect(outcome).toMatchObject({
+      outcome: "refused",
+      detail: `${HOST} answered 400: EG1-HMAC-SHA256 clie: [secret] [secret] [secret] [secret]`,
+    })
+  })
+
   it("pauses where there is no such API at the host", async () => {
     expect(await outcomeOf(() => problem(404, "Not Found"))).toMatchObject({
       outcome: "unauthorised",

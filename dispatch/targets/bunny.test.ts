@@ -158,6 +158,14 @@ describe("what Bunny answers", () => {
       })
   })
 
+  it("has no secret repeated that its words hold", async () => {
+    for (const status of [400, 401, 429]) {
+      const said = JSON.stringify(await outcomeOf(() => fault(status, `no ${TOKEN} here`)))
+      expect(said).toContain("no [secret] here")
+      expect(said).not.toContain(TOKEN)
+    }
+  })
+
   it("pauses where the pull zone is not found, and gives a URL up that is not", async () => {
     for (const kind of ["tag", "everything"] as const)
       expect(await outcomeOf(() => fault(404, "not found"), sample(kind, "purge"))).toEqual({

@@ -180,6 +180,16 @@ describe("what Fastly answers", () => {
     })
   })
 
+  it("has no secret repeated that its words hold", async () => {
+    const echo = `no ${TOKEN} here`
+    for (const body of [{ reason: echo }, { msg: echo }, { msg: "no", detail: echo }])
+      for (const status of [200, 400, 401, 429]) {
+        const said = JSON.stringify(await outcomeOf(() => json(status, { status: "fail", ...body })))
+        expect(said).toContain("no [secret] here")
+        expect(said).not.toContain(TOKEN)
+      }
+  })
+
   it("pauses where the service is not found, and gives a url up that is not", async () => {
     const missing = () => json(404, { msg: "Record not found", detail: "Cannot load service" })
     for (const kind of ["tag", "everything"] as const)

@@ -147,7 +147,7 @@ function confirm(
     return { outcome: "refused", status, detail: `${who} answered ${status} without success: ${said}` }
   if (values[0]?.kind !== "tag")
     return member(body, "status") === "ok" ? vendorId([member(body, "id")]) : unread()
-  const ids = values.map(({ value }) => (Object.hasOwn(body, value) ? member(body, value) : undefined))
+  const ids = values.map(({ value }) => member(body, value))
   const at = [...ids.keys()].filter((place) => typeof ids[place] !== "string")
   if (at.length === values.length) return unread()
   if (at.length > 0)

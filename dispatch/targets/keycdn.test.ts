@@ -179,6 +179,15 @@ describe("what KeyCDN answers", () => {
         })
   })
 
+  it("has no secret repeated that its words hold", async () => {
+    for (const status of [200, 400, 401, 429]) {
+      const outcome = await outcomeOf(() => reply(status, "error", `no ${TOKEN} or ${BASIC} here`))
+      const said = JSON.stringify(outcome)
+      expect(said).toContain("no [secret] or [secret] here")
+      for (const secret of [TOKEN, BASIC]) expect(said).not.toContain(secret)
+    }
+  })
+
   it("pauses where the zone is not found, and does not know another key", async () => {
     const vendor = account()
     const { fetch } = transportTo((request) => vendor.handle(request))
