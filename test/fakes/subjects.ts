@@ -1,7 +1,11 @@
 import type { ConfigInput } from "../../protocol/config/schema.ts"
+import { FakeAkamai } from "./akamai.ts"
+import { FakeBunny } from "./bunny.ts"
 import { FakeCloudflare } from "./cloudflare.ts"
 import type { Fake, FakeOptions } from "./fake.ts"
+import { FakeFastly } from "./fastly.ts"
 import { FakeGcore } from "./gcore.ts"
+import { FakeKeycdn } from "./keycdn.ts"
 import { FakeNetlify } from "./netlify.ts"
 import { FakeNextjs } from "./nextjs.ts"
 import { FakeVercel } from "./vercel.ts"
@@ -56,5 +60,44 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
         url: "https://app.example.com/api/tidemark",
         key: new TextEncoder().encode(HOOK_KEY),
       }),
+  },
+  fastly: {
+    target: {
+      type: "fastly",
+      service: "SU1Z0isxPaozGVKXdv0eY",
+      token: { secret: "TOKEN" },
+    } as Subject["target"],
+    secrets: { TOKEN: SECRET },
+    fake: (options) => new FakeFastly({ ...options, services: ["SU1Z0isxPaozGVKXdv0eY"], token: SECRET }),
+  },
+  akamai: {
+    target: {
+      type: "akamai",
+      host: "akab-host.purge.akamaiapis.net",
+      clientToken: { secret: "CLIENT_TOKEN" },
+      clientSecret: { secret: "CLIENT_SECRET" },
+      accessToken: { secret: "ACCESS_TOKEN" },
+      cpCodes: [12345, 67890],
+    } as Subject["target"],
+    secrets: { CLIENT_TOKEN: `${SECRET}-1`, CLIENT_SECRET: `${SECRET}-2`, ACCESS_TOKEN: `${SECRET}-3` },
+    fake: (options) =>
+      new FakeAkamai({
+        ...options,
+        host: "akab-host.purge.akamaiapis.net",
+        clientToken: `${SECRET}-1`,
+        clientSecret: `${SECRET}-2`,
+        accessToken: `${SECRET}-3`,
+        cpCodes: [12345, 67890],
+      }),
+  },
+  bunny: {
+    target: { type: "bunny", pullZone: 123456, token: { secret: "TOKEN" } } as Subject["target"],
+    secrets: { TOKEN: SECRET },
+    fake: (options) => new FakeBunny({ ...options, pullZone: 123456, token: SECRET }),
+  },
+  keycdn: {
+    target: { type: "keycdn", zone: 209797, token: { secret: "TOKEN" }, tags: true } as Subject["target"],
+    secrets: { TOKEN: SECRET },
+    fake: (options) => new FakeKeycdn({ ...options, zone: 209797, token: SECRET }),
   },
 }
