@@ -31,7 +31,7 @@ describe("driver: print", () => {
         expect(await driver.purge(batch, soon())).toEqual({ outcome: "accepted", status: 200 })
         expect(lines).toHaveLength(1)
         expect(lines[0]).not.toMatch(/[\r\n]/)
-        expect(JSON.parse(lines[0] ?? "")).toMatchObject({ id: FAST.id, tenant: FAST.tenant, mode })
+        expect(JSON.parse(lines[0] ?? "")).toMatchObject({ id: batch.id, tenant: FAST.tenant, mode })
       }
     }
   })

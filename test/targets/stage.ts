@@ -126,6 +126,7 @@ export async function stageOf(
       const driver = own && findDriver(own.type)
       if (!own || !one || !driver) throw new Error(`no driver for ${name}`)
       capabilities = driver.capabilities(one)
+      const vendor = driver.create(one, { fetch, now: () => time.clock.now() })
       lanes.push(
         new Lane({
           tenant,
@@ -133,10 +134,8 @@ export async function stageOf(
           config,
           target: own,
           capabilities,
-          driver: driver.create(one, {
-            fetch,
-            now: () => time.clock.now(),
-          }),
+          // Signing takes turns of its own, in which no time passes either.
+          driver: { purge: (batch, signal) => time.during(vendor.purge(batch, signal)) },
           pacer: createPacer({
             store,
             clock: time.clock,
