@@ -11,6 +11,7 @@ const OPTIONS: Readonly<Record<string, object>> = {
   "cloudflare-kv": { kvNamespace: "…" },
   cloudfront: { tags: true, distribution: "…", completesIn: MINUTE },
   "edge-config": { edgeConfig: "…" },
+  cloudfront: { tags: true, distribution: "…", completesIn: MINUTE, timeout: 10 * SECOND },
   gcore: { resource: 1 },
   keycdn: { tags: true, perMinute: 20 },
   netlify: { site: "…" },

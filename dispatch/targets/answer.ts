@@ -116,7 +116,7 @@ export function troubleOf({ status, headers }: Answer, now: Milliseconds, detail
  *
  * @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
  */
-function retryAfter(headers: Headers, now: Milliseconds): Milliseconds | undefined {
+export function retryAfter(headers: Headers, now: Milliseconds): Milliseconds | undefined {
   const text = headers.get("retry-after")?.trim() ?? ""
   if (/^\d{1,10}$/.test(text)) return Number(text) * SECOND
   if (!/^[A-Z][a-z]{2,8},? /.test(text)) return undefined

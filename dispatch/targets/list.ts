@@ -4,7 +4,11 @@ import { cloudflare } from "./cloudflare.ts"
 import { cloudflareKv } from "./cloudflare-kv.ts"
 import { edgeConfig } from "./edge-config.ts"
 import { fastly } from "./fastly.ts"
+import { azureFrontDoor } from "./azure-front-door.ts"
+import { cloudflare } from "./cloudflare.ts"
+import { cloudfront } from "./cloudfront.ts"
 import { gcore } from "./gcore.ts"
+import { googleCloudCdn } from "./google-cloud-cdn.ts"
 import { http } from "./http.ts"
 import { keycdn } from "./keycdn.ts"
 import { netlify } from "./netlify.ts"
@@ -22,6 +26,9 @@ export const TARGETS: readonly TargetDriver[] = [
   akamai,
   bunny,
   keycdn,
+  cloudfront,
+  googleCloudCdn,
+  azureFrontDoor,
   vercel,
   netlify,
   gcore,

@@ -74,6 +74,7 @@ export const TARGET_OPTIONS = {
   },
   /** `key`: the JSON of a service account's key. */
   "google-cloud-cdn": { project: segment, urlMap: segment, key: secretSchema },
+  /** `authority`: instead of the address that gives access tokens, as `endpoint` for the rest. */
   "azure-front-door": {
     subscription: segment,
     resourceGroup: text(/^[\w().-]{1,90}$/, "must be the name of a resource group"),
@@ -82,6 +83,7 @@ export const TARGET_OPTIONS = {
     directory: segment,
     clientId: segment,
     clientSecret: secretSchema,
+    authority: z.optional(vendorUrl),
   },
   bunny: { pullZone: count, token: secretSchema },
   /**

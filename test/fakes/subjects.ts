@@ -1,14 +1,18 @@
 import type { ConfigInput } from "../../protocol/config/schema.ts"
 import { FakeAkamai } from "./akamai.ts"
 import { FakeBunny } from "./bunny.ts"
+import { FakeAzureFrontDoor } from "./azure-front-door.ts"
 import { FakeCloudflare } from "./cloudflare.ts"
+import { FakeCloudfront } from "./cloudfront.ts"
 import type { Fake, FakeOptions } from "./fake.ts"
 import { FakeFastly } from "./fastly.ts"
 import { FakeGcore } from "./gcore.ts"
 import { FakeKeycdn } from "./keycdn.ts"
+import { FakeGoogleCloudCdn } from "./google-cloud-cdn.ts"
 import { FakeNetlify } from "./netlify.ts"
 import { FakeNextjs } from "./nextjs.ts"
 import { FakeVercel } from "./vercel.ts"
+import rfc from "../fixtures/rfc7515-rs256.json" with { type: "json" }
 
 type TargetInput = NonNullable<ConfigInput["targets"]>[string]
 
@@ -20,6 +24,15 @@ export interface Subject {
 }
 
 const ZONE = "023e105f4ecef8ad9ca31a8372d0c353"
+const DISTRIBUTION = "EDFDVBD6EXAMPLE"
+const AZURE = {
+  subscription: "00000000-1111-2222-3333-444444444444",
+  resourceGroup: "www",
+  profile: "profile1",
+  endpointName: "endpoint1",
+  directory: "contoso.onmicrosoft.com",
+  clientId: "11112222-bbbb-3333-cccc-4444dddd5555",
+}
 const NETLIFY_SITE = { id: "3970e0fe-8564-4903-9a55-c5f8de49fb8b", slug: "example-site" }
 const HOOK_KEY = "hook-secret-that-no-output-may-hold"
 const SECRET = "a-secret-that-no-output-may-hold"
@@ -30,6 +43,55 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
     target: { type: "cloudflare", zone: ZONE, token: { secret: "TOKEN" }, plan: "pro" } as Subject["target"],
     secrets: { TOKEN: SECRET },
     fake: (options) => new FakeCloudflare({ ...options, zones: [ZONE], token: SECRET, plan: "pro" }),
+  },
+  cloudfront: {
+    target: {
+      type: "cloudfront",
+      distribution: DISTRIBUTION,
+      accessKeyId: { secret: "KEY_ID" },
+      secretAccessKey: { secret: "KEY" },
+      tags: true,
+      completesIn: "1m",
+    } as Subject["target"],
+    secrets: { KEY_ID: "AKIDEXAMPLE", KEY: SECRET },
+    fake: (options) =>
+      new FakeCloudfront({
+        ...options,
+        distributions: [DISTRIBUTION],
+        accessKeyId: "AKIDEXAMPLE",
+        secretAccessKey: SECRET,
+        hasTags: true,
+        completesIn: 60_000,
+      }),
+  },
+  "google-cloud-cdn": {
+    target: {
+      type: "google-cloud-cdn",
+      project: "project-1",
+      urlMap: "www",
+      key: { secret: "KEY" },
+    } as Subject["target"],
+    secrets: {
+      KEY: JSON.stringify({
+        client_email: "purge@project-1.iam.gserviceaccount.com",
+        private_key: `-----BEGIN PRIVATE KEY-----\n${rfc.pkcs8}\n-----END PRIVATE KEY-----\n`,
+      }),
+    },
+    fake: (options) =>
+      new FakeGoogleCloudCdn({
+        ...options,
+        project: "project-1",
+        urlMap: "www",
+        email: "purge@project-1.iam.gserviceaccount.com",
+        publicKey: rfc,
+        token: SECRET,
+      }),
+  },
+  "azure-front-door": {
+    target: { type: "azure-front-door", ...AZURE, clientSecret: { secret: "SECRET" } } as Subject["target"],
+    secrets: { SECRET },
+    fake: (options) =>
+      new FakeAzureFrontDoor({ ...options, ...AZURE, clientSecret: SECRET, token: "azure-", looks: 0 }),
   },
   vercel: {
     target: { type: "vercel", project: "prj_web", token: { secret: "TOKEN" } } as Subject["target"],
