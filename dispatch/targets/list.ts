@@ -1,12 +1,11 @@
 import { akamai } from "./akamai.ts"
-import { bunny } from "./bunny.ts"
-import { cloudflare } from "./cloudflare.ts"
-import { cloudflareKv } from "./cloudflare-kv.ts"
-import { edgeConfig } from "./edge-config.ts"
-import { fastly } from "./fastly.ts"
 import { azureFrontDoor } from "./azure-front-door.ts"
+import { bunny } from "./bunny.ts"
+import { cloudflareKv } from "./cloudflare-kv.ts"
 import { cloudflare } from "./cloudflare.ts"
 import { cloudfront } from "./cloudfront.ts"
+import { edgeConfig } from "./edge-config.ts"
+import { fastly } from "./fastly.ts"
 import { gcore } from "./gcore.ts"
 import { googleCloudCdn } from "./google-cloud-cdn.ts"
 import { http } from "./http.ts"
@@ -23,12 +22,12 @@ export const TARGETS: readonly TargetDriver[] = [
   varnish,
   cloudflare,
   fastly,
-  akamai,
-  bunny,
-  keycdn,
   cloudfront,
+  akamai,
   googleCloudCdn,
   azureFrontDoor,
+  bunny,
+  keycdn,
   vercel,
   netlify,
   gcore,
