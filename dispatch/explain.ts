@@ -3,6 +3,7 @@ import { concernedTargets } from "../protocol/concern.ts"
 import { type EntryBody, hasSelectors, NO_SELECTORS, SELECTOR_LISTS } from "../protocol/invalidation.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { cut } from "./batches.ts"
+import { pacesOf } from "./limits.ts"
 import { type Item, type Plan, planEntries } from "./plan.ts"
 import type { Capabilities, Pace, TargetDriver } from "./targets/target.ts"
 
@@ -51,9 +52,7 @@ function explainAt(
   // Neither what a driver can do nor its pace depends on a secret.
   const resolved = target as never
   const capabilities = driver.capabilities(resolved)
-  const paces: readonly Pace[] = target.rate
-    ? [{ limit: "rate", bucket: "rate", kinds: KINDS, per: "call", ...target.rate }]
-    : driver.pace(resolved)
+  const paces = pacesOf(driver, resolved)
   // Each selector by an epoch of its own, so that the plan tells what became of each. A settling entry is purged later.
   const singles = bodies.flatMap(singly).map((body, index) => ({
     body,
@@ -70,8 +69,6 @@ function explainAt(
     seconds: Math.ceil(Math.max(0, ...paces.map((pace) => lengthOf(pace, bundles))) / SECOND),
   }
 }
-
-const KINDS: Pace["kinds"] = ["tag", "url", "prefix", "host", "namespace", "everything"]
 
 function singly({ settling: _settling, ...body }: EntryBody): EntryBody[] {
   if (!hasSelectors(body)) return [body]

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto"
 import { Memory } from "../dispatch/adopt.ts"
 import { type Clock, systemClock } from "../dispatch/clock.ts"
 import { Lane, type LaneEvents } from "../dispatch/lane.ts"
+import { accountOf, pacesOf } from "../dispatch/limits.ts"
 import { readMirror } from "../dispatch/mirror.ts"
 import { createPacer } from "../dispatch/pace.ts"
 import { runPasses } from "../dispatch/passes.ts"
@@ -146,7 +147,7 @@ export function startRelay(options: RelayOptions): Relay {
       if (!resolved || !driver || !servesTenant(target, tenant)) return []
       const emit = <K extends keyof LaneEvents>(event: K, payload: LaneEvents[K]) =>
         events.lane(event, { tenant, target: name, type: target.type, ...payload })
-      const account = target.account ?? accountOf(name, target)
+      const account = accountOf(name, target)
       return [
         new Lane({
           tenant,
@@ -164,7 +165,7 @@ export function startRelay(options: RelayOptions): Relay {
             store,
             clock,
             account,
-            paces: target.rate ? [{ ...ALL_CALLS, ...target.rate }] : driver.pace(resolved),
+            paces: pacesOf(driver, resolved),
             onWait: (length) => events.emit("pace:waited", { account, length }),
           }),
           store,
@@ -393,20 +394,6 @@ export function startRelay(options: RelayOptions): Relay {
       upstream.close()
     },
   }
-}
-
-/** What `rate` in the configuration stands for, instead of the vendor's published limits. */
-const ALL_CALLS = {
-  limit: "rate",
-  bucket: "rate",
-  per: "call",
-  kinds: ["tag", "url", "prefix", "host", "namespace", "everything"],
-} as const
-
-/** Who shares a vendor's limits where nobody says: whoever uses the same credential; else the target alone. */
-function accountOf(name: string, target: Config["targets"][string]): string {
-  const credential = "token" in target ? target.token : undefined
-  return credential ? credential.secret : name
 }
 
 const detailOf = (error: unknown): string => (error instanceof Error ? error.message : "unknown")

@@ -9,7 +9,6 @@ const OPTIONS: Readonly<Record<string, object>> = {
   akamai: { cpCodes: [12_345] },
   cloudflare: { plan: "pro" },
   "cloudflare-kv": { kvNamespace: "…" },
-  cloudfront: { tags: true, distribution: "…", completesIn: MINUTE },
   "edge-config": { edgeConfig: "…" },
   cloudfront: { tags: true, distribution: "…", completesIn: MINUTE, timeout: 10 * SECOND },
   gcore: { resource: 1 },

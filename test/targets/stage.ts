@@ -1,6 +1,7 @@
 import { onTestFinished } from "vitest"
 import { startRedis } from "../../cli/servers/redis.ts"
 import { Lane, type LaneEvents } from "../../dispatch/lane.ts"
+import { pacesOf } from "../../dispatch/limits.ts"
 import { createPacer } from "../../dispatch/pace.ts"
 import { findDriver, TARGETS } from "../../dispatch/targets/list.ts"
 import type { Capabilities } from "../../dispatch/targets/target.ts"
@@ -140,7 +141,7 @@ export async function stageOf(
             store,
             clock: time.clock,
             account: own.account ?? tenant,
-            paces: driver.pace(one),
+            paces: pacesOf(driver, one),
           }),
           store,
           clock: time.clock,
