@@ -58,6 +58,13 @@ export interface VarnishInstall {
   readonly ccCommand: string
 }
 
+/** An nginx that was seen to take our configuration, with its module ngx_cache_purge. */
+export interface NginxInstall {
+  readonly nginx: Binary
+  /** The module's file. Undefined: it is built in. */
+  readonly module: string | undefined
+}
+
 /** Where one kind of server is found. */
 interface Recipe<Found> {
   readonly name: string
@@ -95,6 +102,19 @@ const varnishRecipe: Recipe<VarnishInstall> = {
   },
 }
 
+const NGINX_MODULE = "ngx_http_cache_purge_module.so"
+
+const nginxRecipe: Recipe<NginxInstall> = {
+  name: "nginx",
+  advice: "install nginx and its module ngx_cache_purge (libnginx-mod-http-cache-purge)",
+  packages: ["nginx", "libnginx-mod-http-cache-purge"],
+  findOnPath: (path) => findFirst(filesOnPath(path, "nginx"), (file) => getNginx(file)),
+  async getFromTree(tree) {
+    const module = join(await getDirectoryOf(tree, NGINX_MODULE), NGINX_MODULE)
+    return getNginx(join(tree, "usr/sbin/nginx"), await libraryPath(tree), module)
+  },
+}
+
 /**
  * A Redis or Valkey, 6.2 or newer, to start: on the PATH, fetched before, or fetched now (some 1.4 MB) with the
  * system's apt-get, without root. Seen to answer `--version`. Safe to call from several processes at once.
@@ -111,6 +131,42 @@ export function findRedis(options: ProvisionOptions = {}): Promise<Binary> {
  */
 export function findVarnish(options: ProvisionOptions = {}): Promise<VarnishInstall> {
   return provision(varnishRecipe, options)
+}
+
+/**
+ * An nginx to start that has ngx_cache_purge, found as `findRedis` does (some 0.6 MB). Seen to take `tidemark.conf`.
+ * @throws {Error} If there is none to be had, in one sentence that says how to get one; `cause` has the details.
+ */
+export function findNginx(options: ProvisionOptions = {}): Promise<NginxInstall> {
+  return provision(nginxRecipe, options)
+}
+
+/** The configuration that we ship, as `infra/nginx` has it. */
+export const nginxConfiguration = (name: "tidemark.conf" | "tidemark-plus.conf"): Promise<string> =>
+  readFile(join(packageDirectory(), "infra/nginx", name), "utf8")
+
+/** What an nginx needs to be told to stay within one directory, and by which user it may: before `http`, and in it. */
+export function nginxWithin(
+  directory: string,
+  module: string | undefined,
+): { readonly main: string; readonly http: string } {
+  const main = [
+    ...(module === undefined ? [] : [`load_module "${module}"`]),
+    // Started by root it would become a user who may not write here.
+    ...(process.getuid?.() === 0 ? ["user root"] : []),
+    "daemon off",
+    `pid "${directory}/nginx.pid"`,
+    "error_log stderr",
+  ]
+  const http = [
+    "access_log off",
+    ...["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(
+      (each) => `${each}_temp_path "${directory}/${each}"`,
+    ),
+    `proxy_cache_path "${directory}/cache" keys_zone=tidemark:4m`,
+  ]
+  const lines = (texts: readonly string[]) => texts.map((text) => `${text};\n`).join("")
+  return { main: `${lines(main)}events {}\n`, http: lines(http) }
 }
 
 /**
@@ -338,6 +394,28 @@ async function getVarnish(
       await run(file, args, { env: { ...env, PATH: path } })
     })
     return install
+  })
+}
+
+/** @throws {Error} Unless it runs here, and takes the configuration that we ship. */
+async function getNginx(
+  file: string,
+  env: Readonly<Record<string, string>> = {},
+  module?: string,
+): Promise<NginxInstall> {
+  const said = await run(file, ["-V"], { env })
+  const version = /nginx\/(\d[\w.]*)/.exec(said)?.[1]
+  if (version === undefined) throw new Error(`${basename(file)} does not say its version`)
+  const own = /--modules-path=([^\s']+)/.exec(said)?.[1]
+  const modules = [...(module === undefined && own !== undefined ? [join(own, NGINX_MODULE)] : []), module]
+  return getFirst(modules, "a module ngx_cache_purge", async (each) => {
+    await inScratch(async (scratch) => {
+      const { main, http } = nginxWithin(scratch, each)
+      const probe = join(scratch, "probe.conf")
+      await writeFile(probe, `${main}http {\n${http}${await nginxConfiguration("tidemark.conf")}}\n`)
+      await run(file, ["-t", "-e", "stderr", "-p", scratch, "-c", probe], { env })
+    })
+    return { nginx: { file, env, version }, module: each }
   })
 }
 

@@ -12,6 +12,7 @@ import { http } from "./http.ts"
 import { keycdn } from "./keycdn.ts"
 import { netlify } from "./netlify.ts"
 import { nextjs } from "./nextjs.ts"
+import { nginx } from "./nginx.ts"
 import { print } from "./print.ts"
 import type { TargetDriver } from "./target.ts"
 import { varnish } from "./varnish.ts"
@@ -31,6 +32,7 @@ export const TARGETS: readonly TargetDriver[] = [
   vercel,
   netlify,
   gcore,
+  nginx,
   nextjs,
   cloudflareKv,
   edgeConfig,

@@ -1,15 +1,8 @@
 import { utf8 } from "../../protocol/bytes.ts"
 import { TAG_RULES } from "../../protocol/tags.ts"
-import { type Answer, ask, baseAddress, beyond, byStatus, tidy } from "./answer.ts"
-import type {
-  Batch,
-  Capabilities,
-  Outcome,
-  Surroundings,
-  TargetConfigOf,
-  TargetDriver,
-  Value,
-} from "./target.ts"
+import { type Answer, ask, beyond, byStatus } from "./answer.ts"
+import { askNodes, type Node, type NodeAnswer, nodesOf } from "./nodes.ts"
+import type { Batch, Capabilities, Surroundings, TargetConfigOf, TargetDriver, Value } from "./target.ts"
 
 /**
  * Ours: Varnish has no limit of its own, and the bytes below nearly always come first. It keeps a purge that is
@@ -51,29 +44,19 @@ export const varnish: TargetDriver<TargetConfigOf<"varnish">> = {
   capabilities: () => CAPABILITIES,
   pace: () => [],
   create({ endpoint, endpoints }, surroundings) {
-    const nodes = nodesOf(endpoint === undefined ? endpoints : [endpoint])
+    if (endpoint === undefined && endpoints === "dev")
+      throw new TypeError(`endpoints: "dev" means the Varnish of \`tidemark dev\`; list addresses`)
+    const nodes = nodesOf(endpoints === "dev" ? [] : endpoints, endpoint)
     return {
       async purge(batch, signal) {
         const unsupported = beyond(CAPABILITIES, batch)
         if (unsupported) return unsupported
-        const requests = requestsOf(batch)
-        const sendTo = (node: Node) => requests.map((request) => send(surroundings, node, request, signal))
-        return together(await Promise.all(nodes.flatMap(sendTo)))
+        return askNodes(nodes, requestsOf(batch), (node, request) =>
+          send(surroundings, node, request, signal),
+        )
       },
     }
   },
-}
-
-interface Node {
-  readonly base: string
-  readonly host: string
-}
-
-/** @throws {TypeError} for `"dev"`, which only `tidemark dev` can put an address to, and for what is no address */
-function nodesOf(endpoints: "dev" | readonly string[]): readonly Node[] {
-  if (endpoints === "dev")
-    throw new TypeError(`endpoints: "dev" means the Varnish of \`tidemark dev\`; list addresses`)
-  return endpoints.map((text, index) => baseAddress(`endpoints.${index}`, text))
 }
 
 interface NodeRequest {
@@ -108,12 +91,6 @@ function requestOf({ kind, value }: Value, mode: Batch["mode"]): NodeRequest {
   return { method: "BAN", path: "/", headers: { "x-tidemark-ban": "everything" } }
 }
 
-interface NodeAnswer {
-  readonly outcome: Outcome
-  /** How many objects it dropped, where it says so. */
-  readonly purged?: string
-}
-
 async function send(
   surroundings: Surroundings,
   node: Node,
@@ -136,32 +113,6 @@ async function send(
 function purgedOf({ headers }: Answer): string | undefined {
   const count = headers.get("x-tidemark-purged") ?? ""
   return /^\d{1,12}$/.test(count) ? count : undefined
-}
-
-/**
- * What became of a batch at all nodes together: the worst that any of them answered. Trouble first, as every node is
- * asked again then in any case. Credentials before a refusal: cutting up a batch that one node would take from nobody
- * makes dead letters of all of it.
- */
-function together(answers: readonly NodeAnswer[]): Outcome {
-  const outcomes = answers.map(({ outcome }) => outcome)
-  const detail = tidy(outcomes.flatMap((each) => ("detail" in each ? [each.detail] : [])).join("; "))
-  const troubles = outcomes.filter((each) => each.outcome === "trouble")
-  if (troubles[0]) {
-    const pauses = troubles.flatMap((each) => each.retryAfter ?? [])
-    return { ...troubles[0], detail, ...(pauses.length > 0 ? { retryAfter: Math.max(...pauses) } : {}) }
-  }
-  const worst =
-    outcomes.find((each) => each.outcome === "unauthorised") ??
-    outcomes.find((each) => each.outcome === "refused")
-  if (worst) return { ...worst, detail }
-  const counts = answers.map(({ purged }) => purged ?? "-")
-  const status = outcomes.find((each) => each.outcome === "accepted")?.status ?? 200
-  return {
-    outcome: "accepted",
-    status,
-    ...(answers.some((each) => each.purged) ? { vendorId: counts.join(",") } : {}),
-  }
 }
 
 /** Stands for itself in a regular expression, within a header and within a ban. */

@@ -1,0 +1,109 @@
+import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { ask, beyond, byStatus } from "./answer.ts"
+import { askNodes, type Node, type NodeAnswer, nodesOf } from "./nodes.ts"
+import type {
+  Capabilities,
+  KindCapability,
+  Surroundings,
+  TargetConfigOf,
+  TargetDriver,
+  Value,
+} from "./target.ts"
+
+/** nginx removes; there is no soft purge, in the module as in Plus. One key a request. */
+const HARD: KindCapability = { modes: ["purge"], batch: 1 }
+
+const capabilitiesWith = (kinds: Capabilities["kinds"]): Capabilities => ({
+  kinds,
+  mixed: false,
+  // It knows no tags: nothing is ever written by this.
+  tags: PORTABLE_CODEC,
+  propagation: 0,
+})
+
+const BY_URL = capabilitiesWith({ url: HARD })
+const BY_WILDCARD = capabilitiesWith({ url: HARD, prefix: HARD, host: HARD })
+/** What `*` alone means is written of the module, and not of Plus. */
+const BY_ANY_WILDCARD = capabilitiesWith({ url: HARD, prefix: HARD, host: HARD, everything: HARD })
+
+/** A module that knows no `*` answers as where there is nothing to purge: what it can do must be said. */
+function capabilitiesOf({ module, wildcards = false }: Partial<TargetConfigOf<"nginx">>): Capabilities {
+  if (module === "plus") return BY_WILDCARD
+  return wildcards ? BY_ANY_WILDCARD : BY_URL
+}
+
+/**
+ * The module compares no more than 511 bytes of a key with `*`, and passes over longer ones without a word. Cut, it is
+ * a wider one.
+ *
+ * @see https://github.com/nginx-modules/ngx_cache_purge/blob/master/ngx_cache_purge_module.c
+ */
+const MAX_WILDCARD_BYTES = 500
+
+/** What our purge server says with every answer: a 404 of a site that was asked by mistake is no success. */
+const OURS = "x-tidemark-purge"
+
+/**
+ * nginx with ngx_cache_purge or NGINX Plus, asked at the purge server of `infra/nginx/tidemark.conf`. Every node holds
+ * a cache of its own, so each is asked. `endpoint`, where given, is a broadcaster that stands for all of them.
+ */
+export const nginx: TargetDriver<TargetConfigOf<"nginx">> = {
+  type: "nginx",
+  capabilities: capabilitiesOf,
+  pace: () => [],
+  create(config, surroundings) {
+    const nodes = nodesOf(config.endpoints, config.endpoint)
+    const capabilities = capabilitiesOf(config)
+    const mayWildcard = capabilities !== BY_URL
+    return {
+      async purge(batch, signal) {
+        const unsupported = beyond(capabilities, batch)
+        if (unsupported) return unsupported
+        // A page whose own name ends so is taken for a wildcard, which is wider; where there is none, nothing is purged.
+        if (!mayWildcard && batch.values.some(({ value }) => value.endsWith("*")))
+          return { outcome: "unsupported", detail: "without wildcards it cannot purge a url that ends in *" }
+        return askNodes(nodes, batch.values.map(keyOf), (node, key) => send(surroundings, node, key, signal))
+      },
+    }
+  },
+}
+
+/**
+ * The cache key of `tidemark.conf`: host, scheme, path and query. A `Host` has no port there, so neither has it here,
+ * and a host is one key's beginning, whatever its scheme. A prefix goes without its last slash, to cover the page at
+ * `…/blog` and `…/blog?page=2` too; it reaches `…/blogger` as well.
+ */
+function keyOf({ kind, value }: Value): string {
+  if (kind === "everything") return "*"
+  if (kind === "host") return `${value.replace(/:\d+$/, "")}/*`
+  const { hostname, protocol, pathname, search } = new URL(value)
+  const site = `${hostname}/${protocol.slice(0, -1)}`
+  if (kind !== "prefix") return site + pathname + search
+  const prefix = site + (pathname === "/" ? pathname : pathname.replace(/\/$/, ""))
+  return `${prefix.slice(0, MAX_WILDCARD_BYTES)}*`
+}
+
+async function send(
+  surroundings: Surroundings,
+  { base, host }: Node,
+  key: string,
+  signal: AbortSignal,
+): Promise<NodeAnswer> {
+  const answer = await ask(surroundings, host, `${base}/${key}`, { method: "PURGE" }, signal)
+  if ("outcome" in answer) return { outcome: answer }
+  const { status, headers } = answer
+  const detail = `${host} answered ${status}`
+  // Neither the addresses that are let in nor the address that is asked are mended by asking for something else.
+  if (status === 405) return { outcome: { outcome: "unauthorised", status, detail } }
+  // By all but its oldest versions the module says 412 where there was nothing, and Plus 404.
+  const isDone = (status >= 200 && status < 300) || status === 404 || status === 412
+  if (!isDone) return { outcome: byStatus(host, answer, surroundings.now()) }
+  if (headers.has(OURS)) return { outcome: { outcome: "accepted", status } }
+  return {
+    outcome: {
+      outcome: "unauthorised",
+      status,
+      detail: `${detail} without ${OURS}: no purge server of ours`,
+    },
+  }
+}
