@@ -38,9 +38,10 @@ describe("the tag header", () => {
     const tags = Array.from({ length: 3_000 }, (_, index) => `tag-number-${index}`)
     const { headers, dropped } = tagHeader("shop/books", tags, "", { inFront })
     const labels = headers[header]?.split(separator) ?? []
-    const first = ["ns/shop/books", "ns/shop", "ns/shop/books/+"]
-    expect(labels.slice(0, 3).map((label) => codec.decode(label))).toEqual(first)
-    expect([...labels.slice(3), ...dropped].toSorted()).toEqual(tags.toSorted())
+    const kept = labels.map((label) => codec.decode(label))
+    expect(kept.slice(0, 3)).toEqual(["ns/shop/books", "ns/shop", "ns/shop/books/+"])
+    expect(new Set([...kept.slice(3), ...dropped])).toEqual(new Set(tags))
+    expect(labels.length + dropped.length).toBe(3 + tags.length)
     expect(dropped.length).toBeGreaterThan(0)
     expect(headers[header]?.length).toBeLessThanOrEqual(maxBytes)
     expect(labels.length).toBeLessThanOrEqual(maxLabels)

@@ -59,6 +59,37 @@ describe.each(codecs)("codec %#", (codec) => {
   })
 })
 
+describe("the codec of Souin", () => {
+  const { codec } = TAG_RULES.souin
+
+  it.each([
+    ["post-1", "post-1!"],
+    ["ns/blog", "ns/blog!"],
+    ["post.1", "post%2E1!"],
+    ["a!", "a%21!"],
+    ["a+(b)", "a%2B%28b%29!"],
+  ])("says %j as %j", (text, label) => {
+    expect(codec.encode(text)).toBe(label)
+    expect(codec.decode(label)).toBe(text)
+  })
+
+  it("has no label that finds another one, taken for a regular expression from its beginning", () => {
+    const [long, longer] = ["x".repeat(2_000), "x".repeat(2_001)]
+    expect(codec.encode(long)).toMatch(/^tm-h_[0-9a-f]{32}!$/)
+    fc.assert(
+      fc.property(tag, tag, (a, b) => {
+        for (const [one, other] of [
+          [a, b],
+          [a, a + b],
+          [long, longer],
+        ] as const) {
+          expect(new RegExp(`^${codec.encode(one)}`).test(codec.encode(other))).toBe(one === other)
+        }
+      }),
+    )
+  })
+})
+
 describe("the portable codec", () => {
   it.each([
     "N*r;L",

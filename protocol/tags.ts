@@ -19,6 +19,8 @@ export interface TagGrammar {
   readonly maxBytes: number
   /** The cache tells no upper case from lower case: labels are in lower case then, but for the hex digits. */
   readonly foldsCase?: boolean
+  /** Ends every label, so that none begins another; no allowed character. Default: nothing. */
+  readonly end?: string
 }
 
 const HEX = /^%[0-9A-F]{2}/
@@ -30,7 +32,7 @@ const HASHED = "tm-h_"
  * `%` is encoded only where two upper-case hex digits follow it, which is what keeps the mapping reversible. What is
  * too long then is a hash of the tag, 128 bits: two tags that shared one would be purged together, and none be missed.
  */
-export function tagCodec({ allowed, maxBytes, foldsCase = false }: TagGrammar): TagCodec {
+export function tagCodec({ allowed, maxBytes, foldsCase = false, end = "" }: TagGrammar): TagCodec {
   const encoder = new TextEncoder()
   const escape = (char: string): string =>
     Array.from(encoder.encode(char), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(
@@ -46,11 +48,12 @@ export function tagCodec({ allowed, maxBytes, foldsCase = false }: TagGrammar): 
         label += literal ? char : escape(char)
         rest = rest.slice(char.length)
       }
-      const isPlain = encoder.encode(label).length <= maxBytes && !label.startsWith(HASHED)
-      return isPlain ? label : HASHED + fnv1a128(encoder.encode(tag))
+      const isPlain = encoder.encode(label + end).length <= maxBytes && !label.startsWith(HASHED)
+      return (isPlain ? label : HASHED + fnv1a128(encoder.encode(tag))) + end
     },
-    decode(label) {
-      if (label.startsWith(HASHED)) return undefined
+    decode(given) {
+      if (given.startsWith(HASHED)) return undefined
+      const label = end !== "" && given.endsWith(end) ? given.slice(0, -end.length) : given
       const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
       return label.replaceAll(/(?:%[0-9A-F]{2})+/g, (run) =>
         decoder.decode(Uint8Array.from(run.match(/[0-9A-F]{2}/g) ?? [], (pair) => Number.parseInt(pair, 16))),
@@ -74,7 +77,7 @@ function fnv1a128(bytes: Uint8Array): string {
 export interface TagRules {
   /** The response header that it reads. */
   readonly header: string
-  readonly separator: "," | " "
+  readonly separator: "," | ", " | " "
   /** Bytes of the header's value that it reads; the rest it cuts or ignores, without a word. */
   readonly maxBytes: number
   /** Labels of one response that it keeps. */
@@ -195,8 +198,18 @@ export const TAG_RULES = {
   },
   /** The longest header line that Varnish takes by default has 8 KiB; `http_resp_hdr_len`. */
   varnish: { header: "xkey", separator: " ", maxBytes: 8_000, maxLabels: MANY, codec: PORTABLE_CODEC },
-  /** Separated by commas. https://github.com/darkweak/souin */
-  souin: { header: "surrogate-key", separator: ",", maxBytes: 8_000, maxLabels: MANY, codec: PORTABLE_CODEC },
+  /**
+   * Separated by a comma and a space, both: https://github.com/darkweak/souin/blob/master/pkg/surrogate/providers/souin.go
+   * A purge takes its label for a regular expression and forgets every other that it finds, such as `post-10` by
+   * `post-1`: so labels have no signs of those, and an end. https://github.com/components-web-app/components-web-app/issues/84
+   */
+  souin: {
+    header: "surrogate-key",
+    separator: ", ",
+    maxBytes: 8_000,
+    maxLabels: MANY,
+    codec: tagCodec({ allowed: /^[\w%/:;@=&#~-]$/, maxBytes: KIB, end: "!" }),
+  },
   /** Said to `cacheTag()` and not by a header: 256 characters, 128 a call. https://nextjs.org/docs/app/api-reference/functions/cacheTag */
   nextjs: {
     header: "x-next-cache-tags",

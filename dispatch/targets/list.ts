@@ -14,6 +14,7 @@ import { netlify } from "./netlify.ts"
 import { nextjs } from "./nextjs.ts"
 import { nginx } from "./nginx.ts"
 import { print } from "./print.ts"
+import { souin } from "./souin.ts"
 import type { TargetDriver } from "./target.ts"
 import { varnish } from "./varnish.ts"
 import { vercel } from "./vercel.ts"
@@ -33,6 +34,7 @@ export const TARGETS: readonly TargetDriver[] = [
   netlify,
   gcore,
   nginx,
+  souin,
   nextjs,
   cloudflareKv,
   edgeConfig,

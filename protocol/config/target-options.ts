@@ -109,7 +109,8 @@ export const TARGET_OPTIONS = {
   gcore: { resource: count, token: secretSchema },
   /** `wildcards`: whether the module takes `*` at the end of a key, which it does from 2.4 on; Plus always does. */
   nginx: { endpoints: nodes, module: z.enum(["cache-purge", "plus"]), wildcards: flag },
-  souin: { endpoints: nodes, token: z.optional(secretSchema) },
+  /** `expressions`: whether its storage finds pages by regular expressions, which not every one does. */
+  souin: { endpoints: nodes, token: z.optional(secretSchema), expressions: flag },
   /** `prefixes`: whether the app's routes lie under `app/` as its addresses do, as far as prefixes go. */
   nextjs: { url: vendorUrl, secret: secretSchema, prefixes: flag },
   "workers-cache": {

@@ -59,13 +59,13 @@ export class FakeCache {
 
   constructor(rules: {
     /** Between the labels of the header; a vendor that knows no labels says nothing. */
-    readonly separator?: "," | " "
+    readonly separator?: "," | ", " | " "
     readonly foldsCase?: boolean
     readonly maxLabels?: number
     readonly maxBytes?: number
   }) {
     const { separator, foldsCase = false, maxLabels = 1_000, maxBytes = 16_384 } = rules
-    this.#separator = separator === "," ? /,/ : / +/
+    this.#separator = separator === " " ? / +/ : new RegExp(separator ?? ",")
     this.#labelled = (url) => (separator === undefined ? undefined : this.#headers.get(url))
     this.#rules = { foldsCase, maxLabels, maxBytes }
   }

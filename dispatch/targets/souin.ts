@@ -1,0 +1,133 @@
+import { TAG_RULES } from "../../protocol/tags.ts"
+import { ask, beyond, byStatus, tidy, troubleOf } from "./answer.ts"
+import { askNodes, type Node, type NodeAnswer, nodesOf } from "./nodes.ts"
+import type {
+  Batch,
+  Capabilities,
+  KindCapability,
+  Surroundings,
+  TargetConfigOf,
+  TargetDriver,
+  Value,
+} from "./target.ts"
+
+/** Where Souin's API answers unless its configuration says otherwise. @see https://github.com/darkweak/souin#souin-api */
+const API = "/souin-api/souin"
+
+/** Ours: Souin has no limits of its own, but goes through all its keys for each. */
+const MAX_TAGS = 100
+
+/** Ours: what proxies on the way take as one header line, by default 8 KiB. */
+const MAX_HEADER_BYTES = 7_500
+
+/** Its soft purge removes what it should keep, so there is none. */
+const HARD: KindCapability = { modes: ["purge"], batch: 1 }
+
+const BY_TAG: Capabilities = {
+  kinds: { tag: { ...HARD, batch: MAX_TAGS }, everything: HARD },
+  mixed: false,
+  maxBytes: MAX_HEADER_BYTES,
+  valueOverhead: TAG_RULES.souin.separator.length,
+  tags: TAG_RULES.souin.codec,
+  propagation: 0,
+}
+
+const BY_EXPRESSION: Capabilities = {
+  ...BY_TAG,
+  kinds: { ...BY_TAG.kinds, url: HARD, prefix: HARD, host: HARD },
+}
+
+/** It says 204 where its storage knows no regular expressions, too: what it can do must be said. */
+const capabilitiesOf = ({ expressions = false }: Partial<TargetConfigOf<"souin">>): Capabilities =>
+  expressions ? BY_EXPRESSION : BY_TAG
+
+/**
+ * Souin, alone or within Caddy, by its API. Nodes share nothing unless their storage is shared, so each is asked.
+ * `endpoint`, where given, is a broadcaster that stands for all of them.
+ */
+export const souin: TargetDriver<TargetConfigOf<"souin">> = {
+  type: "souin",
+  capabilities: capabilitiesOf,
+  pace: () => [],
+  create(config, surroundings) {
+    const { endpoints, endpoint, token } = config
+    const nodes = nodesOf(endpoints, endpoint)
+    if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
+      throw new TypeError("token is empty, or holds what no header may")
+    const capabilities = capabilitiesOf(config)
+    return {
+      async purge(batch, signal) {
+        const unsupported = beyond(capabilities, batch)
+        if (unsupported) return unsupported
+        return askNodes(nodes, requestsOf(batch), (node, request) =>
+          send(surroundings, node, request, token, signal),
+        )
+      },
+    }
+  },
+}
+
+interface NodeRequest {
+  readonly path: string
+  readonly headers: Readonly<Record<string, string>>
+}
+
+function requestsOf({ values }: Batch): readonly NodeRequest[] {
+  const tags = values.filter(({ kind }) => kind === "tag").map(({ value }) => value)
+  const { header, separator } = TAG_RULES.souin
+  const tagged = tags.length === 0 ? [] : [{ path: "", headers: { [header]: tags.join(separator) } }]
+  const others = values.filter(({ kind }) => kind !== "tag")
+  return [...tagged, ...others.map((value) => ({ path: `/${expressionOf(value)}`, headers: {} }))]
+}
+
+/**
+ * The regular expression of the keys that a value is about. A key is `GET-https-www.example.com-/path?query`, with the
+ * path decoded, and after it what the page varies by. Whether Souin sees the scheme of a visitor depends on where TLS
+ * ends: it is left out. Souin reads the expression off the request line as it came, so it holds no sign that a url
+ * could not: neither `^` nor `?`, `\`, `{` or `#`.
+ *
+ * @see https://github.com/darkweak/souin/blob/master/context/key.go
+ */
+function expressionOf({ kind, value }: Value): string {
+  if (kind === "everything") return "flush"
+  if (kind === "host") return `-${literal(value)}${/:\d+$/.test(value) ? "" : "(:[0-9]+|)"}-/`
+  const { host, pathname, search } = new URL(value)
+  const site = `-${literal(host)}-`
+  if (kind === "prefix")
+    return `${site}${literal(pathname === "/" ? pathname : pathname.replace(/\/$/, ""))}.*`
+  return `${site}${literal(pathname)}${literal(search)}($|.-VARY-)`
+}
+
+/**
+ * What is no plain sign may be any other: a little wider, and no syntax. In brackets, as a segment of dots alone would
+ * be resolved by whoever sends it.
+ */
+const literal = (text: string): string => text.replaceAll(/(?:%[0-9A-F]{2}|[^\w/~-])+/gi, anySigns)
+
+function anySigns(text: string): string {
+  try {
+    return `(${".".repeat(Array.from(decodeURIComponent(text)).length)})`
+  } catch {
+    return "(.+)"
+  }
+}
+
+async function send(
+  surroundings: Surroundings,
+  { base, host }: Node,
+  { path, headers }: NodeRequest,
+  token: string | undefined,
+  signal: AbortSignal,
+): Promise<NodeAnswer> {
+  const authorised = token === undefined ? headers : { ...headers, authorization: `Bearer ${token}` }
+  const init = { method: "PURGE", headers: authorised }
+  const answer = await ask(surroundings, host, base + API + path, init, signal)
+  if ("outcome" in answer) return { outcome: answer }
+  const { status } = answer
+  // Caddy says so until the site behind it is up, and for good where the API is off: that is not about what was asked.
+  if (status === 404) return { outcome: troubleOf(answer, surroundings.now(), `${host} has no API of Souin`) }
+  const outcome = byStatus(host, answer, surroundings.now())
+  if (outcome.outcome !== "accepted" || status === 204) return { outcome }
+  const detail = tidy(`${host} answered ${status} and not 204, as Souin does`)
+  return { outcome: { outcome: "unauthorised", status, detail } }
+}
