@@ -23,4 +23,5 @@ export const PACKAGE_EXPORTS: Readonly<Record<string, string>> = {
   "tidemark/worker": moduleFile("worker/index"),
   "tidemark/client": moduleFile("client/index"),
   "tidemark/hono": moduleFile("client/hono"),
+  "tidemark/workers-cache": moduleFile("client/workers-cache"),
 }

@@ -13,6 +13,7 @@ const ENTRIES = {
   "tidemark/worker": "worker/index",
   "tidemark/client": "client/index",
   "tidemark/hono": "client/hono",
+  "tidemark/workers-cache": "client/workers-cache",
 }
 
 /** The modules that import a configuration, which is always an ES module. */

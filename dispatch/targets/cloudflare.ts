@@ -11,6 +11,7 @@ import {
   tidy,
   troubleOf,
 } from "./answer.ts"
+import { CALLS, MAX_ITEMS, type Plan, PROPAGATION } from "./cloudflare-limits.ts"
 import type {
   Batch,
   Capabilities,
@@ -24,28 +25,6 @@ import type {
 
 /** @see https://developers.cloudflare.com/api/resources/cache/methods/purge/ */
 const BASE_URL = "https://api.cloudflare.com/client/v4"
-
-/**
- * Of urls, tags, hosts and prefixes alike, on every plan (urls: 500 on Enterprise, which is not used here).
- *
- * @see https://developers.cloudflare.com/cache/how-to/purge-cache/#availability-and-limits
- */
-const MAX_ITEMS = 100
-
-type Plan = TargetConfigOf<"cloudflare">["plan"]
-
-/**
- * Calls that name tags, hosts, prefixes or everything. An account's zones of one plan share them, and purging and
- * invalidating draw on the same.
- *
- * @see https://developers.cloudflare.com/cache/how-to/purge-cache/#hostname-tag-prefix-url-and-purge-everything-limits
- */
-const CALLS: Record<Plan, { readonly perSecond: number; readonly burst: number }> = {
-  free: { perSecond: 5 / 60, burst: 25 },
-  pro: { perSecond: 5, burst: 25 },
-  business: { perSecond: 10, burst: 50 },
-  enterprise: { perSecond: 50, burst: 500 },
-}
 
 /**
  * Urls a second, over a moving average: no more than one second's worth at once.
@@ -66,8 +45,7 @@ const CAPABILITIES: Capabilities = {
   },
   mixed: false,
   tags: TAG_RULES.cloudflare.codec,
-  // "Under 150 ms" for half of them: https://blog.cloudflare.com/instant-purge/
-  propagation: 150,
+  propagation: PROPAGATION,
 }
 
 /**

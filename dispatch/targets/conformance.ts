@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import type { Mode } from "../../protocol/invalidation.ts"
-import { TAG_RULES, type TagCache } from "../../protocol/tags.ts"
+import { TAG_RULES, type TagCache, type TagRules } from "../../protocol/tags.ts"
 import type { Fake, Received, Served, Vendor } from "../../test/fakes/fake.ts"
 import { findDriver } from "./list.ts"
 import type { Batch, Capabilities, Driver, Kind, Value } from "./target.ts"
@@ -343,6 +343,8 @@ export function describeDriver(name: string, subject: () => Subject): void {
 export interface CacheSubject extends Omit<Subject, "vendor"> {
   /** The vendor, without its limits on how often it may be asked. */
   readonly fake: () => Fake
+  /** How it reads labels. Default: as `TAG_RULES` has it of this type, if it does. */
+  readonly rules?: TagRules
 }
 
 /** Pages that a purge by a kind concerns, or not, in the order of `SAMPLES`. */
@@ -358,11 +360,13 @@ const PAGES: Readonly<Record<Kind, (index: number) => string>> = {
 /** Tags that real systems use and some vendor has no room for. */
 const ODD_TAGS = ["N*r;L", "t#k[uP", "post:42", "node:12", "a b,c", "naïve", "x".repeat(1_000)]
 
+const rulesOf = (name: string): TagRules | undefined =>
+  Object.hasOwn(TAG_RULES, name) ? TAG_RULES[name as TagCache] : undefined
+
 /** As `describeDriver`, and what the vendor's cache then serves. */
 export function describeTarget(name: TagCache | (string & {}), subject: () => CacheSubject): void {
-  const { fake, ...rest } = subject()
+  const { fake, rules = rulesOf(name), ...rest } = subject()
   const { create, capabilities } = rest
-  const rules = Object.hasOwn(TAG_RULES, name) ? TAG_RULES[name as TagCache] : undefined
   describeDriver(name, () => ({ ...rest, vendor: vendorOf(fake()) }))
 
   const offered = KINDS.filter((kind) => kind !== "namespace").flatMap((kind) =>

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest"
 import { byteLength } from "../../protocol/bytes.ts"
-import { describeDriver, FAST, NOW, sample, soon, transportTo, valueOf, type Vendor } from "./conformance.ts"
+import { FakeReceiver, isSigned, RECEIVER_RULES } from "../../test/fakes/http.ts"
+import { describeTarget, FAST, NOW, sample, soon, transportTo, valueOf } from "./conformance.ts"
 import { http } from "./http.ts"
 import type { Batch, Kind, TargetConfigOf } from "./target.ts"
 
@@ -24,48 +25,13 @@ const config = (more: Partial<TargetConfigOf<"http">> = {}): TargetConfigOf<"htt
 const driverOn = (fetch: typeof globalThis.fetch, now = NOW) =>
   http.create(config(), { fetch, now: () => now })
 
-/** Whether the signature is that of the body, by the rules of Standard Webhooks and by no code of ours. */
-async function verifies(headers: Headers, body: string): Promise<boolean> {
-  const [version, signature, ...others] = (headers.get("webhook-signature") ?? "").split(",")
-  if (version !== "v1" || signature === undefined || others.length > 0) return false
-  const key = await crypto.subtle.importKey("raw", KEY, { name: "HMAC", hash: "SHA-256" }, false, ["verify"])
-  const signed = `${headers.get("webhook-id")}.${headers.get("webhook-timestamp")}.${body}`
-  const bytes = Uint8Array.from(atob(signature), (char) => char.charCodeAt(0))
-  return crypto.subtle.verify("HMAC", key, bytes, new TextEncoder().encode(signed))
-}
+const receiver = () => new FakeReceiver({ url: URL_WITH_PATH, key: KEY, now: () => NOW })
 
-const LISTS = ["namespaces", "tags", "urls", "prefixes", "hosts"] as const
-const members = (value: object): string => Object.keys(value).join()
-
-const no = (status: number) => new Response("no", { status })
-
-/** A receiver that takes exactly what the docs promise it, and nothing that is not signed. */
-const receiver: Vendor = async ({ method, url, headers, body }) => {
-  if (url !== URL_WITH_PATH) return no(404)
-  if (method !== "POST") return no(405)
-  if (byteLength(body) > 256 * 1024) return no(413)
-  const names = [...headers.keys()].toSorted().join()
-  if (names !== "content-type,webhook-id,webhook-signature,webhook-timestamp") return no(400)
-  if (headers.get("content-type") !== "application/json") return no(415)
-  if (Math.abs(Number(headers.get("webhook-timestamp")) - NOW / 1_000) > 300) return no(401)
-  if (!(await verifies(headers, body))) return no(401)
-  const payload: { type: unknown; timestamp: string; data: Record<string, unknown> & { epochs: object } } =
-    JSON.parse(body)
-  if (members(payload) !== "type,timestamp,data" || payload.type !== "tidemark.invalidation") return no(422)
-  if (!/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/.test(payload.timestamp)) return no(422)
-  const { data } = payload
-  if (members(data) !== "tenant,mode,namespaces,tags,urls,prefixes,hosts,everything,epochs") return no(422)
-  if (members(data.epochs) !== "first,last" || typeof data.everything !== "boolean") return no(422)
-  const values = LISTS.flatMap((list) => data[list])
-  if (!LISTS.every((list) => Array.isArray(data[list])) || values.length > 1_000) return no(422)
-  if (values.length === 0 && !data.everything) return no(422)
-  return new Response("thank you")
-}
-
-describeDriver("http", () => ({
+describeTarget("http", () => ({
   create: driverOn,
   capabilities: http.capabilities({ type: "http" }),
-  vendor: receiver,
+  fake: receiver,
+  rules: RECEIVER_RULES,
   unauthorised: () => new Response("no", { status: 401 }),
   refused: () => new Response("no", { status: 422 }),
   requests: 1,
@@ -73,7 +39,8 @@ describeDriver("http", () => ({
 }))
 
 async function delivered(batch: Batch, now?: number) {
-  const { fetch, received } = transportTo(receiver)
+  const vendor = receiver()
+  const { fetch, received } = transportTo((request) => vendor.handle(request))
   expect(await driverOn(fetch, now).purge(batch, soon())).toEqual({ outcome: "accepted", status: 200 })
   expect(received).toHaveLength(1)
   return received[0] ?? { headers: new Headers(), body: "" }
@@ -128,11 +95,11 @@ describe("what a receiver gets", () => {
 
   it("is signed over every byte", async () => {
     const { headers, body } = await delivered({ ...FAST, mode: "purge", values })
-    expect(await verifies(headers, body)).toBe(true)
-    expect(await verifies(headers, body.replace("post-1", "post-3"))).toBe(false)
+    expect(await isSigned(KEY, headers, body)).toBe(true)
+    expect(await isSigned(KEY, headers, body.replace("post-1", "post-3"))).toBe(false)
     const other = new Headers(headers)
     other.set("webhook-id", "b-2")
-    expect(await verifies(other, body)).toBe(false)
+    expect(await isSigned(KEY, other, body)).toBe(false)
   })
 
   it("stays within 256 KiB with the most and the worst that the plan may hand over", async () => {
@@ -168,7 +135,7 @@ describe("what a receiver gets", () => {
 })
 
 const create = (more: Partial<TargetConfigOf<"http">>) => () =>
-  http.create(config(more), { fetch: transportTo(receiver).fetch, now: () => NOW })
+  http.create(config(more), { fetch: transportTo(() => new Response("thank you")).fetch, now: () => NOW })
 
 describe("its configuration", () => {
   it.each(["", "whsec_", "whsec_no base64", SECRET.slice("whsec_".length), "whpk_aGVsbG8=", `${SECRET}!`])(

@@ -18,6 +18,7 @@ import { souin } from "./souin.ts"
 import type { TargetDriver } from "./target.ts"
 import { varnish } from "./varnish.ts"
 import { vercel } from "./vercel.ts"
+import { workersCache } from "./workers-cache.ts"
 
 /** Every driver there is: a new vendor is its file, its options in `protocol/config/` and a line here. */
 export const TARGETS: readonly TargetDriver[] = [
@@ -38,6 +39,7 @@ export const TARGETS: readonly TargetDriver[] = [
   nextjs,
   cloudflareKv,
   edgeConfig,
+  workersCache,
   http,
   print,
 ]

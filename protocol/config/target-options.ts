@@ -113,10 +113,11 @@ export const TARGET_OPTIONS = {
   souin: { endpoints: nodes, token: z.optional(secretSchema), expressions: flag },
   /** `prefixes`: whether the app's routes lie under `app/` as its addresses do, as far as prefixes go. */
   nextjs: { url: vendorUrl, secret: secretSchema, prefixes: flag },
+  /** `plan`: whose limits to keep. Cloudflare has those of `free` for every Worker's cache, for now. */
   "workers-cache": {
     url: vendorUrl,
     secret: secretSchema,
-    plan: z.enum(["free", "pro", "business", "enterprise"]),
+    plan: z._default(z.enum(["free", "pro", "business", "enterprise"]), "free"),
   },
   /** Mirrors of epochs. `heartbeat`: how often they are written though nothing was published. */
   "cloudflare-kv": {

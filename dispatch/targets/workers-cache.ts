@@ -1,0 +1,61 @@
+import { TAG_RULES } from "../../protocol/tags.ts"
+import type { Milliseconds } from "../../protocol/time.ts"
+import { type Answer, beyond, byStatus, member, parseJson, tidy, troubleOf } from "./answer.ts"
+import { CALLS, MAX_ITEMS, PROPAGATION } from "./cloudflare-limits.ts"
+import type { Capabilities, KindCapability, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
+import { MAX_VALUE_BYTES, webhook } from "./webhook.ts"
+
+const SOFT_AND_HARD: KindCapability = { modes: ["invalidate", "purge"], batch: MAX_ITEMS }
+
+/** Its key has no host, so nothing is known by one: https://developers.cloudflare.com/workers/cache/limitations/#purge-by-host */
+const CAPABILITIES: Capabilities = {
+  kinds: { tag: SOFT_AND_HARD, url: SOFT_AND_HARD, prefix: SOFT_AND_HARD, everything: SOFT_AND_HARD },
+  // Tags and paths go in one call, and calls are what is limited; the agent lets everything stand for what is beside it.
+  mixed: true,
+  maxBytes: MAX_VALUE_BYTES,
+  tags: TAG_RULES["workers-cache"].codec,
+  propagation: PROPAGATION,
+}
+
+/**
+ * A Worker's own cache, which that Worker alone can purge: by the agent of `tidemark/workers-cache` within it, which
+ * takes the webhook of the `http` target. `endpoint`, where given, stands in for `url`.
+ */
+export const workersCache: TargetDriver<TargetConfigOf<"workers-cache">> = {
+  type: "workers-cache",
+  capabilities: () => CAPABILITIES,
+  pace: ({ plan }) => [
+    {
+      limit: "rate",
+      bucket: "purge",
+      kinds: ["tag", "url", "prefix", "everything"],
+      per: "call",
+      ...CALLS[plan],
+    },
+  ],
+  create(config, surroundings) {
+    const agent = webhook(config, surroundings)
+    return {
+      async purge(batch, signal) {
+        const unsupported = beyond(CAPABILITIES, batch)
+        if (unsupported) return unsupported
+        const answer = await agent.deliver(batch, signal)
+        return "outcome" in answer ? answer : judge(agent.host, answer, surroundings.now(), config.secret)
+      },
+    }
+  },
+}
+
+/** A site that answers 200 to what it does not know is not the agent, and one without it may be about to get it. */
+function judge(who: string, answer: Answer, now: Milliseconds, secret: string): Outcome {
+  const { status } = answer
+  const body = parseJson(answer.text)
+  const errors = member(body, "errors")
+  const codes = Array.isArray(errors) ? errors.map((each) => String(member(each, "code"))).join(", ") : ""
+  const outcome = byStatus(who, answer, now, tidy(codes, [secret]))
+  if (outcome.outcome === "accepted" && member(body, "success") !== true)
+    return troubleOf(answer, now, `${who} answered ${status}, but not as the agent does`)
+  if (status === 404 || status === 405)
+    return troubleOf(answer, now, `${who} answered ${status}: no agent is there`)
+  return outcome
+}
