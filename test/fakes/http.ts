@@ -5,6 +5,8 @@ export interface FakeReceiverOptions extends Omit<FakeOptions, "isUnlimited"> {
   readonly url: string
   /** The bytes of the secret. */
   readonly key: Uint8Array<ArrayBuffer>
+  /** With what the pages of each namespace that it knows begin. Default: it knows none, and drops nothing for one. */
+  readonly namespaces?: Readonly<Record<string, string>>
 }
 
 /** Whether the signature is that of the body, by the rules of Standard Webhooks and by no code of ours. */
@@ -47,7 +49,7 @@ interface Payload {
 
 /**
  * A receiver that takes exactly what docs/targets/http.md promises it, and nothing that is not signed; with a cache that
- * it purges by all that a delivery can say. Where its pages belong to no namespace that it knows, one drops nothing.
+ * it purges by all that a delivery can say.
  */
 export class FakeReceiver extends FakeBase implements Fake {
   readonly cache = new FakeCache({ separator: "," })
@@ -63,7 +65,7 @@ export class FakeReceiver extends FakeBase implements Fake {
   }
 
   async #receive({ method, url, headers, body }: Received): Promise<Response> {
-    const { key, now } = this.#options
+    const { key, now, namespaces = {} } = this.#options
     const ensure = (holds: boolean, what: string, status: number) => {
       if (!holds) throw new Refusal(what, new Response("no", { status }))
     }
@@ -102,6 +104,7 @@ export class FakeReceiver extends FakeBase implements Fake {
       }
       return (
         data.everything === true ||
+        data.namespaces.some((name) => page.href.startsWith(namespaces[name] ?? "none")) ||
         data.tags.some(has) ||
         data.urls.includes(page.href) ||
         data.prefixes.some(isBelow) ||

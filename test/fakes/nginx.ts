@@ -46,6 +46,8 @@ export class FakeNginx extends FakeBase implements Fake {
     if (!form.test(key)) throw new Refusal(`a key that no page has: ${key}`, said(400))
     if (isWildcard && module === "2.3")
       throw new Refusal(`a wildcard for a module that has none: ${key}`, said(404))
+    // It has nothing against any page; a proxy on the way may be of another mind.
+    if (key.includes("poison")) return said(400)
     if (isWildcard && key.length > 511) throw new Refusal("a wildcard that is passed over", said(412))
     this.taken.push(1)
     const asked = this.#dropped.get(key) ?? new Set()

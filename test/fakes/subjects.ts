@@ -9,10 +9,14 @@ import { FakeFastly } from "./fastly.ts"
 import { FakeGcore } from "./gcore.ts"
 import { FakeKeycdn } from "./keycdn.ts"
 import { FakeGoogleCloudCdn } from "./google-cloud-cdn.ts"
+import { FakeReceiver } from "./http.ts"
 import { FakeNetlify } from "./netlify.ts"
 import { FakeNextjs } from "./nextjs.ts"
+import { FakeNginx } from "./nginx.ts"
+import { FakeSouin } from "./souin.ts"
 import { FakeVercel } from "./vercel.ts"
 import rfc from "../fixtures/rfc7515-rs256.json" with { type: "json" }
+import { FakeWorkersCache } from "./workers-cache.ts"
 
 type TargetInput = NonNullable<ConfigInput["targets"]>[string]
 
@@ -34,6 +38,8 @@ const AZURE = {
   clientId: "11112222-bbbb-3333-cccc-4444dddd5555",
 }
 const NETLIFY_SITE = { id: "3970e0fe-8564-4903-9a55-c5f8de49fb8b", slug: "example-site" }
+const NODE = "http://10.0.0.1:8081"
+const HOOK = "https://app.example.com/hooks/tidemark"
 const HOOK_KEY = "hook-secret-that-no-output-may-hold"
 const SECRET = "a-secret-that-no-output-may-hold"
 
@@ -161,5 +167,41 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
     target: { type: "keycdn", zone: 209797, token: { secret: "TOKEN" }, tags: true } as Subject["target"],
     secrets: { TOKEN: SECRET },
     fake: (options) => new FakeKeycdn({ ...options, zone: 209797, token: SECRET }),
+  },
+  nginx: {
+    target: {
+      type: "nginx",
+      endpoints: [NODE],
+      module: "cache-purge",
+      wildcards: true,
+    } as Subject["target"],
+    secrets: {},
+    fake: () => new FakeNginx({ nodes: [NODE], module: "3.0" }),
+  },
+  souin: {
+    target: {
+      type: "souin",
+      endpoints: [NODE],
+      token: { secret: "TOKEN" },
+      expressions: true,
+    } as Subject["target"],
+    secrets: { TOKEN: SECRET },
+    fake: () => new FakeSouin({ nodes: [NODE], token: SECRET }),
+  },
+  "workers-cache": {
+    target: { type: "workers-cache", url: HOOK, secret: { secret: "HOOK_SECRET" } } as Subject["target"],
+    secrets: { HOOK_SECRET: `whsec_${btoa(HOOK_KEY)}` },
+    fake: (options) => new FakeWorkersCache({ ...options, url: HOOK, secret: `whsec_${btoa(HOOK_KEY)}` }),
+  },
+  http: {
+    target: { type: "http", url: HOOK, secret: { secret: "HOOK_SECRET" } } as Subject["target"],
+    secrets: { HOOK_SECRET: `whsec_${btoa(HOOK_KEY)}` },
+    fake: (options) =>
+      new FakeReceiver({
+        ...options,
+        url: HOOK,
+        key: new TextEncoder().encode(HOOK_KEY),
+        namespaces: { blog: "https://www.example.com/" },
+      }),
   },
 }
