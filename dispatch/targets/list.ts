@@ -37,9 +37,9 @@ export const TARGETS: readonly TargetDriver[] = [
   nginx,
   souin,
   nextjs,
+  workersCache,
   cloudflareKv,
   edgeConfig,
-  workersCache,
   http,
   print,
 ]
