@@ -139,7 +139,7 @@ it("only what lies at the named origins is looked at, and no more than the sampl
   await stand.at.publish({ namespace: "blog", urls: ["https://elsewhere.example/x", ...urls], mode: "purge" })
   stand.one.lane.nudge()
   await stand.look()
-  expect(stand.told.map(({ url }) => url)).toEqual(urls.slice(0, 2))
+  await poll(() => stand.told.map(({ url }) => url)).toEqual(urls.slice(0, 2))
   // Tags name no page.
   await stand.at.publish({ namespace: "blog", tags: ["a"] })
   stand.one.lane.nudge()
