@@ -124,7 +124,7 @@ describe("a Contentful blog", () => {
     more: Partial<SourceInput> = {},
   ): Derived => {
     const headers = new Headers({ "x-contentful-topic": `ContentManagement.${topic}` })
-    const reading = contentful.read(body, headers, contextOf("contentful", "-"))
+    const reading = contentful.read({ body, headers, path: "/" }, contextOf("contentful", "-"))
     return derive({ ...source, ...more }, reading.reading === "events" ? reading.events : [], body)
   }
 

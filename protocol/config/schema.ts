@@ -118,6 +118,8 @@ const source = z.strictObject({
   auth: z.optional(
     z.string().check(z.regex(AUTH, { error: "must be bearer, basic, body, header:NAME or query:NAME" })),
   ),
+  /** Whether a sender's older way of signing is taken too. */
+  legacy: z._default(z.boolean(), false),
   tolerance: z.optional(duration(24 * HOUR)),
   environments: z.optional(z.array(z.string()).check(z.minLength(1))),
   fields: z.optional(

@@ -12,6 +12,8 @@ export interface SourceTraits {
   readonly secondPass: Milliseconds
   /** Whether deliveries carry a signature; without one the source needs `auth`. */
   readonly signed: boolean
+  /** Whether what is signed is verified by keys that the sender publishes, so that there is no secret. Default false. */
+  readonly publicKeys?: boolean
 }
 
 export const SOURCE_TRAITS = {

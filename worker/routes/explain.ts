@@ -57,6 +57,7 @@ interface Explaining {
 
 interface AskedDelivery {
   readonly source: string
+  readonly path: string
   readonly headers: Headers
   readonly body: Uint8Array<ArrayBuffer>
 }
@@ -67,7 +68,14 @@ function askedOf(body: unknown): Asked {
   if (body === null || typeof body !== "object" || Array.isArray(body)) {
     throw invalid([{ pointer: "", detail: "must be an object with invalidation, or with source and body" }])
   }
-  const { invalidation, source, headers = {}, body: delivered, ...others } = body as Record<string, unknown>
+  const {
+    invalidation,
+    source,
+    path,
+    headers = {},
+    body: delivered,
+    ...others
+  } = body as Record<string, unknown>
   const faults: Fault[] = Object.keys(others).map((key) => ({
     pointer: `/${key}`,
     detail: "is not a known member",
@@ -78,6 +86,8 @@ function askedOf(body: unknown): Asked {
   if (faults.length > 0) throw invalid(faults)
   if (invalidation !== undefined) return { invalidation }
   if (typeof source !== "string") faults.push({ pointer: "/source", detail: "must be the name of a source" })
+  if (path !== undefined && typeof path !== "string")
+    faults.push({ pointer: "/path", detail: "must be a text" })
   const isText = (value: unknown) => typeof value === "string"
   if (headers === null || typeof headers !== "object" || !Object.values(headers).every(isText)) {
     faults.push({ pointer: "/headers", detail: "must be an object of texts" })
@@ -91,7 +101,12 @@ function askedOf(body: unknown): Asked {
   }
   if (faults.length > 0) throw invalid(faults)
   const text = typeof delivered === "string" ? delivered : JSON.stringify(delivered)
-  return { source: String(source), headers: given, body: utf8(text) }
+  return {
+    source: String(source),
+    path: typeof path === "string" ? path : `/v1/hooks/${String(source)}`,
+    headers: given,
+    body: utf8(text),
+  }
 }
 
 function ofPublish(principal: Principal, body: unknown): Explaining {
@@ -112,7 +127,7 @@ function ofPublish(principal: Principal, body: unknown): Explaining {
 function ofDelivery(
   edge: Edge,
   principal: Principal,
-  { source: name, headers, body }: AskedDelivery,
+  { source: name, headers, path, body }: AskedDelivery,
 ): Explaining {
   requireScope(principal, "publish", "*")
   const config = Object.hasOwn(edge.resolved.sources, name) ? edge.resolved.sources[name] : undefined
@@ -121,7 +136,13 @@ function ofDelivery(
   if (!config || !adapter || config.tenant !== principal.tenant) {
     throw new Problem("unknown_source", "No source of that name is configured.")
   }
-  const derived = derive(edge.config, name, adapter, { headers, body }, { config, now: edge.now })
+  const derived = derive(
+    edge.config,
+    name,
+    adapter,
+    { headers, path, body },
+    { config, now: edge.now, fetch: (...args) => fetch(...args) },
+  )
   return { tenant: config.tenant, by: { source: name }, defaults: passDefaults(config), ...derived }
 }
 

@@ -16,6 +16,21 @@ import type { Delivery, SourceAdapter, SourceContext, Verification } from "../so
  * and never one that makes a sender give up for good (3xx, 410, 422).
  */
 export function hookRoutes(app: Hono<EdgeEnv>): void {
+  app.get("/v1/hooks/:source", (c) => {
+    const { edge } = c.var
+    const name = c.req.param("source")
+    const config = Object.hasOwn(edge.resolved.sources, name) ? edge.resolved.sources[name] : undefined
+    const adapter = config && edge.sources.get(config.type)
+    if (!adapter?.challenge) {
+      throw new Problem("method_not_allowed", "GET is not allowed here.", { headers: { allow: "POST" } })
+    }
+    const answer = adapter.challenge(new URL(c.req.url).searchParams)
+    if (answer === undefined) {
+      throw new Problem("invalid_parameter", "The query holds no challenge of this sender.")
+    }
+    return c.text(answer)
+  })
+
   app.post("/v1/hooks/:source", async (c) => {
     const { edge } = c.var
     const name = c.req.param("source")
@@ -23,7 +38,7 @@ export function hookRoutes(app: Hono<EdgeEnv>): void {
     const adapter = config && edge.sources.get(config.type)
     // Before a byte of the body is read: nobody is served who is not configured.
     if (!config || !adapter) throw new Problem("unknown_source", "No source of that name is configured.")
-    const context: SourceContext = { config, now: edge.now }
+    const context: SourceContext = { config, now: edge.now, fetch: (...args) => fetch(...args) }
     const url = new URL(c.req.url)
     const delivery: Delivery = {
       method: c.req.method,
@@ -31,7 +46,11 @@ export function hookRoutes(app: Hono<EdgeEnv>): void {
       headers: c.req.raw.headers,
       body: await readBody(c, MAX_HOOK_BODY_BYTES),
     }
-    const verification = requireVerified(await adapter.verify(delivery, context))
+    const verdict = await adapter.verify(delivery, context)
+    if (verdict.verdict === "ping") {
+      return c.json({ accepted: 0, duplicate: false, epochs: [], notes: [verdict.note] })
+    }
+    const verification = requireVerified(verdict)
     const { invalidations, notes } = derive(edge.config, name, adapter, delivery, context)
     if (invalidations.length === 0) return c.json({ accepted: 0, duplicate: false, epochs: [], notes })
     const taken = await takeIn(edge, {
@@ -48,7 +67,7 @@ export function hookRoutes(app: Hono<EdgeEnv>): void {
 
 type Verified = Extract<Verification, { verdict: "verified" }>
 
-function requireVerified(verification: Verification): Verified {
+function requireVerified(verification: Exclude<Verification, { verdict: "ping" }>): Verified {
   switch (verification.verdict) {
     case "verified":
       return verification
@@ -64,13 +83,12 @@ export function derive(
   config: Parameters<typeof deriveInvalidations>[0]["config"],
   name: string,
   adapter: SourceAdapter,
-  delivery: Pick<Delivery, "headers" | "body">,
+  { headers, path, body: bytes }: Pick<Delivery, "headers" | "path" | "body">,
   context: SourceContext,
 ): Derived {
   const { config: source } = context
-  const body = parseObject(delivery.body)
-  if (!body) return wholeNamespace(source, "the body is no JSON object")
-  const reading = adapter.read(body, delivery.headers, context)
+  const body = parseBody(bytes)
+  const reading = adapter.read({ body, headers, path }, context)
   switch (reading.reading) {
     case "ignored":
       return { invalidations: [], notes: [reading.note], rules: [] }
@@ -81,12 +99,9 @@ export function derive(
   }
 }
 
-function parseObject(bytes: Uint8Array<ArrayBuffer>): Readonly<Record<string, unknown>> | undefined {
+function parseBody(bytes: Uint8Array<ArrayBuffer>): unknown {
   try {
-    const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes))
-    return value !== null && typeof value === "object" && !Array.isArray(value)
-      ? (value as Record<string, unknown>)
-      : undefined
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes))
   } catch {
     return undefined
   }

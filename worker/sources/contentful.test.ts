@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest"
 import { hmac, toHex, utf8 } from "../../protocol/bytes.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
-import vectors from "../../test/fixtures/cms-signed.json" with { type: "json" }
+import { vectorsOf } from "../../test/fixtures/vectors.ts"
 import { contextOf, describeSource, withHeaders } from "./conformance.ts"
 import { contentful } from "./contentful.ts"
 import type { Delivery } from "./source.ts"
@@ -90,7 +90,7 @@ describeSource(contentful, {
     "a timestamp with a fraction": change("x-contentful-timestamp", (value) => `${value}.0`),
     "a path that is no text": (delivery) => ({ ...delivery, path: "/\ud800" }),
   },
-  vectors: vectors.filter(({ provider }) => provider === "contentful"),
+  vectors: vectorsOf("contentful"),
 })
 
 const verify = async (delivery: Delivery) => contentful.verify(delivery, contextOf("contentful", SECRET))
@@ -181,7 +181,7 @@ const read = (body: Readonly<Record<string, unknown>>, topic?: string) => {
   const headers = new Headers(
     topic === undefined ? {} : { "x-contentful-topic": `ContentManagement.${topic}` },
   )
-  return contentful.read(body, headers, contextOf("contentful", SECRET))
+  return contentful.read({ body, headers, path: "/" }, contextOf("contentful", SECRET))
 }
 const link = (linkType: string, id: string) => ({ sys: { type: "Link", linkType, id } })
 const ENTRY = {
@@ -286,7 +286,9 @@ describe("reading", () => {
     expect(read(ENTRY)).toMatchObject({ reading: "unreadable" })
     expect(read({})).toMatchObject({ reading: "unreadable" })
     const headers = new Headers({ "x-contentful-topic": "Entry.publish, ContentManagement.Entry.publish" })
-    expect(contentful.read(ENTRY, headers, contextOf("contentful", SECRET))).toMatchObject({
+    expect(
+      contentful.read({ body: ENTRY, headers, path: "/" }, contextOf("contentful", SECRET)),
+    ).toMatchObject({
       reading: "unreadable",
     })
   })

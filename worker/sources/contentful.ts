@@ -1,7 +1,7 @@
 import { concatBytes, constantTimeEqual, hmac, toHex, utf8 } from "../../protocol/bytes.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import { find, text, texts } from "../rules/pointer.ts"
-import { invalid, secretsOf, timely } from "./checks.ts"
+import { invalid, objectOf, secretsOf, timely, unreadable } from "./checks.ts"
 import type { Delivery, EventKind, Reading, SourceAdapter, SourceEvent, Verified } from "./source.ts"
 
 /**
@@ -141,7 +141,10 @@ export const contentful: SourceAdapter = {
     )
   },
 
-  read(body, headers) {
+  read(said) {
+    const body = objectOf(said)
+    if (!body) return unreadable()
+    const { headers } = said
     const topic = headers.get("x-contentful-topic") ?? undefined
     const told = readTopic(topic ?? null, body)
     if (!told) return { reading: "unreadable", note: "neither a topic nor a tombstone says what happened" }

@@ -18,6 +18,8 @@ export interface Delivery {
  *               retries carry too; by the body's bytes, together with the id where there is one; or not at all
  * - `invalid`   no signature, a wrong one, a malformed one
  * - `stale`     the signature is right, its time is not within the tolerance
+ * - `ping`      nothing is signed and nothing is claimed: the sender only tries the address. It is answered 200, and
+ *               nothing comes of it, whoever sent it
  */
 export type Verification =
   | {
@@ -27,6 +29,7 @@ export type Verification =
     }
   | { readonly verdict: "invalid"; readonly detail: string }
   | { readonly verdict: "stale"; readonly detail: string }
+  | { readonly verdict: "ping"; readonly note: string }
 
 export type Verified = Extract<Verification, { readonly verdict: "verified" }>
 
@@ -63,6 +66,17 @@ export type Reading =
 export interface SourceContext {
   readonly config: Resolved<SourceConfig>
   readonly now: () => Milliseconds
+  /** For a sender's public keys, from its own fixed addresses alone. */
+  readonly fetch: typeof fetch
+}
+
+/** What a delivery says, once it is verified. */
+export interface Said {
+  /** The body as JSON; undefined where it is none. */
+  readonly body: unknown
+  readonly headers: Headers
+  /** Path and query as they were asked for: some senders' events stand in the address that they were given. */
+  readonly path: string
 }
 
 /** One CMS: one file each, listed in `list.ts`. The route's configuration says which one it is, never the delivery. */
@@ -70,6 +84,11 @@ export interface SourceAdapter {
   readonly type: SourceConfig["type"]
   /** Raw bytes, WebCrypto, constant time; every secret of the configuration is tried, so that one can be rotated. */
   verify(delivery: Delivery, context: SourceContext): Promise<Verification>
-  /** Pure: a parsed body (an object) and its headers to events. Throws nothing. */
-  read(body: Readonly<Record<string, unknown>>, headers: Headers, context: SourceContext): Reading
+  /** Pure: what was said to events. Throws nothing. A body that it has no use for is `unreadable`. */
+  read(said: Said, context: SourceContext): Reading
+  /**
+   * What a GET of the address is answered with, as text, where the sender asks for that before it delivers; undefined
+   * for a query that is no such question. Without this member a GET is 405.
+   */
+  challenge?(query: URLSearchParams): string | undefined
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest"
 import { concatBytes, fromBase64, hmac, toBase64, utf8 } from "../../protocol/bytes.ts"
 import { parseWebhookSecret, signedPrefix, signWebhook } from "../../protocol/standard-webhooks.ts"
 import { MINUTE, type Milliseconds, SECOND } from "../../protocol/time.ts"
-import vectors from "../../test/fixtures/cms-signed.json" with { type: "json" }
+import { vectorsOf } from "../../test/fixtures/vectors.ts"
 import { contextOf, describeSource, type SourceCases, withHeaders } from "./conformance.ts"
 import type { Delivery, SourceEvent } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
@@ -18,7 +18,7 @@ async function sign(secret: string, body: string, at: Milliseconds): Promise<Del
 }
 
 /** The published key pair: see test/fixtures/README.md. */
-const published = vectors.find((vector) => vector.provider === "standard-webhooks-v1a")
+const [published] = vectorsOf("standard-webhooks-v1a")
 const PUBLIC = published?.secret ?? ""
 
 /** 32 bytes that are no point of the curve. */
@@ -83,7 +83,7 @@ describeSource(standardWebhooks, {
   secrets: [SECRET, OTHER],
   sign,
   spoilt,
-  vectors: vectors.filter(({ provider }) => provider === "standard-webhooks"),
+  vectors: vectorsOf("standard-webhooks"),
 })
 
 describe("v1a", () => {
@@ -102,7 +102,7 @@ describe("v1a", () => {
     secrets: [first, second],
     sign: async (secret, body, at) => signAsymmetric(seeds.get(secret) ?? new Uint8Array(), body, at),
     spoilt,
-    vectors: vectors.filter(({ provider }) => provider === "standard-webhooks-v1a"),
+    vectors: vectorsOf("standard-webhooks-v1a"),
   })
 
   it("goes by the secret, never by what the delivery claims", async () => {
@@ -175,7 +175,10 @@ describe("verification", () => {
 })
 
 const read = (body: Readonly<Record<string, unknown>>): SourceEvent | undefined => {
-  const reading = standardWebhooks.read(body, new Headers(), contextOf("standard-webhooks", SECRET))
+  const reading = standardWebhooks.read(
+    { body, headers: new Headers(), path: "/" },
+    contextOf("standard-webhooks", SECRET),
+  )
   return reading.reading === "events" ? reading.events[0] : undefined
 }
 

@@ -3,7 +3,7 @@ import { compact } from "../../protocol/invalidation.ts"
 import { parseWebhookSecret, signedPrefix } from "../../protocol/standard-webhooks.ts"
 import { SECOND } from "../../protocol/time.ts"
 import { find, text, texts } from "../rules/pointer.ts"
-import { invalid, secretsOf, timely } from "./checks.ts"
+import { invalid, objectOf, secretsOf, timely, unreadable } from "./checks.ts"
 import type { EventKind, SourceAdapter, SourceEvent } from "./source.ts"
 
 /**
@@ -132,7 +132,9 @@ export const standardWebhooks: SourceAdapter = {
     return invalid("No signature is by a secret of this source.")
   },
 
-  read(body) {
+  read(said) {
+    const body = objectOf(said)
+    if (!body) return unreadable()
     const topic = text(body, "/type")
     if (topic === undefined && body["data"] === undefined && isTagList(body["tags"])) {
       return { reading: "events", events: [{ kind: "tags", tags: body["tags"] }] }
