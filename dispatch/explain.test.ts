@@ -58,8 +58,14 @@ describe("what a publish would do", () => {
       calls: 4,
       widened: [],
       cost: 0,
+      notes: [],
       seconds: 0,
     })
+  })
+
+  it("says what the responses must carry where a whole namespace is said by its tag", () => {
+    const notes = (namespace: string) => explained({ cdn: cloudflare }, [{ namespace }])["cdn"]?.notes
+    expect([notes("shop"), notes("blog")]).toEqual([[expect.stringContaining("the tag ns/shop")], []])
   })
 
   it("tells of each target that it concerns, and of no other", () => {
@@ -93,6 +99,7 @@ describe("what a publish would do", () => {
       calls: 0,
       widened: [{ namespace: "blog", selector: "a", as: "not_supported" }],
       cost: 0,
+      notes: [],
       seconds: 0,
     })
   })

@@ -1,6 +1,7 @@
 import type { Config, TargetConfig } from "../protocol/config/schema.ts"
 import { concernedTargets } from "../protocol/concern.ts"
 import { type EntryBody, hasSelectors, NO_SELECTORS, SELECTOR_LISTS } from "../protocol/invalidation.ts"
+import { namespaceTag } from "../protocol/tags.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { cut } from "./batches.ts"
 import { pacesOf } from "./limits.ts"
@@ -14,6 +15,8 @@ export interface Explained {
   readonly widened: readonly Widened[]
   /** US dollars, where the vendor charges by what is purged and the month's free part is used up; else 0. */
   readonly cost: number
+  /** What must be so for this to be enough, a sentence each. */
+  readonly notes: readonly string[]
   /** Seconds until the last call may begin, where nobody else uses the vendor's limits. */
   readonly seconds: number
 }
@@ -66,6 +69,7 @@ function explainAt(
     calls: bundles.length,
     widened: singles.flatMap(({ body, epoch }) => widenedOf(body, epoch, plan)),
     cost: costOf(plan.items, capabilities),
+    notes: notesOf(plan),
     seconds: Math.ceil(Math.max(0, ...paces.map((pace) => lengthOf(pace, bundles))) / SECOND),
   }
 }
@@ -85,6 +89,15 @@ function widenedOf(body: EntryBody, epoch: number, { as, impossible }: Plan): Wi
     ? []
     : [{ namespace: body.namespace, ...(selector === undefined ? {} : { selector }), as: what }]
 }
+
+/** A whole namespace that is said by its tag reaches the responses that carry it, and no others. */
+const notesOf = ({ items }: Plan): string[] =>
+  items
+    .filter(
+      ({ kind, namespaces, meant }) =>
+        kind === "tag" && namespaces.some((name) => meant === namespaceTag(name)),
+    )
+    .map(({ meant }) => `a namespace as a whole is the tag ${meant} there: its responses must carry it`)
 
 const costOf = (items: readonly Item[], { dollarsPerValue = 0 }: Capabilities): number =>
   Number((items.length * dollarsPerValue).toFixed(6))

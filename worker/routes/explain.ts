@@ -24,22 +24,28 @@ export function explainRoutes(app: Hono<EdgeEnv>): void {
     const at = (index: number) => ("source" in asked ? [] : pathOf(asked.invalidation, index))
     const plans = planIntake(edge, { tenant, by, invalidations, defaults }, at)
     const bodies = plans.map(({ body }) => body)
+    const told = explain(bodies, tenant, edge.config, (type) => edge.targets.get(type))
     return c.json({
       rule: rules[0] ?? null,
       rules,
       invalidations: plans.map(({ body, passes }, index) => ({
         ...invalidations[index],
         mode: body.mode,
-        passes: passes.flatMap(told),
+        passes: passes.flatMap(passOf),
       })),
-      targets: explain(bodies, tenant, edge.config, (type) => edge.targets.get(type)),
-      notes,
+      targets: Object.fromEntries(
+        Object.entries(told).map(([name, { notes: _notes, ...one }]) => [name, one]),
+      ),
+      notes: [
+        ...notes,
+        ...Object.entries(told).flatMap(([name, one]) => one.notes.map((note) => `${name}: ${note}`)),
+      ],
     })
   })
 }
 
 /** Each pass, and how many seconds it comes after what it follows. */
-const told = ({ kind, delay, secondPass }: PassPlan) => [
+const passOf = ({ kind, delay, secondPass }: PassPlan) => [
   { kind, seconds: delay / SECOND },
   ...(secondPass === undefined ? [] : [{ kind: "second", seconds: secondPass / SECOND }]),
 ]
