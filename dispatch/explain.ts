@@ -1,9 +1,11 @@
 import type { Config, TargetConfig } from "../protocol/config/schema.ts"
 import { concernedTargets } from "../protocol/concern.ts"
 import { type EntryBody, hasSelectors, NO_SELECTORS, SELECTOR_LISTS } from "../protocol/invalidation.ts"
+import type { PassPlan } from "../protocol/publish.ts"
 import { namespaceTag } from "../protocol/tags.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { cut } from "./batches.ts"
+import { type Asked, type Grounds, judgePublish } from "./judge.ts"
 import { pacesOf } from "./limits.ts"
 import { type Item, type Plan, planEntries } from "./plan.ts"
 import type { Capabilities, Pace, TargetDriver } from "./targets/target.ts"
@@ -27,6 +29,48 @@ export interface Widened {
   readonly selector?: string
   readonly as: string
 }
+
+/** What a publish would come to, as it is answered. Pure: asks nobody, stores nothing. @throws {Problem} as `judgePublish` */
+export function explainPublish(
+  grounds: Grounds,
+  asked: Asked,
+  at: (index: number) => readonly PropertyKey[],
+): Pick<Explanation, "invalidations" | "targets" | "notes"> {
+  const plans = judgePublish(grounds, asked, at)
+  const bodies = plans.map(({ body }) => body)
+  const told = Object.entries(explain(bodies, asked.tenant, grounds.config, grounds.findDriver))
+  return {
+    invalidations: plans.map(({ body, passes }, index) => ({
+      ...asked.invalidations[index],
+      mode: body.mode,
+      passes: passes.flatMap(passOf),
+    })),
+    targets: Object.fromEntries(told.map(([name, { notes: _notes, ...one }]) => [name, one])),
+    notes: told.flatMap(([name, { notes }]) => notes.map((note) => `${name}: ${note}`)),
+  }
+}
+
+/** Where an invalidation stands in the member `invalidation` of what is asked: alone, or one of several. */
+export const explainedAt = (invalidation: unknown, index: number): readonly PropertyKey[] =>
+  invalidation !== null && typeof invalidation === "object" && "invalidations" in invalidation
+    ? ["invalidation", "invalidations", index]
+    : ["invalidation"]
+
+/** What `POST /v1/explain` answers. */
+export interface Explanation {
+  /** The first of the source's rules that matched; null for a publish, and where none did. */
+  readonly rule: number | null
+  readonly rules: readonly number[]
+  readonly invalidations: readonly object[]
+  readonly targets: Readonly<Record<string, Omit<Explained, "notes">>>
+  readonly notes: readonly string[]
+}
+
+/** Each pass, and how many seconds it comes after what it follows. */
+const passOf = ({ kind, delay, secondPass }: PassPlan) => [
+  { kind, seconds: delay / SECOND },
+  ...(secondPass === undefined ? [] : [{ kind: "second", seconds: secondPass / SECOND }]),
+]
 
 /** What every target of the tenant that they concern would do. Pure: asks nobody. */
 export function explain(

@@ -1,4 +1,9 @@
 import { Hono } from "hono"
+import { bodyLimit } from "hono/body-limit"
+import { explainedAt, explainPublish, type Explanation } from "../dispatch/explain.ts"
+import { findDriver } from "../dispatch/targets/list.ts"
+import { MAX_BODY_BYTES } from "../protocol/invalidation.ts"
+import { readRequest, requireAnyPublish, requirePublish } from "../protocol/publish-request.ts"
 import { type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { parseHead, type Position } from "../protocol/epoch.ts"
@@ -75,6 +80,24 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
       await getRecord({ store: relay.store, principal, targets: relay.config.targets }, c.req.param("id")),
     )
   })
+  app.post("/v1/explain", bodyLimit({ maxSize: MAX_BODY_BYTES, onError: tooLarge }), async (c) => {
+    const principal = await principalOf(c.req.header("authorization"))
+    requireAnyPublish(principal)
+    const { invalidation, ...others } = await readExplain(c.req.text())
+    const unknown = Object.keys(others)
+    if (invalidation === undefined || unknown.length > 0) {
+      const detail = "Here an invalidation is explained, and nothing else; webhooks are by the Worker."
+      const errors = unknown.map((key) => ({ pointer: `/${key}`, detail: "is not a known member" }))
+      throw new Problem("invalid_request", detail, { errors })
+    }
+    const { invalidations } = readRequest(invalidation)
+    for (const one of invalidations) requirePublish(principal, one)
+    const { tenant, name } = principal
+    const asked = { tenant, by: { token: name }, invalidations, defaults: { settle: 0, secondPass: 0 } }
+    const grounds = { config: relay.config, findDriver }
+    const told = explainPublish(grounds, asked, (index) => explainedAt(invalidation, index))
+    return c.json({ rule: null, rules: [], ...told } satisfies Explanation)
+  })
   app.get("/v1/lanes", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
     requireScope(principal, "read", "*")
@@ -93,12 +116,26 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
 const ROUTES: readonly (readonly [path: RegExp, allow: string])[] = [
   [/^\/(healthz|readyz|metrics)$/, "GET"],
   [/^\/v1\/(invalidations(\/[^/]+)?|lanes|relays|dead-letters\/[^/]+)$/, "GET"],
-  [/^\/v1\/(resync|drain|dead-letters\/[^/]+\/[^/]+\/replay)$/, "POST"],
+  [/^\/v1\/(explain|resync|drain|dead-letters\/[^/]+\/[^/]+\/replay)$/, "POST"],
   [/^\/v1\/dead-letters\/[^/]+\/[^/]+$/, "DELETE"],
 ]
 
 const unavailable = (cause: StoreError): Problem =>
   new Problem("store_unavailable", "Redis did not answer.", { retryAfter: 2, cause })
+
+function tooLarge(): never {
+  throw new Problem("body_too_large", `The body may have at most ${MAX_BODY_BYTES} bytes.`)
+}
+
+async function readExplain(text: Promise<string>): Promise<Readonly<Record<string, unknown>>> {
+  let body: unknown
+  try {
+    body = JSON.parse(await text)
+  } catch {
+    throw new Problem("invalid_json", "The body must be JSON in UTF-8.")
+  }
+  return body !== null && typeof body === "object" && !Array.isArray(body) ? { ...body } : {}
+}
 
 interface CursorView extends Position {
   readonly owner: string

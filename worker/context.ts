@@ -17,7 +17,8 @@ export interface Edge {
   readonly resolved: Resolved<Config>
   readonly store: Store
   readonly sources: ReadonlyMap<string, SourceAdapter>
-  readonly targets: ReadonlyMap<string, TargetDriver>
+  /** Of the targets that the configuration uses. */
+  readonly findDriver: (type: string) => TargetDriver | undefined
   readonly now: () => Milliseconds
 }
 

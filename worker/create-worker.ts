@@ -47,7 +47,7 @@ export function createEdgeWorker(config: Config, parts: WorkerParts): EdgeWorker
       resolved: resolveForEdge(config, bindings),
       store: store ?? storeOf(bindings),
       sources: new Map(sources.map((source) => [source.type, source])),
-      targets: new Map(targets.map((target) => [target.type, target])),
+      findDriver: (type) => targets.find((target) => target.type === type),
       now,
     }
     return built

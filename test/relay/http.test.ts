@@ -1,6 +1,7 @@
 import { request } from "node:http"
 import { expect, it } from "vitest"
 import { parseConfig } from "../../protocol/config/config.ts"
+import { logKey } from "../../protocol/keys.ts"
 import { openStore, publisher } from "../support/publish.ts"
 import { TOKENS } from "../support/relay-process.ts"
 import { hashToken } from "../../protocol/tokens.ts"
@@ -205,4 +206,38 @@ it("keeps tenants apart", async () => {
     expect(items[0].lanes.every((lane: string) => lane.startsWith(prefix))).toBe(true)
   }
   await poll(async () => (await one.json("/v1/relays")).items[0].lanes).toEqual(expect.any(Array))
+})
+
+it("explains a publish as the Worker does, and leaves webhooks to it", async () => {
+  const { config, relay, redis } = await stage()
+  const PUBLISHER = "tm_publisher-token-that-no-output-may-hold-0000"
+  const token = { name: "publisher", sha256: await hashToken(PUBLISHER), scopes: ["publish:blog"] }
+  const one = await relay({ config: { ...config, tokens: [...(config.tokens ?? []), token] } })
+  await one.ready
+  const explain = async (body: unknown, as: string = PUBLISHER) => {
+    const answer = await one.send("POST", "/v1/explain", body, as)
+    return { status: answer.status, json: await answer.json() }
+  }
+  const [target] = Object.keys(config.targets ?? {})
+  const told = await explain({ invalidation: { namespace: "blog", tags: ["a"] } })
+  expect(told.status).toBe(200)
+  expect(told.json).toMatchObject({
+    rule: null,
+    invalidations: [{ namespace: "blog", tags: ["a"] }],
+    targets: { [target ?? ""]: { calls: 1, widened: [], cost: 0, seconds: 0 } },
+  })
+  expect((await explain({ invalidation: { namespace: "nowhere" } })).json.code).toBe("insufficient_scope")
+  expect((await explain({ invalidation: { namespace: "blog", tags: [] } })).status).toBe(422)
+  expect((await explain({ invalidation: { namespace: "blog" } }, TOKENS.reader)).status).toBe(403)
+  expect((await explain({ source: "cms", body: {} })).json).toMatchObject({
+    code: "invalid_request",
+    detail: expect.stringContaining("by the Worker"),
+  })
+  expect((await explain("no JSON")).json.code).toBe("invalid_json")
+  expect((await one.get("/v1/explain")).status).toBe(405)
+  const store = await openStore(redis.url)
+  const [log] = await store.store.pipeline([["XLEN", logKey("default")]])
+  store.close()
+  // The first start's resync, and nothing of these.
+  expect(Number(log)).toBe(1)
 })

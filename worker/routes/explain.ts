@@ -1,16 +1,13 @@
 import type { Hono } from "hono"
-import { explain } from "../../dispatch/explain.ts"
+import { explainedAt, explainPublish, type Explanation } from "../../dispatch/explain.ts"
+import type { Asked } from "../../dispatch/judge.ts"
 import { utf8 } from "../../protocol/bytes.ts"
 import { type Fault, Problem } from "../../protocol/errors.ts"
-import type { Invalidation, Publisher } from "../../protocol/invalidation.ts"
 import { MAX_BODY_BYTES, MAX_HOOK_BODY_BYTES } from "../../protocol/invalidation.ts"
-import type { PassDefaults, PassPlan } from "../../protocol/publish.ts"
-import { SECOND } from "../../protocol/time.ts"
+import { invalid, readRequest, requireAnyPublish, requirePublish } from "../../protocol/publish-request.ts"
 import { type Principal, requireScope } from "../../protocol/tokens.ts"
 import { type Edge, type EdgeEnv, parseJsonBody, principalOf, readBody } from "../context.ts"
-import { planIntake } from "../intake.ts"
 import { derive, passDefaults } from "./hooks.ts"
-import { invalid, readRequest, requireAnyPublish, requirePublish } from "./invalidations.ts"
 
 /** What a publish or a delivery would do. Asks nobody, stores nothing, and wants no signature. */
 export function explainRoutes(app: Hono<EdgeEnv>): void {
@@ -19,43 +16,22 @@ export function explainRoutes(app: Hono<EdgeEnv>): void {
     requireAnyPublish(principal)
     const { edge } = c.var
     const asked = askedOf(parseJsonBody(await readBody(c, MAX_BODY_BYTES + MAX_HOOK_BODY_BYTES)))
-    const { tenant, by, invalidations, defaults, rules, notes } =
+    const explaining =
       "source" in asked ? ofDelivery(edge, principal, asked) : ofPublish(principal, asked.invalidation)
-    const at = (index: number) => ("source" in asked ? [] : pathOf(asked.invalidation, index))
-    const plans = planIntake(edge, { tenant, by, invalidations, defaults }, at)
-    const bodies = plans.map(({ body }) => body)
-    const told = explain(bodies, tenant, edge.config, (type) => edge.targets.get(type))
+    const at = (index: number) => ("source" in asked ? [] : explainedAt(asked.invalidation, index))
+    const { rules, notes } = explaining
+    const told = explainPublish(edge, explaining, at)
     return c.json({
       rule: rules[0] ?? null,
       rules,
-      invalidations: plans.map(({ body, passes }, index) => ({
-        ...invalidations[index],
-        mode: body.mode,
-        passes: passes.flatMap(passOf),
-      })),
-      targets: Object.fromEntries(
-        Object.entries(told).map(([name, { notes: _notes, ...one }]) => [name, one]),
-      ),
-      notes: [
-        ...notes,
-        ...Object.entries(told).flatMap(([name, one]) => one.notes.map((note) => `${name}: ${note}`)),
-      ],
-    })
+      ...told,
+      notes: [...notes, ...told.notes],
+    } satisfies Explanation)
   })
 }
 
-/** Each pass, and how many seconds it comes after what it follows. */
-const passOf = ({ kind, delay, secondPass }: PassPlan) => [
-  { kind, seconds: delay / SECOND },
-  ...(secondPass === undefined ? [] : [{ kind: "second", seconds: secondPass / SECOND }]),
-]
-
 /** What is to be explained, and on whose behalf. */
-interface Explaining {
-  readonly tenant: string
-  readonly by: Publisher
-  readonly invalidations: readonly Invalidation[]
-  readonly defaults: PassDefaults
+interface Explaining extends Asked {
   /** Positions of the source's rules that matched. */
   readonly rules: readonly number[]
   readonly notes: readonly string[]
@@ -67,10 +43,10 @@ interface AskedDelivery {
   readonly headers: Headers
   readonly body: Uint8Array<ArrayBuffer>
 }
-type Asked = AskedDelivery | { readonly invalidation: unknown }
+type Question = AskedDelivery | { readonly invalidation: unknown }
 
 /** @throws {Problem} `invalid_request` */
-function askedOf(body: unknown): Asked {
+function askedOf(body: unknown): Question {
   if (body === null || typeof body !== "object" || Array.isArray(body)) {
     throw invalid([{ pointer: "", detail: "must be an object with invalidation, or with source and body" }])
   }
@@ -151,9 +127,3 @@ function ofDelivery(
   )
   return { tenant: config.tenant, by: { source: name }, defaults: passDefaults(config), ...derived }
 }
-
-/** Where an invalidation stands in what was asked: alone, or one of several. */
-const pathOf = (invalidation: unknown, index: number): readonly PropertyKey[] =>
-  invalidation !== null && typeof invalidation === "object" && "invalidations" in invalidation
-    ? ["invalidation", "invalidations", index]
-    : ["invalidation"]
