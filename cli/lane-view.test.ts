@@ -1,5 +1,5 @@
 import { expect, it } from "vitest"
-import { humanTime } from "./lane-view.ts"
+import { humanTime, laneLines } from "./lane-view.ts"
 
 it.for([
   [0, "0 ms"],
@@ -13,4 +13,9 @@ it.for([
   [86_400_000 + 2 * 3_600_000, "1 d 2 h"],
 ] as const)("%i ms is %s", ([ms, text]) => {
   expect(humanTime(ms)).toBe(text)
+})
+
+it("shows what a relay warns of, below its table", () => {
+  const lane = { target: "cdn", state: "idle", warnings: ["no response was seen that carries ns/blog"] }
+  expect(laneLines([lane]).at(-1)).toContain("cdn: no response was seen that carries ns/blog")
 })

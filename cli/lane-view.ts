@@ -55,11 +55,12 @@ const TROUBLES: Readonly<Record<string, string>> = {
 }
 
 /** What somebody should look at. */
-function troublesOf({ target, state, dead }: Lane): string[] {
+function troublesOf({ target, state, dead, warnings }: Lane): string[] {
   const trouble = TROUBLES[state]
   return [
     ...(trouble === undefined ? [] : [`${target} ${trouble}`]),
     ...(isSome(dead) ? [`${target} has dead letters: tidemark dead list ${target}`] : []),
+    ...(Array.isArray(warnings) ? warnings : []).map((warning) => `${target}: ${text(warning)}`),
   ]
 }
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from "vitest"
 import { parseConfig } from "../protocol/config/config.ts"
 import type { ConfigInput } from "../protocol/config/schema.ts"
 import { type EntryBody, type InvalidationInput, NO_SELECTORS } from "../protocol/invalidation.ts"
-import { explain } from "./explain.ts"
+import { explain, saidByTag } from "./explain.ts"
 import { findDriver } from "./targets/list.ts"
 import type { Pace, TargetDriver } from "./targets/target.ts"
 
@@ -159,4 +159,31 @@ it("costs what the vendor charges a value", () => {
   }
   const inputs = [{ namespace: "blog", tags: tags(30) }]
   expect(explained({ cdn: cloudflare }, inputs, charging)["cdn"]?.cost).toBe(0.15)
+})
+
+it("a namespace is said by its tag where nothing else can be said, or where it is configured so", () => {
+  const by = (target: Target<"cloudflare"> | Target<"varnish"> | Target<"netlify">) => {
+    const config = parseConfig({
+      namespaces: {
+        blog: { hosts: ["www.example.com"] },
+        shop: {},
+        own: { hosts: ["a.example"], wholeBy: "tag" },
+      },
+      targets: { edge: target },
+    })
+    const edge = config.targets["edge"]
+    const driver = findDriver(target.type)
+    if (!edge || !driver) throw new Error("the target is there")
+    return saidByTag({
+      config,
+      tenant: "default",
+      target: edge,
+      capabilities: driver.capabilities(edge as never),
+    })
+  }
+  const netlify: Target<"netlify"> = { type: "netlify", site: "s", token: { secret: "T" }, namespaces: ["*"] }
+  expect(by(cloudflare)).toEqual(["shop", "own"])
+  expect(by(netlify)).toEqual(["blog", "shop", "own"])
+  expect(by({ ...netlify, allowEverything: true })).toEqual(["shop", "own"])
+  expect(by({ ...netlify, namespaces: ["shop"] })).toEqual(["shop"])
 })

@@ -1,13 +1,15 @@
 import type { Config, TargetConfig } from "../protocol/config/schema.ts"
+import { declaredNamespaces } from "../protocol/config/config.ts"
 import { concernedTargets } from "../protocol/concern.ts"
 import { type EntryBody, hasSelectors, NO_SELECTORS, SELECTOR_LISTS } from "../protocol/invalidation.ts"
 import type { PassPlan } from "../protocol/publish.ts"
+import { type Namespace, patternsOverlap } from "../protocol/namespace.ts"
 import { namespaceTag } from "../protocol/tags.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { cut } from "./batches.ts"
 import { type Asked, type Grounds, judgePublish } from "./judge.ts"
 import { pacesOf } from "./limits.ts"
-import { type Item, type Plan, planEntries } from "./plan.ts"
+import { type Item, type Plan, type PlanContext, planEntries, planOwed } from "./plan.ts"
 import type { Capabilities, Pace, TargetDriver } from "./targets/target.ts"
 
 /** What a target would be asked for some invalidations, and what that would take. */
@@ -142,6 +144,17 @@ const notesOf = ({ items }: Plan): string[] =>
         kind === "tag" && namespaces.some((name) => meant === namespaceTag(name)),
     )
     .map(({ meant }) => `a namespace as a whole is the tag ${meant} there: its responses must carry it`)
+
+/** The declared namespaces that a target purges as a whole by their tag: those of their pages without it stay. */
+export function saidByTag(context: PlanContext): Namespace[] {
+  const { config, tenant, target } = context
+  const declared = Object.keys(declaredNamespaces(config, tenant)).filter((name) => name !== "*")
+  return declared.filter((namespace) => {
+    if (!target.namespaces.some((pattern) => patternsOverlap(pattern, namespace))) return false
+    const plan = planOwed({ namespace, mode: "invalidate", epochs: [], ...NO_SELECTORS }, context)
+    return notesOf(plan).length > 0
+  })
+}
 
 const costOf = (items: readonly Item[], { dollarsPerValue = 0 }: Capabilities): number =>
   Number((items.length * dollarsPerValue).toFixed(6))

@@ -1,7 +1,7 @@
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import { expect, it, onTestFinished } from "vitest"
-import { verifyKey } from "../protocol/keys.ts"
+import { seenKey, verifyKey } from "../protocol/keys.ts"
 import { readRecords } from "../protocol/record.ts"
 import { manualClock } from "../test/support/clock.ts"
 import { admin, hire, level, NAME, open, poll, useLanes, world } from "../test/support/lanes.ts"
@@ -145,6 +145,17 @@ it("only what lies at the named origins is looked at, and no more than the sampl
   stand.one.lane.nudge()
   await level(stand.at, stand.one)
   expect(await stand.waiting()).toBe(0)
+})
+
+it("notes which namespaces' tags it saw responses carry", async () => {
+  const stand = await stage({ "x-cache": "MISS", "cache-tag": "post-1,ns/blog", xkey: "de:ns/shop" })
+  await stand.at.publish({ namespace: "blog", urls: [`${stand.origin}/a`], mode: "purge" })
+  stand.one.lane.nudge()
+  await stand.look()
+  await poll(async () => Object.keys(await admin.hGetAll(seenKey(stand.at.tenant))).toSorted()).toEqual([
+    "blog",
+    "shop",
+  ])
 })
 
 it("what cannot be said is not told in the record: a redirect, no answer", async () => {

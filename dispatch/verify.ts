@@ -3,11 +3,13 @@ import { findNamespace } from "../protocol/config/config.ts"
 import { concerns } from "../protocol/concern.ts"
 import { type Epoch, epochToMs } from "../protocol/epoch.ts"
 import { type EntryBody, hasSelectors, type Mode } from "../protocol/invalidation.ts"
-import { dueItemsKey, dueKey, verifiedKey, verifyKey } from "../protocol/keys.ts"
+import { dueItemsKey, dueKey, seenKey, verifiedKey, verifyKey } from "../protocol/keys.ts"
 import { type DueItem, encodeOwed } from "../protocol/letter.ts"
 import type { LogEntry } from "../protocol/log.ts"
+import { isNamespace } from "../protocol/namespace.ts"
 import { parseJson } from "../protocol/receipt.ts"
 import { findEntry } from "../protocol/record.ts"
+import { labelledNamespaces } from "../protocol/tags.ts"
 import { asList, asText, type Store } from "../protocol/store.ts"
 import { HOUR, type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { Clock } from "./clock.ts"
@@ -69,6 +71,8 @@ export class Verifier {
   #alarm = new AbortController()
   #running: Promise<void> | undefined
   #isNudged = false
+  /** Namespaces that were noted already. */
+  readonly #seen = new Set<string>()
 
   constructor(options: VerifierOptions) {
     this.#options = options
@@ -185,6 +189,7 @@ export class Verifier {
         signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT)]),
       })
       await drain(response.body)
+      await this.#see(response.headers)
       if (response.status >= 300 && response.status < 400) {
         return { verdict: "unknown", detail: `it answered ${response.status}, which is not followed` }
       }
@@ -193,6 +198,15 @@ export class Verifier {
       const code = error instanceof Error && error.cause instanceof Error ? error.cause.message : ""
       return { verdict: "unknown", detail: `no answer${code === "" ? "" : `: ${code}`}`.slice(0, 200) }
     }
+  }
+
+  /** That pages carry the tag of their namespace is what some targets rely on, and nobody else can tell. */
+  async #see(headers: Headers): Promise<void> {
+    const { store, tenant, clock } = this.#options
+    const seen = labelledNamespaces(headers).filter((name) => !this.#seen.has(name) && isNamespace(name))
+    if (seen.length === 0) return
+    await store.pipeline([["HSET", seenKey(tenant), ...seen.flatMap((name) => [name, String(clock.now())])]])
+    for (const name of seen) this.#seen.add(name)
   }
 
   async #note(epoch: Epoch, verdict: "fresh" | "stale", now: Milliseconds): Promise<void> {

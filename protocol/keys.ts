@@ -44,6 +44,8 @@ export const dueKey = (tenant: string, target: string): string => ofTenant(tenan
 export const dueItemsKey = (tenant: string, target: string): string => ofTenant(tenant, `due:items:${target}`)
 /** sorted set of what is to be looked at after its purge, by when (milliseconds) */
 export const verifyKey = (tenant: string, target: string): string => ofTenant(tenant, `verify:${target}`)
+/** hash: namespaces whose tag a response was seen to carry, and when that was (milliseconds) */
+export const seenKey = (tenant: string): string => ofTenant(tenant, "seen")
 /** sorted set by epoch: `<epoch> fresh`, or `stale` */
 export const verifiedKey = (tenant: string, target: string): string => ofTenant(tenant, `verified:${target}`)
 /** stream of dead letters */

@@ -1,6 +1,6 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { namespaceTag, PORTABLE_CODEC, TAG_RULES, tagCodec } from "./tags.ts"
+import { labelledNamespaces, namespaceTag, PORTABLE_CODEC, TAG_RULES, tagCodec } from "./tags.ts"
 
 /** Any text of well-formed Unicode, with far more of what the codec must tell apart than chance would bring. */
 const tag = fc
@@ -160,4 +160,14 @@ it("Akamai is told no character that it disallows", () => {
 
 it("a namespace has a label of its own, which no tag of a user can be", () => {
   expect(namespaceTag("catalog/products")).toBe("ns/catalog/products")
+})
+
+it("namespaces are known by their labels in any header, with or without a prefix", () => {
+  const headers = new Map([
+    ["cache-tag", "post-1,ns/blog,de:ns/shop/books,ns/blog/+"],
+    ["xkey", "ns/news a"],
+    ["edge-cache-tag", "ns%2Fdocs"],
+  ])
+  const found = labelledNamespaces({ get: (name) => headers.get(name) ?? null })
+  expect(found.toSorted()).toEqual(["blog", "docs", "news", "shop/books"])
 })

@@ -230,3 +230,12 @@ export const namespaceTag = (namespace: string): string => `ns/${namespace}`
  * set, it goes along with every purge by tag there, so that no tag that was left out is missed.
  */
 export const overflowTag = (namespace: string): string => `ns/${namespace}/+`
+
+/** The namespaces whose labels a response carries, in whichever header; of a prefix before its labels nothing is known. */
+export function labelledNamespaces(headers: { get(name: string): string | null }): string[] {
+  const found = Object.values(TAG_RULES).flatMap(({ header, codec }) =>
+    (headers.get(header) ?? "").split(/[, ]+/).map((label) => codec.decode(label) ?? ""),
+  )
+  const names = found.flatMap((tag) => /(?:^|.*[^\w/])?ns\/(.+)$/.exec(tag)?.[1] ?? [])
+  return [...new Set(names.filter((name) => !name.endsWith("/+")))]
+}

@@ -1,6 +1,6 @@
 import { Hono } from "hono"
 import { bodyLimit } from "hono/body-limit"
-import { explainedAt, explainPublish, type Explanation } from "../dispatch/explain.ts"
+import { explainedAt, explainPublish, type Explanation, saidByTag } from "../dispatch/explain.ts"
 import { findDriver } from "../dispatch/targets/list.ts"
 import { MAX_BODY_BYTES } from "../protocol/invalidation.ts"
 import { readRequest, requireAnyPublish, requirePublish } from "../protocol/publish-request.ts"
@@ -8,7 +8,7 @@ import { type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { parseHead, type Position } from "../protocol/epoch.ts"
 import { Problem, problemParts } from "../protocol/errors.ts"
-import { cursorKey, deadKey, dueKey, headKey, lanesKey, RELAY_ITEMS_KEY } from "../protocol/keys.ts"
+import { cursorKey, deadKey, dueKey, headKey, lanesKey, RELAY_ITEMS_KEY, seenKey } from "../protocol/keys.ts"
 import { type LaneStatus, parseJson } from "../protocol/receipt.ts"
 import { readHash } from "../protocol/record.ts"
 import { getRecord, listRecords } from "../protocol/records-api.ts"
@@ -150,10 +150,11 @@ async function lanesOf(relay: Relay, tenant: string): Promise<unknown[]> {
   const names = Object.entries(relay.config.targets)
     .filter(([, target]) => servesTenant(target, tenant))
     .map(([name]) => name)
-  const [headText, cursors, troubles, ...counts] = await relay.store.pipeline([
+  const [headText, cursors, troubles, seenHash, ...counts] = await relay.store.pipeline([
     ["GET", headKey(tenant)],
     ["HGETALL", cursorKey(tenant)],
     ["HGETALL", lanesKey(tenant)],
+    ["HGETALL", seenKey(tenant)],
     ...names.flatMap((name) => [
       ["ZCARD", dueKey(tenant, name)],
       ["XLEN", deadKey(tenant, name)],
@@ -162,6 +163,7 @@ async function lanesOf(relay: Relay, tenant: string): Promise<unknown[]> {
   const head = parseHead(asText(headText))
   const held = readHash(cursors)
   const told = readHash(troubles)
+  const seen = readHash(seenHash)
   const lanes = names.map((name, index) => {
     const own = relay.lanes.find((lane) => lane.tenant === tenant && lane.name === name)?.status
     // A lane that rests here may be another relay's, and in trouble there.
@@ -181,6 +183,7 @@ async function lanesOf(relay: Relay, tenant: string): Promise<unknown[]> {
       },
       due: Number(counts[2 * index] ?? 0),
       dead: Number(counts[2 * index + 1] ?? 0),
+      warnings: warningsOf(relay, tenant, name, seen),
       ...(status?.error === undefined ? {} : { error: status.error }),
     }
   })
@@ -191,6 +194,24 @@ async function lanesOf(relay: Relay, tenant: string): Promise<unknown[]> {
     missing,
   }))
   return [...lanes, ...off]
+}
+
+/** A namespace that a target purges by its tag alone is not purged where its pages do not carry it. */
+function warningsOf(
+  { config }: Relay,
+  tenant: string,
+  name: string,
+  seen: ReadonlyMap<string, string>,
+): string[] {
+  const target = config.targets[name]
+  const driver = target && findDriver(target.type)
+  if (!target || !driver) return []
+  const capabilities = driver.capabilities(target as never)
+  return saidByTag({ config, tenant, target, capabilities })
+    .filter((namespace) => !seen.has(namespace))
+    .map(
+      (namespace) => `no response was seen that carries ns/${namespace}, by which all of it is purged here`,
+    )
 }
 
 /** Every relay of the fleet, with those of its lanes that are this tenant's. */

@@ -1,7 +1,7 @@
 import { request } from "node:http"
 import { expect, it } from "vitest"
 import { parseConfig } from "../../protocol/config/config.ts"
-import { logKey } from "../../protocol/keys.ts"
+import { logKey, seenKey } from "../../protocol/keys.ts"
 import { openStore, publisher } from "../support/publish.ts"
 import { TOKENS } from "../support/relay-process.ts"
 import { hashToken } from "../../protocol/tokens.ts"
@@ -109,7 +109,7 @@ it("answers to its own name only", async () => {
 })
 
 it("shows lanes and relays as they are", async () => {
-  const { vendor, press, relay } = await stage()
+  const { admin, vendor, press, relay } = await stage()
   const one = await relay()
   await one.ready
   const [first] = await press.publish({ namespace: "blog", tags: ["a"] })
@@ -127,9 +127,12 @@ it("shows lanes and relays as they are", async () => {
         lag: { entries: 0, ms: 0 },
         due: 0,
         dead: 0,
+        warnings: ["blog", "shop"].map((name) => expect.stringContaining(`carries ns/${name}, by which`)),
       },
     ],
   })
+  await admin.hSet(seenKey("default"), "blog", "1")
+  expect((await one.json("/v1/lanes")).items[0].warnings).toEqual([expect.stringContaining("ns/shop")])
 
   vendor.answer = () => ({ status: 503 })
   await press.publish({ namespace: "blog", tags: ["b"] }, { namespace: "blog", tags: ["c"] })
