@@ -363,6 +363,9 @@ describe("rules", () => {
       notes: ["the body is not JSON: blog is invalidated as a whole"],
       rules: [],
     })
+    expect(wholeNamespace(told({}).source, "no id", "unpublish").invalidations).toEqual([
+      blog({ mode: "purge" }),
+    ])
   })
 })
 

@@ -12,7 +12,7 @@ import { Gathering, type Likeness } from "./rules/gather.ts"
 import { matches, matchesText } from "./rules/match.ts"
 import { render } from "./rules/render.ts"
 import { readVariants, type Variant } from "./rules/variants.ts"
-import type { SourceEvent } from "./sources/source.ts"
+import type { EventKind, SourceEvent } from "./sources/source.ts"
 
 /** What a verified delivery said, and under which configuration it is judged. */
 export interface Told {
@@ -56,9 +56,13 @@ export function deriveInvalidations(told: Told): Derived {
 }
 
 /** A source's namespace as a whole: what a delivery comes to that is signed and says nothing usable. */
-export function wholeNamespace(source: Resolved<SourceConfig>, why: string): Derived {
+export function wholeNamespace(
+  source: Resolved<SourceConfig>,
+  why: string,
+  kind: EventKind = "update",
+): Derived {
   const gathering = new Gathering()
-  gathering.whole(likenessOf(source, "invalidate"), why)
+  gathering.whole(likenessOf(source, modeFor([kind])), why)
   return { ...gathering.result(), rules: [] }
 }
 

@@ -9,6 +9,7 @@ import type { Idempotency } from "../../protocol/publish.ts"
 import { type EdgeEnv, readBody } from "../context.ts"
 import { takeIn } from "../intake.ts"
 import { type Derived, deriveInvalidations, wholeNamespace } from "../rules.ts"
+import { withoutSecret } from "../sources/checks.ts"
 import type { Delivery, SourceAdapter, SourceContext, Verification } from "../sources/source.ts"
 
 /**
@@ -87,13 +88,15 @@ export function derive(
   context: SourceContext,
 ): Derived {
   const { config: source } = context
-  const body = parseBody(bytes)
+  const parsed = parseBody(bytes)
+  // Also where `auth` looks elsewhere: a sender that signs nothing may put its secret there regardless.
+  const body = SOURCE_TRAITS[source.type].signed ? parsed : withoutSecret(parsed)
   const reading = adapter.read({ body, headers, path }, context)
   switch (reading.reading) {
     case "ignored":
       return { invalidations: [], notes: [reading.note], rules: [] }
     case "unreadable":
-      return wholeNamespace(source, reading.note)
+      return wholeNamespace(source, reading.note, reading.kind)
     case "events":
       return deriveInvalidations({ events: reading.events, body, sourceName: name, source, config })
   }

@@ -1,7 +1,17 @@
 import { SOURCE_TRAITS, type SourceTraits } from "../../protocol/config/source-options.ts"
+import { compact } from "../../protocol/invalidation.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { constantTimeEqual, fromBase64, sha256, utf8 } from "../../protocol/bytes.ts"
-import type { Delivery, Reading, Said, SourceContext, Verification, Verified } from "./source.ts"
+import type {
+  Delivery,
+  EventKind,
+  Reading,
+  Said,
+  SourceContext,
+  SourceEvent,
+  Verification,
+  Verified,
+} from "./source.ts"
 
 /** What the verification of more than one source does. */
 
@@ -31,7 +41,22 @@ export function objectOf({ body }: Said): Readonly<Record<string, unknown>> | un
     : undefined
 }
 
-export const unreadable = (note = "the body is no JSON object"): Reading => ({ reading: "unreadable", note })
+/** @param kind what happened, where that much is known: what must no longer be seen is purged as a whole too */
+export const unreadable = (note = "the body is no JSON object", kind?: EventKind): Reading => ({
+  reading: "unreadable",
+  note,
+  ...(kind && { kind }),
+})
+
+export const ignored = (note: string): Reading => ({ reading: "ignored", note })
+
+/** One event, of whose members those are left out that have no value. */
+export const oneEvent = (
+  event: { [K in keyof SourceEvent]: SourceEvent[K] | undefined } & Pick<SourceEvent, "kind">,
+): Reading => ({ reading: "events", events: [compact(event)] })
+
+/** Where a body carries its secret, by `auth: "body"`. */
+const SECRET_MEMBER = "secret"
 
 /** Texts of any length in constant time: by their digests, so that not even the length shows. */
 async function isSameText(a: string, b: string): Promise<boolean> {
@@ -50,6 +75,22 @@ export async function isAuthorised(delivery: Delivery, context: SourceContext): 
   // Every one is compared, whichever fits: how long it takes says nothing of which it was.
   for (const secret of secretsOf(context)) if (await isSameText(given, secret)) isKnown = true
   return isKnown
+}
+
+/** The verdict over a delivery that nobody signed: by the secret that it carries, and by nothing else. */
+export async function verifyCarried(
+  delivery: Delivery,
+  context: SourceContext,
+  verified: Verified = { verdict: "verified", replay: "none" },
+): Promise<Verification> {
+  if (await isAuthorised(delivery, context)) return verified
+  return invalid("Where the source's auth says, there is none of its secrets.")
+}
+
+/** A body without the member in which it may carry a secret: no rule and no pointer can reach it then. */
+export function withoutSecret(body: unknown): unknown {
+  if (body === null || typeof body !== "object" || Array.isArray(body)) return body
+  return Object.fromEntries(Object.entries(body).filter(([name]) => name !== SECRET_MEMBER))
 }
 
 function presented({ headers, path, body }: Delivery, auth: string): string | undefined {
@@ -78,7 +119,7 @@ function secretInside(body: Uint8Array<ArrayBuffer>): string | undefined {
   try {
     const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body))
     const secret: unknown =
-      value !== null && typeof value === "object" ? Reflect.get(value, "secret") : undefined
+      value !== null && typeof value === "object" ? Reflect.get(value, SECRET_MEMBER) : undefined
     return typeof secret === "string" ? secret : undefined
   } catch {
     return undefined

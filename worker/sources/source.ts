@@ -56,12 +56,13 @@ export interface SourceEvent {
  *
  * - `events`      one or more things that happened
  * - `ignored`     nothing that any cache holds changed (a draft, a ping); `note` says so to whoever reads the answer
- * - `unreadable`  signed, but it says nothing usable: the source's namespace is invalidated instead
+ * - `unreadable`  signed, but it says nothing usable: the source's namespace is invalidated instead, as hard as `kind`
+ *                 asks where that is known all the same
  */
 export type Reading =
   | { readonly reading: "events"; readonly events: readonly SourceEvent[] }
   | { readonly reading: "ignored"; readonly note: string }
-  | { readonly reading: "unreadable"; readonly note: string }
+  | { readonly reading: "unreadable"; readonly note: string; readonly kind?: EventKind }
 
 export interface SourceContext {
   readonly config: Resolved<SourceConfig>
