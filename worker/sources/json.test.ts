@@ -1,0 +1,149 @@
+import { describe, expect, it } from "vitest"
+import { utf8 } from "../../protocol/bytes.ts"
+import { parseConfig } from "../../protocol/config/config.ts"
+import type { RuleConfig } from "../../protocol/config/schema.ts"
+import { derive } from "../routes/hooks.ts"
+import { contextOf, describeSource } from "./conformance.ts"
+import { json } from "./json.ts"
+import { unsigned } from "./testing/unsigned.ts"
+
+describeSource(json, unsigned)
+
+const config = parseConfig({ namespaces: { blog: { hosts: ["www.example.com"] } } })
+
+/** What a body invalidates: what `fields` come to is only seen together with rules. */
+const invalidates = (
+  body: unknown,
+  fields: Record<string, string>,
+  rules: RuleConfig[] = [],
+  auth = "bearer",
+) => {
+  const context = contextOf("json", "s3cret", { fields, rules, auth })
+  const bytes = utf8(typeof body === "string" ? body : JSON.stringify(body))
+  const delivery = { headers: new Headers(), path: "/v1/hooks/cms", body: bytes }
+  const { invalidations, notes } = derive(config, "cms", json, delivery, context)
+  return { invalidations: invalidations.map(({ mode, tags, urls }) => ({ mode, tags, urls })), notes }
+}
+
+const FIELDS = {
+  kind: "/what",
+  type: "/record/model",
+  id: "/record/id",
+  slug: "/record/slug",
+  previousSlug: "/before/slug",
+  locale: "/record/lang",
+  tags: "/record/labels",
+}
+const RECORD = { model: "post", id: 42, slug: "tides", lang: "de", labels: ["coast", "moon"] }
+const RULES = [
+  {
+    when: { type: "post" },
+    tags: ["post-{id}", "{tags?}"],
+    urls: ["https://www.example.com/{locale}/{slug}", "https://www.example.com/{locale}/{previousSlug?}"],
+  },
+]
+
+describe("an object", () => {
+  it("says what the fields point at", () => {
+    expect(
+      invalidates({ what: "publish", record: RECORD, before: { slug: "waves" } }, FIELDS, RULES),
+    ).toEqual({
+      invalidations: [
+        {
+          mode: "invalidate",
+          tags: ["post-42", "coast", "moon"],
+          urls: ["https://www.example.com/de/tides", "https://www.example.com/de/waves"],
+        },
+      ],
+      notes: [],
+    })
+  })
+
+  it.for([
+    ["publish", "invalidate"],
+    ["update", "invalidate"],
+    ["unpublish", "purge"],
+    ["delete", "purge"],
+    ["a word of its own", "invalidate"],
+    [undefined, "invalidate"],
+  ] as const)("whose kind is %s is asked for by %s", ([what, mode]) => {
+    expect(invalidates({ what, record: RECORD }, FIELDS).invalidations).toEqual([
+      { mode, tags: ["post-42", "type-post"], urls: [] },
+    ])
+  })
+
+  it("whose kind is missing tells of an update", () => {
+    const rules = [{ when: { kind: "update" }, tags: ["{id}"] }]
+    expect(invalidates({ record: RECORD }, FIELDS, rules).invalidations).toMatchObject([{ tags: ["42"] }])
+  })
+
+  it("is the namespace where no fields say what it is of", () => {
+    const whole = [{ mode: "invalidate", tags: [], urls: [] }]
+    expect(invalidates({ id: 42, slug: "tides", type: "post" }, {}).invalidations).toEqual(whole)
+    expect(invalidates({ other: "shape" }, FIELDS).invalidations).toEqual(whole)
+  })
+
+  it("keeps the secret that it carries from every rule", () => {
+    const body = { secret: "s3cret", record: { secret: "not ours" } }
+    const rules = [{ tags: ["{field:/secret}", "{field:/*/secret}", "{field:/*}"] }]
+    const { invalidations, notes } = invalidates(body, { slug: "/secret", tags: "/*" }, rules, "body")
+    expect(JSON.stringify([invalidations, notes])).not.toContain("s3cret")
+    expect(invalidations).toMatchObject([{ tags: ["not ours"] }])
+  })
+})
+
+describe("a list", () => {
+  const LISTED = { kind: "/*/what", type: "/*/model", id: "/*/id" }
+
+  it("says each of its elements", () => {
+    const body = [
+      { model: "post", id: 1 },
+      { model: "post", id: 2 },
+    ]
+    expect(invalidates(body, LISTED).invalidations).toEqual([
+      { mode: "invalidate", tags: ["post-1", "post-2", "type-post"], urls: [] },
+    ])
+  })
+
+  it("is as hard as its hardest element", () => {
+    const body = [
+      { model: "post", id: 1, what: "publish" },
+      { model: "post", id: 2, what: "delete" },
+    ]
+    expect(invalidates(body, LISTED).invalidations).toMatchObject([{ mode: "purge" }])
+  })
+
+  it("may hold the ids themselves", () => {
+    expect(invalidates(["a", "b"], { id: "/*" }).invalidations).toMatchObject([{ tags: ["id-a", "id-b"] }])
+    expect(invalidates({ ids: [1, 2] }, { id: "/ids" }).invalidations).toMatchObject([
+      { tags: ["id-1", "id-2"] },
+    ])
+  })
+
+  it("is the namespace where an element has no id", () => {
+    const note = "not every element of the list has an id: blog is invalidated as a whole"
+    const whole = (mode: string) => ({ invalidations: [{ mode, tags: [], urls: [] }], notes: [note] })
+    expect(invalidates([{ id: 1 }, { model: "post" }], LISTED)).toEqual(whole("invalidate"))
+    expect(invalidates([{ id: 1, what: "delete" }, {}], LISTED)).toEqual(whole("purge"))
+    expect(invalidates([{ id: 1 }, { id: null }], LISTED)).toEqual(whole("invalidate"))
+    const nested = { id: "/changes/*/records/*/id" }
+    const records = (of: unknown) => ({ changes: [{ records: [{ id: 1 }] }, { records: of }] })
+    expect(invalidates(records([{ id: 2 }]), nested).invalidations).toMatchObject([
+      { tags: ["id-1", "id-2"] },
+    ])
+    for (const of of [undefined, "x", [{ id: 2 }, {}]]) {
+      expect(invalidates(records(of), nested)).toEqual(whole("invalidate"))
+    }
+  })
+
+  it("is the namespace where it is empty", () => {
+    expect(invalidates([], LISTED).invalidations).toEqual([{ mode: "invalidate", tags: [], urls: [] }])
+  })
+})
+
+it.for(["null", "42", '"post-42"', "no JSON", ""])("has no use for %j", (body) => {
+  expect(invalidates(body, FIELDS, [{ when: { type: "nothing" }, tags: ["x"] }])).toEqual({
+    invalidations: [{ mode: "invalidate", tags: [], urls: [] }],
+    notes: ["the body is neither a JSON object nor a list: blog is invalidated as a whole"],
+  })
+})
