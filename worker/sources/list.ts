@@ -2,6 +2,7 @@ import { contentful } from "./contentful.ts"
 import { json } from "./json.ts"
 import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
+import { strapi } from "./strapi.ts"
 
 /** Every source there is. */
-export const SOURCES: readonly SourceAdapter[] = [contentful, json, standardWebhooks]
+export const SOURCES: readonly SourceAdapter[] = [contentful, json, standardWebhooks, strapi]
