@@ -50,6 +50,10 @@ export const unreadable = (note = "the body is no JSON object", kind?: EventKind
 
 export const ignored = (note: string): Reading => ({ reading: "ignored", note })
 
+/** A list that names something: one that is empty tells nobody what changed. */
+export const isTagList = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) && value.length > 0 && value.every((tag) => typeof tag === "string")
+
 /** One event, of whose members those are left out that have no value. */
 export const oneEvent = (
   event: { [K in keyof SourceEvent]: SourceEvent[K] | undefined } & Pick<SourceEvent, "kind">,
@@ -78,12 +82,8 @@ export async function isAuthorised(delivery: Delivery, context: SourceContext): 
 }
 
 /** The verdict over a delivery that nobody signed: by the secret that it carries, and by nothing else. */
-export async function verifyCarried(
-  delivery: Delivery,
-  context: SourceContext,
-  verified: Verified = { verdict: "verified", replay: "none" },
-): Promise<Verification> {
-  if (await isAuthorised(delivery, context)) return verified
+export async function verifyCarried(delivery: Delivery, context: SourceContext): Promise<Verification> {
+  if (await isAuthorised(delivery, context)) return { verdict: "verified", replay: "none" }
   return invalid("Where the source's auth says, there is none of its secrets.")
 }
 

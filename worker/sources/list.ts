@@ -1,8 +1,16 @@
 import { contentful } from "./contentful.ts"
+import { datocms } from "./datocms.ts"
 import { json } from "./json.ts"
 import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
 import { strapi } from "./strapi.ts"
 
 /** Every source there is. */
-export const SOURCES: readonly SourceAdapter[] = [contentful, json, standardWebhooks, strapi]
+export const SOURCES: readonly SourceAdapter[] = [
+  contentful,
+  datocms,
+  json,
+ 
+  standardWebhooks,
+  strapi,
+]

@@ -3,7 +3,7 @@ import { compact } from "../../protocol/invalidation.ts"
 import { parseWebhookSecret, signedPrefix } from "../../protocol/standard-webhooks.ts"
 import { SECOND } from "../../protocol/time.ts"
 import { find, text, texts } from "../rules/pointer.ts"
-import { invalid, objectOf, secretsOf, timely, unreadable } from "./checks.ts"
+import { invalid, isTagList, objectOf, secretsOf, timely, unreadable } from "./checks.ts"
 import type { EventKind, SourceAdapter, SourceEvent } from "./source.ts"
 
 /**
@@ -150,6 +150,3 @@ export const standardWebhooks: SourceAdapter = {
     return { reading: "events", events: [event] }
   },
 }
-
-const isTagList = (value: unknown): value is readonly string[] =>
-  Array.isArray(value) && value.length > 0 && value.every((tag) => typeof tag === "string")
