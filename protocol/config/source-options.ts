@@ -27,6 +27,7 @@ export const SOURCE_TRAITS = {
   contentful: { tolerance: 30 * SECOND, settle: 0, secondPass: 20 * SECOND, signed: true },
   datocms: { settle: 0, secondPass: 0, signed: false },
   json: { settle: 0, secondPass: 0, signed: false },
+  prismic: { settle: 0, secondPass: 0, signed: false },
   strapi: { settle: 0, secondPass: 0, signed: false },
 } as const satisfies Record<string, SourceTraits>
 

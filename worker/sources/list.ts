@@ -1,6 +1,7 @@
 import { contentful } from "./contentful.ts"
 import { datocms } from "./datocms.ts"
 import { json } from "./json.ts"
+import { prismic } from "./prismic.ts"
 import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
 import { strapi } from "./strapi.ts"
@@ -10,7 +11,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   contentful,
   datocms,
   json,
- 
+  prismic,
   standardWebhooks,
   strapi,
 ]
