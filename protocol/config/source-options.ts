@@ -26,6 +26,7 @@ export const SOURCE_TRAITS = {
   // that was fresh already is not kept stale by the wait.
   contentful: { tolerance: 30 * SECOND, settle: 0, secondPass: 20 * SECOND, signed: true },
   datocms: { settle: 0, secondPass: 0, signed: false },
+  directus: { settle: 0, secondPass: 0, signed: false },
   json: { settle: 0, secondPass: 0, signed: false },
   prismic: { settle: 0, secondPass: 0, signed: false },
   strapi: { settle: 0, secondPass: 0, signed: false },

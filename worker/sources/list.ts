@@ -1,5 +1,6 @@
 import { contentful } from "./contentful.ts"
 import { datocms } from "./datocms.ts"
+import { directus } from "./directus.ts"
 import { json } from "./json.ts"
 import { prismic } from "./prismic.ts"
 import type { SourceAdapter } from "./source.ts"
@@ -10,6 +11,7 @@ import { strapi } from "./strapi.ts"
 export const SOURCES: readonly SourceAdapter[] = [
   contentful,
   datocms,
+  directus,
   json,
   prismic,
   standardWebhooks,
