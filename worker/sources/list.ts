@@ -1,3 +1,4 @@
+import { builderIo } from "./builder-io.ts"
 import { contentful } from "./contentful.ts"
 import { datocms } from "./datocms.ts"
 import { directus } from "./directus.ts"
@@ -9,6 +10,7 @@ import { strapi } from "./strapi.ts"
 
 /** Every source there is. */
 export const SOURCES: readonly SourceAdapter[] = [
+  builderIo,
   contentful,
   datocms,
   directus,
