@@ -28,6 +28,7 @@ export const SOURCE_TRAITS = {
   "builder-io": { settle: 0, secondPass: 0, signed: false },
   datocms: { settle: 0, secondPass: 0, signed: false },
   directus: { settle: 0, secondPass: 0, signed: false },
+  drupal: { settle: 0, secondPass: 0, signed: false },
   json: { settle: 0, secondPass: 0, signed: false },
   prismic: { settle: 0, secondPass: 0, signed: false },
   strapi: { settle: 0, secondPass: 0, signed: false },

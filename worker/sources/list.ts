@@ -2,6 +2,7 @@ import { builderIo } from "./builder-io.ts"
 import { contentful } from "./contentful.ts"
 import { datocms } from "./datocms.ts"
 import { directus } from "./directus.ts"
+import { drupal } from "./drupal.ts"
 import { json } from "./json.ts"
 import { prismic } from "./prismic.ts"
 import type { SourceAdapter } from "./source.ts"
@@ -14,6 +15,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   contentful,
   datocms,
   directus,
+  drupal,
   json,
   prismic,
   standardWebhooks,
