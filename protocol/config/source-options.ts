@@ -17,7 +17,7 @@ export interface SourceTraits {
 }
 
 export const SOURCE_TRAITS = {
-  "standard-webhooks": { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
+  "builder-io": { settle: 0, secondPass: 0, signed: false },
   // The toolkit's default time to live of a signature is 30 s:
   // https://github.com/contentful/node-apps-toolkit (src/requests/verify-request.ts)
   // Its delivery API may answer with the old content for some 20 s after the webhook:
@@ -25,12 +25,12 @@ export const SOURCE_TRAITS = {
   // https://github.com/contentful/jekyll-contentful-data-import/issues/38. Purged at once and once more then: a page
   // that was fresh already is not kept stale by the wait.
   contentful: { tolerance: 30 * SECOND, settle: 0, secondPass: 20 * SECOND, signed: true },
-  "builder-io": { settle: 0, secondPass: 0, signed: false },
   datocms: { settle: 0, secondPass: 0, signed: false },
   directus: { settle: 0, secondPass: 0, signed: false },
   drupal: { settle: 0, secondPass: 0, signed: false },
   json: { settle: 0, secondPass: 0, signed: false },
   prismic: { settle: 0, secondPass: 0, signed: false },
+  "standard-webhooks": { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   strapi: { settle: 0, secondPass: 0, signed: false },
 } as const satisfies Record<string, SourceTraits>
 
