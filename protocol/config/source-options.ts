@@ -28,6 +28,7 @@ export const SOURCE_TRAITS = {
   datocms: { settle: 0, secondPass: 0, signed: false },
   directus: { settle: 0, secondPass: 0, signed: false },
   drupal: { settle: 0, secondPass: 0, signed: false },
+  ghost: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   json: { settle: 0, secondPass: 0, signed: false },
   prismic: { settle: 0, secondPass: 0, signed: false },
   "standard-webhooks": { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },

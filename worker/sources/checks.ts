@@ -1,7 +1,7 @@
 import { SOURCE_TRAITS, type SourceTraits } from "../../protocol/config/source-options.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { constantTimeEqual, fromBase64, sha256, utf8 } from "../../protocol/bytes.ts"
+import { constantTimeEqual, fromBase64, hmac, sha256, utf8 } from "../../protocol/bytes.ts"
 import type {
   Delivery,
   EventKind,
@@ -58,6 +58,23 @@ export const isTagList = (value: unknown): value is readonly string[] =>
 export const oneEvent = (
   event: { [K in keyof SourceEvent]: SourceEvent[K] | undefined } & Pick<SourceEvent, "kind">,
 ): Reading => ({ reading: "events", events: [compact(event)] })
+
+/** Whether what was given, as the sender writes it, is the MAC of these bytes by any secret of the source. */
+export async function isSigned(
+  given: string,
+  hash: "SHA-1" | "SHA-256",
+  signed: Uint8Array<ArrayBuffer>,
+  write: (mac: Uint8Array) => string,
+  context: SourceContext,
+): Promise<boolean> {
+  let isKnown = false
+  // Every one is compared, whichever fits: how long it takes says nothing of which it was.
+  for (const secret of secretsOf(context)) {
+    const mac = write(await hmac(hash, utf8(secret), signed))
+    if (constantTimeEqual(utf8(mac), utf8(given))) isKnown = true
+  }
+  return isKnown
+}
 
 /** Where a body carries its secret, by `auth: "body"`. */
 const SECRET_MEMBER = "secret"

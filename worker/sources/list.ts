@@ -3,6 +3,7 @@ import { contentful } from "./contentful.ts"
 import { datocms } from "./datocms.ts"
 import { directus } from "./directus.ts"
 import { drupal } from "./drupal.ts"
+import { ghost } from "./ghost.ts"
 import { json } from "./json.ts"
 import { prismic } from "./prismic.ts"
 import type { SourceAdapter } from "./source.ts"
@@ -16,6 +17,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   datocms,
   directus,
   drupal,
+  ghost,
   json,
   prismic,
   standardWebhooks,
