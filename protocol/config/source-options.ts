@@ -32,6 +32,9 @@ export const SOURCE_TRAITS = {
   json: { settle: 0, secondPass: 0, signed: false },
   prismic: { settle: 0, secondPass: 0, signed: false },
   "standard-webhooks": { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
+  // Whoever renders asks which version of the content there is, and is told the last one for 2 s more:
+  // https://github.com/storyblok/monoblok/pull/761, https://github.com/storyblok/storyblok-js-client/issues/806
+  storyblok: { settle: 0, secondPass: 5 * SECOND, signed: true },
   strapi: { settle: 0, secondPass: 0, signed: false },
 } as const satisfies Record<string, SourceTraits>
 

@@ -8,6 +8,7 @@ import { json } from "./json.ts"
 import { prismic } from "./prismic.ts"
 import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
+import { storyblok } from "./storyblok.ts"
 import { strapi } from "./strapi.ts"
 
 /** Every source there is. */
@@ -21,5 +22,6 @@ export const SOURCES: readonly SourceAdapter[] = [
   json,
   prismic,
   standardWebhooks,
+  storyblok,
   strapi,
 ]
