@@ -31,6 +31,7 @@ export const SOURCE_TRAITS = {
   ghost: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   json: { settle: 0, secondPass: 0, signed: false },
   prismic: { settle: 0, secondPass: 0, signed: false },
+  shopify: { settle: 0, secondPass: 0, signed: true },
   "standard-webhooks": { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   // Whoever renders asks which version of the content there is, and is told the last one for 2 s more:
   // https://github.com/storyblok/monoblok/pull/761, https://github.com/storyblok/storyblok-js-client/issues/806

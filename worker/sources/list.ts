@@ -6,6 +6,7 @@ import { drupal } from "./drupal.ts"
 import { ghost } from "./ghost.ts"
 import { json } from "./json.ts"
 import { prismic } from "./prismic.ts"
+import { shopify } from "./shopify.ts"
 import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
 import { storyblok } from "./storyblok.ts"
@@ -21,6 +22,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   ghost,
   json,
   prismic,
+  shopify,
   standardWebhooks,
   storyblok,
   strapi,
