@@ -11,6 +11,7 @@ import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
 import { storyblok } from "./storyblok.ts"
 import { strapi } from "./strapi.ts"
+import { woocommerce } from "./woocommerce.ts"
 
 /** Every source there is. */
 export const SOURCES: readonly SourceAdapter[] = [
@@ -26,4 +27,5 @@ export const SOURCES: readonly SourceAdapter[] = [
   standardWebhooks,
   storyblok,
   strapi,
+  woocommerce,
 ]
