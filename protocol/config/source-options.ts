@@ -29,6 +29,7 @@ export const SOURCE_TRAITS = {
   directus: { settle: 0, secondPass: 0, signed: false },
   drupal: { settle: 0, secondPass: 0, signed: false },
   ghost: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
+  github: { settle: 0, secondPass: 0, signed: true },
   json: { settle: 0, secondPass: 0, signed: false },
   prismic: { settle: 0, secondPass: 0, signed: false },
   shopify: { settle: 0, secondPass: 0, signed: true },

@@ -4,6 +4,7 @@ import { datocms } from "./datocms.ts"
 import { directus } from "./directus.ts"
 import { drupal } from "./drupal.ts"
 import { ghost } from "./ghost.ts"
+import { github } from "./github.ts"
 import { json } from "./json.ts"
 import { prismic } from "./prismic.ts"
 import { shopify } from "./shopify.ts"
@@ -21,6 +22,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   directus,
   drupal,
   ghost,
+  github,
   json,
   prismic,
   shopify,
