@@ -38,6 +38,7 @@ export const SOURCE_TRAITS = {
   // https://github.com/storyblok/monoblok/pull/761, https://github.com/storyblok/storyblok-js-client/issues/806
   storyblok: { settle: 0, secondPass: 5 * SECOND, signed: true },
   strapi: { settle: 0, secondPass: 0, signed: false },
+  vercel: { settle: 0, secondPass: 0, signed: true },
   woocommerce: { settle: 0, secondPass: 0, signed: true },
 } as const satisfies Record<string, SourceTraits>
 

@@ -12,6 +12,7 @@ import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
 import { storyblok } from "./storyblok.ts"
 import { strapi } from "./strapi.ts"
+import { vercel } from "./vercel.ts"
 import { woocommerce } from "./woocommerce.ts"
 
 /** Every source there is. */
@@ -29,5 +30,6 @@ export const SOURCES: readonly SourceAdapter[] = [
   standardWebhooks,
   storyblok,
   strapi,
+  vercel,
   woocommerce,
 ]
