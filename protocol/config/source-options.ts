@@ -31,6 +31,7 @@ export const SOURCE_TRAITS = {
   ghost: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   github: { settle: 0, secondPass: 0, signed: true },
   json: { settle: 0, secondPass: 0, signed: false },
+  netlify: { settle: 0, secondPass: 0, signed: true },
   prismic: { settle: 0, secondPass: 0, signed: false },
   shopify: { settle: 0, secondPass: 0, signed: true },
   "standard-webhooks": { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },

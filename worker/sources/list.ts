@@ -6,6 +6,7 @@ import { drupal } from "./drupal.ts"
 import { ghost } from "./ghost.ts"
 import { github } from "./github.ts"
 import { json } from "./json.ts"
+import { netlify } from "./netlify.ts"
 import { prismic } from "./prismic.ts"
 import { shopify } from "./shopify.ts"
 import type { SourceAdapter } from "./source.ts"
@@ -25,6 +26,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   ghost,
   github,
   json,
+  netlify,
   prismic,
   shopify,
   standardWebhooks,
