@@ -253,6 +253,13 @@ describe("fields", () => {
     )
   })
 
+  it("count a delivery of several environments where one of them counts", () => {
+    const source = { fields: { environment: "/*/in" }, environments: ["main"] }
+    const body = [{ in: "sandbox" }, { in: "main" }]
+    expect(derive(source, POST, body).invalidations).toHaveLength(1)
+    expect(derive(source, POST, body.slice(0, 1)).invalidations).toEqual([])
+  })
+
   it("give up on more locales than can be listed", () => {
     const locales = Object.fromEntries(Array.from({ length: 1_001 }, (_, index) => [`l${index}`, "a"]))
     expect(one(derive(byUrl(PAGE, { slug: "/slug/@locale" }), POST, { slug: locales }))).toEqual(blog())

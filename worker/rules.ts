@@ -98,9 +98,10 @@ const short = (text: string): string => text.slice(0, 64)
 
 /** Whether the event happened in an environment that does not count. One that names none counts everywhere. */
 function isElsewhere({ variant, source: { environments }, gathering }: Judging): boolean {
-  const [environment] = valuesOf(variant, "environment")
+  const told = valuesOf(variant, "environment")
+  const [environment] = told
   if (!environments || environment === undefined) return false
-  if (environments.some((pattern) => matchesText(pattern, environment))) return false
+  if (told.some((one) => environments.some((pattern) => matchesText(pattern, one)))) return false
   gathering.note(`the environment ${short(environment)} is none of this source's environments`)
   return true
 }
