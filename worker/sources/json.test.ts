@@ -120,12 +120,13 @@ describe("a list", () => {
     ])
   })
 
-  it("is the namespace where an element has no id", () => {
-    const note = "not every element of the list has an id: blog is invalidated as a whole"
+  it("is the namespace where an element has no id, or no type", () => {
+    const note = "not every element of the list says which it is: blog is invalidated as a whole"
     const whole = (mode: string) => ({ invalidations: [{ mode, tags: [], urls: [] }], notes: [note] })
     expect(invalidates([{ id: 1 }, { model: "post" }], LISTED)).toEqual(whole("invalidate"))
     expect(invalidates([{ id: 1, what: "delete" }, {}], LISTED)).toEqual(whole("purge"))
-    expect(invalidates([{ id: 1 }, { id: null }], LISTED)).toEqual(whole("invalidate"))
+    expect(invalidates([{ id: 1 }, { id: null }], { id: "/*/id" })).toEqual(whole("invalidate"))
+    expect(invalidates([{ id: 1, model: "post" }, { id: 2 }], LISTED)).toEqual(whole("invalidate"))
     const nested = { id: "/changes/*/records/*/id" }
     const records = (of: unknown) => ({ changes: [{ records: [{ id: 1 }] }, { records: of }] })
     expect(invalidates(records([{ id: 2 }]), nested).invalidations).toMatchObject([

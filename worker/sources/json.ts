@@ -36,11 +36,12 @@ export const json: SourceAdapter = {
 
   read({ body }, { config: { fields = {} } }) {
     if (!isObject(body)) return unreadable("the body is neither a JSON object nor a list")
-    const { id, kind } = fields
-    // Of two records the one that has an id would be found, and the other forgotten.
-    if (id?.includes("*") === true && !isWhole(body, id)) {
+    const { id, type, environment, kind } = fields
+    const listed = [id ?? "", type ?? "", environment ?? ""].filter((pointer) => pointer.includes("*"))
+    // Of two records the one that is told whole would be found, and the other forgotten.
+    if (listed.some((pointer) => !isWhole(body, pointer))) {
       const kinds = kind === undefined ? [] : texts(find(body, kind))
-      return unreadable("not every element of the list has an id", hardest(kinds))
+      return unreadable("not every element of the list says which it is", hardest(kinds))
     }
     return oneEvent({ kind: "update" })
   },
