@@ -33,6 +33,10 @@ export const SOURCE_TRAITS = {
   json: { settle: 0, secondPass: 0, signed: false },
   netlify: { settle: 0, secondPass: 0, signed: true },
   prismic: { settle: 0, secondPass: 0, signed: false },
+  // Its own toolkit for Next.js waits 3 s before it reads again, as the webhook comes before the indexes are whole:
+  // https://github.com/sanity-io/nextjs-blog-cms-sanity-v3/issues/97; its CDN may answer with the old content for some
+  // 60 s: https://github.com/sanity-io/next-sanity/issues/639.
+  sanity: { tolerance: 5 * MINUTE, settle: 3 * SECOND, secondPass: MINUTE, signed: true },
   shopify: { settle: 0, secondPass: 0, signed: true },
   "standard-webhooks": { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   // Whoever renders asks which version of the content there is, and is told the last one for 2 s more:

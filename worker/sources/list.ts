@@ -8,6 +8,7 @@ import { github } from "./github.ts"
 import { json } from "./json.ts"
 import { netlify } from "./netlify.ts"
 import { prismic } from "./prismic.ts"
+import { sanity } from "./sanity.ts"
 import { shopify } from "./shopify.ts"
 import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
@@ -28,6 +29,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   json,
   netlify,
   prismic,
+  sanity,
   shopify,
   standardWebhooks,
   storyblok,
