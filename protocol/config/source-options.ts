@@ -30,6 +30,9 @@ export const SOURCE_TRAITS = {
   drupal: { settle: 0, secondPass: 0, signed: false },
   ghost: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   github: { settle: 0, secondPass: 0, signed: true },
+  // The endpoint that is not the high performance one may be behind by up to 30 s:
+  // https://hygraph.com/docs/api-reference/basics/caching
+  hygraph: { tolerance: 5 * MINUTE, settle: 0, secondPass: 30 * SECOND, signed: true },
   json: { settle: 0, secondPass: 0, signed: false },
   netlify: { settle: 0, secondPass: 0, signed: true },
   prismic: { settle: 0, secondPass: 0, signed: false },

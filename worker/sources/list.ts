@@ -5,6 +5,7 @@ import { directus } from "./directus.ts"
 import { drupal } from "./drupal.ts"
 import { ghost } from "./ghost.ts"
 import { github } from "./github.ts"
+import { hygraph } from "./hygraph.ts"
 import { json } from "./json.ts"
 import { netlify } from "./netlify.ts"
 import { prismic } from "./prismic.ts"
@@ -26,6 +27,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   drupal,
   ghost,
   github,
+  hygraph,
   json,
   netlify,
   prismic,
