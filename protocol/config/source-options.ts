@@ -47,6 +47,7 @@ export const SOURCE_TRAITS = {
   storyblok: { settle: 0, secondPass: 5 * SECOND, signed: true },
   strapi: { settle: 0, secondPass: 0, signed: false },
   vercel: { settle: 0, secondPass: 0, signed: true },
+  webflow: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   woocommerce: { settle: 0, secondPass: 0, signed: true },
 } as const satisfies Record<string, SourceTraits>
 

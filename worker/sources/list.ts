@@ -16,6 +16,7 @@ import { standardWebhooks } from "./standard-webhooks.ts"
 import { storyblok } from "./storyblok.ts"
 import { strapi } from "./strapi.ts"
 import { vercel } from "./vercel.ts"
+import { webflow } from "./webflow.ts"
 import { woocommerce } from "./woocommerce.ts"
 
 /** Every source there is. */
@@ -37,5 +38,6 @@ export const SOURCES: readonly SourceAdapter[] = [
   storyblok,
   strapi,
   vercel,
+  webflow,
   woocommerce,
 ]

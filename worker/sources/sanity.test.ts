@@ -80,6 +80,14 @@ describe("a carried secret", () => {
   })
 })
 
+it.for(["1767225600", "01767225600000", "1767225600000.0", "+1767225600000", "1e12"])(
+  "refuses the timestamp %j, though it is rightly signed",
+  async (timestamp) => {
+    const delivery = await sign(SECRET, "{}", timestamp)
+    expect(await sanity.verify(delivery, contextOf("sanity", SECRET))).toMatchObject({ verdict: "invalid" })
+  },
+)
+
 describe("by what a repetition is known", () => {
   const context = contextOf("sanity", SECRET)
 
