@@ -34,6 +34,7 @@ export const SOURCE_TRAITS = {
   // https://hygraph.com/docs/api-reference/basics/caching
   hygraph: { tolerance: 5 * MINUTE, settle: 0, secondPass: 30 * SECOND, signed: true },
   json: { settle: 0, secondPass: 0, signed: false },
+  "kontent-ai": { settle: 0, secondPass: 0, signed: true },
   netlify: { settle: 0, secondPass: 0, signed: true },
   prismic: { settle: 0, secondPass: 0, signed: false },
   // Its own toolkit for Next.js waits 3 s before it reads again, as the webhook comes before the indexes are whole:

@@ -7,6 +7,7 @@ import { ghost } from "./ghost.ts"
 import { github } from "./github.ts"
 import { hygraph } from "./hygraph.ts"
 import { json } from "./json.ts"
+import { kontentAi } from "./kontent-ai.ts"
 import { netlify } from "./netlify.ts"
 import { prismic } from "./prismic.ts"
 import { sanity } from "./sanity.ts"
@@ -30,6 +31,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   github,
   hygraph,
   json,
+  kontentAi,
   netlify,
   prismic,
   sanity,

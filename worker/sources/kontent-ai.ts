@@ -1,0 +1,123 @@
+import { constantTimeEqual, hmac, toBase64, utf8 } from "../../protocol/bytes.ts"
+import { compact } from "../../protocol/invalidation.ts"
+import { find, text } from "../rules/pointer.ts"
+import { invalid, objectOf, secretsOf, unreadable } from "./checks.ts"
+import type { EventKind, SourceAdapter, SourceEvent } from "./source.ts"
+
+/**
+ * Kontent.ai: HMAC-SHA256 over the body, which carries one or more notifications.
+ *
+ * What an event is, unless `fields` say otherwise:
+ *
+ * - `topic`        object type and action, such as `content_item.published`
+ * - `kind`         by the action. What concerns the preview alone is ignored
+ * - `type`         the codename of an item's type; `asset` for assets. Of a changed content type its own codename, else
+ *                  `taxonomy` or `language`
+ * - `id`           of the item or asset. A change of the model has none: it concerns everything that is made of it
+ * - `locale`       the codename of an item's language
+ * - `version`      `last_modified`
+ * - `environment`  `environment_id`
+ *
+ * @see https://github.com/kontent-ai/webhook-helper-js/blob/main/lib/signatures/signature-helper.ts
+ */
+
+const SIGNATURE = "x-kontent-ai-signature"
+const OLDER_SIGNATURE = "x-kc-signature"
+
+const CARRIAGE_RETURN = 0x0d
+const LINE_FEED = 0x0a
+
+const isLineEnd = (byte: number | undefined): boolean => byte === CARRIAGE_RETURN || byte === LINE_FEED
+
+/** With every run of line ends as the one that the sender writes; undefined where there is none to change. */
+function withSentLineEnds(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | undefined {
+  if (!body.some(isLineEnd)) return undefined
+  const sent = new Uint8Array(2 * body.length)
+  let length = 0
+  for (const [index, byte] of body.entries()) {
+    if (!isLineEnd(byte)) sent[length++] = byte
+    else if (!isLineEnd(body[index - 1])) {
+      sent[length++] = CARRIAGE_RETURN
+      sent[length++] = LINE_FEED
+    }
+  }
+  return sent.slice(0, length)
+}
+
+/** An action of tomorrow counts as update. */
+function kindOf(objectType: string, action: string): EventKind {
+  if (objectType !== "content_item" && objectType !== "asset") return "update"
+  switch (action) {
+    case "published":
+      return "publish"
+    case "unpublished":
+      return "unpublish"
+    case "deleted":
+      return "delete"
+    default:
+      return "update"
+  }
+}
+
+/** What changed: what has an id, or everything of a type. */
+function entityOf(objectType: string, notification: unknown): Pick<SourceEvent, "type" | "id" | "locale"> {
+  const system = (name: string) => text(notification, `/data/system/${name}`)
+  switch (objectType) {
+    case "content_item":
+      return compact({ type: system("type"), id: system("id"), locale: system("language") })
+    case "asset":
+      return compact({ type: "asset", id: system("id") })
+    case "content_type":
+      return compact({ type: system("codename") })
+    default:
+      return { type: objectType }
+  }
+}
+
+/** undefined for what does not say what became of what. */
+function readNotification(notification: unknown): SourceEvent | undefined {
+  const objectType = text(notification, "/message/object_type")
+  const action = text(notification, "/message/action")
+  if (objectType === undefined || action === undefined) return undefined
+  return compact({
+    kind: kindOf(objectType, action),
+    ...entityOf(objectType, notification),
+    version: text(notification, "/data/system/last_modified"),
+    environment: text(notification, "/message/environment_id"),
+    topic: `${objectType}.${action}`,
+  })
+}
+
+export const kontentAi: SourceAdapter = {
+  type: "kontent-ai",
+
+  async verify({ headers, body }, context) {
+    const signature = headers.get(SIGNATURE) ?? headers.get(OLDER_SIGNATURE) ?? ""
+    if (!/^[A-Za-z0-9+/]{43}=$/.test(signature))
+      return invalid("The signature is missing or not base64 of 32 bytes.")
+    const sent = withSentLineEnds(body)
+    for (const secret of secretsOf(context)) {
+      for (const signed of sent ? [body, sent] : [body]) {
+        const mac = toBase64(await hmac("SHA-256", utf8(secret), signed))
+        if (!constantTimeEqual(utf8(mac), utf8(signature))) continue
+        // No id, and `last_modified` is the content's: to publish, unpublish and publish again may read the same.
+        return { verdict: "verified", replay: "none" }
+      }
+    }
+    return invalid("The signature is by no secret of this source.")
+  },
+
+  read(said) {
+    const body = objectOf(said)
+    if (!body) return unreadable()
+    const notifications = find(body, "/notifications/*")
+    const concerned = notifications.filter((each) => text(each, "/message/delivery_slot") !== "preview")
+    const events = concerned.map(readNotification)
+    const known = events.filter((event) => event !== undefined)
+    if (notifications.length === 0 || known.length < events.length) {
+      return unreadable("the body lacks notifications, or one says not what became of what")
+    }
+    if (known.length === 0) return { reading: "ignored", note: "the preview alone changes nothing published" }
+    return { reading: "events", events: known }
+  },
+}
