@@ -25,6 +25,7 @@ export const SOURCE_TRAITS = {
   // https://github.com/contentful/jekyll-contentful-data-import/issues/38. Purged at once and once more then: a page
   // that was fresh already is not kept stale by the wait.
   contentful: { tolerance: 30 * SECOND, settle: 0, secondPass: 20 * SECOND, signed: true },
+  contentstack: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   datocms: { settle: 0, secondPass: 0, signed: false },
   directus: { settle: 0, secondPass: 0, signed: false },
   drupal: { settle: 0, secondPass: 0, signed: false },

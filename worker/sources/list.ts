@@ -1,5 +1,6 @@
 import { builderIo } from "./builder-io.ts"
 import { contentful } from "./contentful.ts"
+import { contentstack } from "./contentstack.ts"
 import { datocms } from "./datocms.ts"
 import { directus } from "./directus.ts"
 import { drupal } from "./drupal.ts"
@@ -24,6 +25,7 @@ import { woocommerce } from "./woocommerce.ts"
 export const SOURCES: readonly SourceAdapter[] = [
   builderIo,
   contentful,
+  contentstack,
   datocms,
   directus,
   drupal,
