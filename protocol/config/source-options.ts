@@ -48,6 +48,7 @@ export const SOURCE_TRAITS = {
   // https://github.com/storyblok/monoblok/pull/761, https://github.com/storyblok/storyblok-js-client/issues/806
   storyblok: { settle: 0, secondPass: 5 * SECOND, signed: true },
   strapi: { settle: 0, secondPass: 0, signed: false },
+  svix: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   vercel: { settle: 0, secondPass: 0, signed: true },
   webflow: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   woocommerce: { settle: 0, secondPass: 0, signed: true },

@@ -17,6 +17,7 @@ import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
 import { storyblok } from "./storyblok.ts"
 import { strapi } from "./strapi.ts"
+import { svix } from "./svix.ts"
 import { vercel } from "./vercel.ts"
 import { webflow } from "./webflow.ts"
 import { woocommerce } from "./woocommerce.ts"
@@ -41,6 +42,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   standardWebhooks,
   storyblok,
   strapi,
+  svix,
   vercel,
   webflow,
   woocommerce,

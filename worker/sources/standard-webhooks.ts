@@ -111,12 +111,18 @@ function readTopic(topic: string): Pick<SourceEvent, "kind" | "type"> {
   return { kind: kind ?? "deploy", ...(type === "" ? {} : { type }) }
 }
 
-export const standardWebhooks: SourceAdapter = {
-  type: "standard-webhooks",
+/** What the names of the three headers start with: Svix signs the same text, and has names of its own besides. */
+type HeaderFamily = "webhook" | "svix"
+
+/** A source by this scheme. @param families the first of them that signed counts, and alone */
+export const signedByStandardWebhooks = (
+  type: SourceAdapter["type"],
+  families: readonly [HeaderFamily, ...HeaderFamily[]],
+): SourceAdapter => ({
+  type,
 
   async verify({ headers, body }, context) {
-    // Svix signs the same text, and names its headers after itself unless told otherwise.
-    const family = headers.has("webhook-signature") ? "webhook" : "svix"
+    const family = families.find((each) => headers.has(`${each}-signature`)) ?? families[0]
     const id = headers.get(`${family}-id`) ?? ""
     const timestamp = headers.get(`${family}-timestamp`) ?? ""
     if (id === "") return invalid("The id of the delivery is missing.")
@@ -149,4 +155,6 @@ export const standardWebhooks: SourceAdapter = {
     })
     return { reading: "events", events: [event] }
   },
-}
+})
+
+export const standardWebhooks = signedByStandardWebhooks("standard-webhooks", ["webhook", "svix"])
