@@ -90,7 +90,8 @@ export function derive(
   const { config: source } = context
   const parsed = parseBody(bytes)
   // Also where `auth` looks elsewhere: a sender that signs nothing may put its secret there regardless.
-  const body = SOURCE_TRAITS[source.type].signed ? parsed : withoutSecret(parsed)
+  const isSigned = SOURCE_TRAITS[source.type].signed && source.auth === undefined
+  const body = isSigned ? parsed : withoutSecret(parsed)
   const reading = adapter.read({ body, headers, path }, context)
   switch (reading.reading) {
     case "ignored":

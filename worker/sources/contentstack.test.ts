@@ -407,6 +407,14 @@ describe("reading", () => {
   })
 
   it.for([
+    [{ event: "delete" }, "delete"],
+    [{ module: "entry", event: "unpublish", data: {} }, "unpublish"],
+    [{ module: "bulk_job", event: "unpublish", data: {} }, "unpublish"],
+  ] as const)("says of %j that it is %s, where it cannot say of what", ([body, kind]) => {
+    expect(read(body)).toMatchObject({ reading: "unreadable", kind })
+  })
+
+  it.for([
     [undefined],
     [[]],
     [{}],

@@ -2,7 +2,16 @@ import { concatBytes, constantTimeEqual, fromBase64, hmac, toHex, utf8 } from ".
 import { compact } from "../../protocol/invalidation.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../../protocol/time.ts"
 import { find, text, texts } from "../rules/pointer.ts"
-import { invalid, objectOf, secretsOf, timely, unreadable, verifyCarried } from "./checks.ts"
+import {
+  ignored,
+  invalid,
+  objectOf,
+  oneEvent,
+  secretsOf,
+  timely,
+  unreadable,
+  verifyCarried,
+} from "./checks.ts"
 import type {
   Delivery,
   EventKind,
@@ -180,7 +189,7 @@ const ASSET_TYPES: ReadonlySet<string> = new Set(["built_io_upload", "sys_assets
 
 /** An event for each item of a release that was deployed; of one that lists none, a deploy. */
 function readRelease(event: string, data: unknown, topic: string, environment: string | undefined): Reading {
-  if (event !== "deploy") return { reading: "ignored", note: `${topic} changes nothing published` }
+  if (event !== "deploy") return ignored(`${topic} changes nothing published`)
   const events = find(data, "/release/items/*").map((item): SourceEvent => {
     const type = text(item, "/content_type_uid")
     return compact({
@@ -194,10 +203,7 @@ function readRelease(event: string, data: unknown, topic: string, environment: s
     })
   })
   const isWhole = events.length > 0 && events.every(({ id }) => id !== undefined)
-  return {
-    reading: "events",
-    events: isWhole ? events : [compact({ kind: "deploy" as const, environment, topic })],
-  }
+  return isWhole ? { reading: "events", events } : oneEvent({ kind: "deploy", environment, topic })
 }
 
 export const contentstack: SourceAdapter = {
@@ -221,7 +227,8 @@ export const contentstack: SourceAdapter = {
     if (!body) return unreadable()
     const module = text(body, "/module")
     const event = text(body, "/event")
-    if (module === undefined || event === undefined) return unreadable("the body lacks module or event")
+    if (event === undefined) return unreadable("the body names no event")
+    if (module === undefined) return unreadable("the body names no module", kindOf(event))
     const topic = `${module}.${event}`
     const { data } = body
     const environment = text(data, "/environment/name")
@@ -229,12 +236,12 @@ export const contentstack: SourceAdapter = {
       case "entry":
       case "asset": {
         const kind = kindOf(event)
-        if (!kind) return { reading: "ignored", note: `${topic} changes nothing published` }
+        if (!kind) return ignored(`${topic} changes nothing published`)
         const at = (member: string) => text(data, `/${module}/${member}`)
         const id = at("uid")
-        if (id === undefined) return unreadable(`the body names no ${module}`)
+        if (id === undefined) return unreadable(`the body names no ${module}`, kind)
         const tags = texts(find(data, `/${module}/tags`))
-        const told = compact({
+        return oneEvent({
           kind,
           type: module === "asset" ? "asset" : text(data, "/content_type/uid"),
           id,
@@ -245,25 +252,22 @@ export const contentstack: SourceAdapter = {
           topic,
           tags: tags.length > 0 ? tags : undefined,
         })
-        return { reading: "events", events: [told] }
       }
       case "release":
         return readRelease(event, data, topic, environment)
       case "content_type":
       case "content_types":
-      case "content types": {
-        const type = text(data, "/content_type/uid")
-        return { reading: "events", events: [compact({ kind: "update" as const, type, topic })] }
-      }
+      case "content types":
+        return oneEvent({ kind: "update", type: text(data, "/content_type/uid"), topic })
       case "global_field":
       case "taxonomy":
       case "term":
-        return { reading: "events", events: [{ kind: "update", type: module, topic }] }
+        return oneEvent({ kind: "update", type: module, topic })
       case "comment":
       case "workflow":
-        return { reading: "ignored", note: `${topic} changes nothing published` }
+        return ignored(`${topic} changes nothing published`)
       default:
-        return unreadable("its module is not known here")
+        return unreadable("its module is not known here", kindOf(event))
     }
   },
 }

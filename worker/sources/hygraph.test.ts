@@ -172,6 +172,12 @@ describe("reading", () => {
     expect(read(JSON.parse(update?.body ?? ""))).toMatchObject({ reading: "ignored" })
   })
 
+  it("says that something was unpublished or deleted, where it cannot say what", () => {
+    for (const operation of ["unpublish", "delete"] as const) {
+      expect(read({ operation, data: {} })).toMatchObject({ reading: "unreadable", kind: operation })
+    }
+  })
+
   it.for([
     [undefined],
     [[]],

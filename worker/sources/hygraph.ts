@@ -1,7 +1,7 @@
-import { constantTimeEqual, hmac, toBase64, utf8 } from "../../protocol/bytes.ts"
+import { toBase64, utf8 } from "../../protocol/bytes.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import { find, text } from "../rules/pointer.ts"
-import { invalid, objectOf, secretsOf, timely, unreadable } from "./checks.ts"
+import { ignored, invalid, isSigned, objectOf, timely, unreadable } from "./checks.ts"
 import type { EventKind, SourceAdapter, SourceEvent } from "./source.ts"
 
 /**
@@ -73,14 +73,12 @@ export const hygraph: SourceAdapter = {
     if (!signature) return invalid("The signature is missing, or not sign, env and t in this order.")
     const signed = signedText(body, signature)
     if (signed === undefined) return invalid("The body is no UTF-8.")
-    for (const secret of secretsOf(context)) {
-      const mac = toBase64(await hmac("SHA-256", utf8(secret), utf8(signed)))
-      if (!constantTimeEqual(utf8(mac), utf8(signature.mac))) continue
-      // A delivery has no id, and without its payload one publish reads like the next.
-      const verified = { verdict: "verified", deliveryId: mac, replay: "delivery-id" } as const
-      return timely(signature.timestamp, context, verified)
+    if (!(await isSigned(signature.mac, "SHA-256", utf8(signed), toBase64, context))) {
+      return invalid("The signature is by no secret of this source.")
     }
-    return invalid("The signature is by no secret of this source.")
+    // A delivery has no id, and without its payload one publish reads like the next.
+    const verified = { verdict: "verified", deliveryId: signature.mac, replay: "delivery-id" } as const
+    return timely(signature.timestamp, context, verified)
   },
 
   read(said) {
@@ -89,11 +87,10 @@ export const hygraph: SourceAdapter = {
     const topic = text(body, "/operation")
     const type = text(body, "/data/__typename")
     const id = text(body, "/data/id")
-    if (topic === undefined || (type === undefined && id === undefined)) {
-      return unreadable("the body lacks the operation, or what it was done to")
-    }
+    if (topic === undefined) return unreadable("the body names no operation")
     const kind = kindOf(topic, text(body, "/data/stage"))
-    if (!kind) return { reading: "ignored", note: `${topic} of a draft changes nothing published` }
+    if (type === undefined && id === undefined) return unreadable("the body names neither model nor id", kind)
+    if (!kind) return ignored(`${topic} of a draft changes nothing published`)
     const environment = parseSignature(said.headers)?.environment
     const told = (locale: string | undefined, slug: string | undefined): SourceEvent =>
       compact({ kind, type, id, locale, slug, environment, topic })

@@ -182,6 +182,18 @@ describe("reading", () => {
     ])
   })
 
+  it("says that something is gone, where it cannot read all of it", () => {
+    for (const action of ["unpublished", "deleted"]) {
+      expect(read({ notifications: [told("content_item", action), {}] })).toMatchObject({
+        reading: "unreadable",
+        kind: "delete",
+      })
+      const without = read({ notifications: [told("content_item", action, "preview"), {}] })
+      expect(without).toMatchObject({ reading: "unreadable" })
+      expect(without).not.toHaveProperty("kind")
+    }
+  })
+
   it.for([
     [undefined],
     [[]],

@@ -1,7 +1,7 @@
-import { constantTimeEqual, hmac, toBase64, utf8 } from "../../protocol/bytes.ts"
+import { toBase64 } from "../../protocol/bytes.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import { find, text } from "../rules/pointer.ts"
-import { invalid, objectOf, secretsOf, unreadable } from "./checks.ts"
+import { ignored, invalid, isSigned, objectOf, unreadable } from "./checks.ts"
 import type { EventKind, SourceAdapter, SourceEvent } from "./source.ts"
 
 /**
@@ -43,6 +43,9 @@ function withSentLineEnds(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
   }
   return sent.slice(0, length)
 }
+
+/** After these something must no longer be seen. */
+const HARD: ReadonlySet<string> = new Set(["unpublished", "deleted"])
 
 /** An action of tomorrow counts as update. */
 function kindOf(objectType: string, action: string): EventKind {
@@ -96,13 +99,10 @@ export const kontentAi: SourceAdapter = {
     if (!/^[A-Za-z0-9+/]{43}=$/.test(signature))
       return invalid("The signature is missing or not base64 of 32 bytes.")
     const sent = withSentLineEnds(body)
-    for (const secret of secretsOf(context)) {
-      for (const signed of sent ? [body, sent] : [body]) {
-        const mac = toBase64(await hmac("SHA-256", utf8(secret), signed))
-        if (!constantTimeEqual(utf8(mac), utf8(signature))) continue
-        // No id, and `last_modified` is the content's: to publish, unpublish and publish again may read the same.
-        return { verdict: "verified", replay: "none" }
-      }
+    for (const signed of sent ? [body, sent] : [body]) {
+      if (!(await isSigned(signature, "SHA-256", signed, toBase64, context))) continue
+      // No id, and `last_modified` is the content's: to publish, unpublish and publish again may read the same.
+      return { verdict: "verified", replay: "none" }
     }
     return invalid("The signature is by no secret of this source.")
   },
@@ -115,9 +115,11 @@ export const kontentAi: SourceAdapter = {
     const events = concerned.map(readNotification)
     const known = events.filter((event) => event !== undefined)
     if (notifications.length === 0 || known.length < events.length) {
-      return unreadable("the body lacks notifications, or one says not what became of what")
+      const isHard = concerned.some((each) => HARD.has(text(each, "/message/action") ?? ""))
+      const note = "the body lacks notifications, or one says not what became of what"
+      return unreadable(note, isHard ? "delete" : undefined)
     }
-    if (known.length === 0) return { reading: "ignored", note: "the preview alone changes nothing published" }
+    if (known.length === 0) return ignored("the preview alone changes nothing published")
     return { reading: "events", events: known }
   },
 }

@@ -1,8 +1,25 @@
-import { concatBytes, constantTimeEqual, hmac, toBase64Url, utf8 } from "../../protocol/bytes.ts"
+import { concatBytes, toBase64Url, utf8 } from "../../protocol/bytes.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import { find, text, texts } from "../rules/pointer.ts"
-import { invalid, objectOf, secretsOf, timely, unreadable, verifyCarried } from "./checks.ts"
-import type { EventKind, Reading, Said, SourceAdapter, SourceContext, SourceEvent } from "./source.ts"
+import {
+  ignored,
+  invalid,
+  isSigned,
+  isTagList,
+  objectOf,
+  timely,
+  unreadable,
+  verifyCarried,
+} from "./checks.ts"
+import type {
+  EventKind,
+  Reading,
+  Said,
+  SourceAdapter,
+  SourceContext,
+  SourceEvent,
+  Verified,
+} from "./source.ts"
 
 /**
  * Sanity: HMAC-SHA256 over `t.body`. The body is whatever the webhook's projection makes of a document.
@@ -39,6 +56,8 @@ const KINDS: Readonly<Record<string, EventKind>> = {
 const kindOf = (operation: string | undefined): EventKind =>
   (operation !== undefined && Object.hasOwn(KINDS, operation) ? KINDS[operation] : undefined) ?? "update"
 
+const UNPUBLISHED = "drafts and versions change nothing published"
+
 /** Whether only somebody who previews sees the document. */
 const isUnpublished = (id: string): boolean => id.startsWith("drafts.") || id.startsWith("versions.")
 
@@ -49,9 +68,7 @@ function syncTagsOf(body: Body): readonly string[] | undefined {
   const [name, ...others] = Object.keys(body)
   if (others.length > 0 || (name !== "tags" && name !== "syncTags")) return undefined
   const tags = body[name]
-  const isList =
-    Array.isArray(tags) && tags.length > 0 && tags.every((tag) => typeof tag === "string" && tag !== "")
-  return isList ? (tags as readonly string[]) : undefined
+  return isTagList(tags) ? tags : undefined
 }
 
 /** A slug as a projection gives it, or as it stands in a document. */
@@ -70,9 +87,7 @@ function readListed(body: Body, environment: string | undefined): Reading {
   const events = listedEvents(body, environment)
   if (events.length === 0) return unreadable("its lists of ids name nothing")
   const published = events.filter(({ id }) => id === undefined || !isUnpublished(id))
-  return published.length > 0
-    ? { reading: "events", events: published }
-    : { reading: "ignored", note: "drafts and versions change nothing published" }
+  return published.length > 0 ? { reading: "events", events: published } : ignored(UNPUBLISHED)
 }
 
 function readDocument(body: Body, { headers }: Said, environment: string | undefined): SourceEvent {
@@ -108,22 +123,18 @@ export const sanity: SourceAdapter = {
       )
     }
     const signed = concatBytes(utf8(`${timestamp}.`), delivery.body)
-    for (const secret of secretsOf(context)) {
-      // As texts: decoded leniently, two of them would be the same bytes.
-      const mac = toBase64Url(await hmac("SHA-256", utf8(secret), signed))
-      if (!constantTimeEqual(utf8(mac), utf8(signature))) continue
-      const key = delivery.headers.get(IDEMPOTENCY_KEY) ?? ""
-      // The key is not signed, and a projection may read the same for two changes: only both together say that it is
-      // the same one.
-      return timely(
-        Number(timestamp),
-        context,
-        key === ""
-          ? { verdict: "verified", deliveryId: signature, replay: "delivery-id" }
-          : { verdict: "verified", deliveryId: key, replay: "body-hash" },
-      )
+    // As texts: decoded leniently, two of them would be the same bytes.
+    if (!(await isSigned(signature, "SHA-256", signed, toBase64Url, context))) {
+      return invalid("The signature is by no secret of this source.")
     }
-    return invalid("The signature is by no secret of this source.")
+    const key = delivery.headers.get(IDEMPOTENCY_KEY) ?? ""
+    // The key is not signed, and a projection may read the same for two changes: only both together say that it is the
+    // same one.
+    const verified: Verified =
+      key === ""
+        ? { verdict: "verified", deliveryId: signature, replay: "delivery-id" }
+        : { verdict: "verified", deliveryId: key, replay: "body-hash" }
+    return timely(Number(timestamp), context, verified)
   },
 
   read(said, { config }: SourceContext) {
@@ -135,10 +146,10 @@ export const sanity: SourceAdapter = {
     if (find(body, "/ids/all").length > 0) return readListed(body, environment)
     const event = readDocument(body, said, environment)
     if (event.id !== undefined && isUnpublished(event.id)) {
-      return { reading: "ignored", note: "drafts and versions change nothing published" }
+      return ignored(UNPUBLISHED)
     }
     if (event.id === undefined && event.type === undefined && config.fields === undefined) {
-      return unreadable("the projection gives neither _id nor _type")
+      return unreadable("the projection gives neither _id nor _type", event.kind)
     }
     return { reading: "events", events: [event] }
   },

@@ -215,6 +215,14 @@ describe("reading", () => {
   })
 
   it.for([
+    ["collection_item_unpublished", "unpublish"],
+    ["collection_item_deleted", "delete"],
+    ["page_deleted", "delete"],
+  ] as const)("says of %s that it was %s, where it cannot say of what", ([triggerType, kind]) => {
+    expect(read({ triggerType, payload: {} })).toMatchObject({ reading: "unreadable", kind })
+  })
+
+  it.for([
     [undefined],
     [[]],
     [{}],

@@ -1,7 +1,15 @@
-import { concatBytes, constantTimeEqual, hmac, toHex, utf8 } from "../../protocol/bytes.ts"
-import { compact } from "../../protocol/invalidation.ts"
+import { concatBytes, toHex, utf8 } from "../../protocol/bytes.ts"
 import { find, text } from "../rules/pointer.ts"
-import { invalid, objectOf, secretsOf, timely, unreadable, verifyCarried } from "./checks.ts"
+import {
+  ignored,
+  invalid,
+  isSigned,
+  objectOf,
+  oneEvent,
+  timely,
+  unreadable,
+  verifyCarried,
+} from "./checks.ts"
 import type { EventKind, Reading, SourceAdapter } from "./source.ts"
 
 /**
@@ -53,10 +61,10 @@ function itemKind(action: string, payload: unknown): EventKind | undefined {
 
 function readItem(topic: string, action: string, payload: unknown): Reading {
   const kind = itemKind(action, payload)
-  if (!kind) return { reading: "ignored", note: `${topic} of an item that was never published` }
+  if (!kind) return ignored(`${topic} of an item that was never published`)
   const id = text(payload, "/id")
-  if (id === undefined) return unreadable("the payload names no item")
-  const event = compact({
+  if (id === undefined) return unreadable("the payload names no item", kind)
+  return oneEvent({
     kind,
     type: text(payload, "/collectionId"),
     id,
@@ -65,7 +73,6 @@ function readItem(topic: string, action: string, payload: unknown): Reading {
     environment: text(payload, "/siteId"),
     topic,
   })
-  return { reading: "events", events: [event] }
 }
 
 export const webflow: SourceAdapter = {
@@ -78,13 +85,11 @@ export const webflow: SourceAdapter = {
     const timestamp = delivery.headers.get("x-webflow-timestamp") ?? ""
     if (!MILLISECONDS.test(timestamp)) return invalid("The timestamp is missing or not in milliseconds.")
     const signed = concatBytes(utf8(`${timestamp}:`), delivery.body)
-    for (const secret of secretsOf(context)) {
-      const mac = toHex(await hmac("SHA-256", utf8(secret), signed))
-      if (!constantTimeEqual(utf8(mac), utf8(signature))) continue
-      const verified = { verdict: "verified", deliveryId: signature, replay: "delivery-id" } as const
-      return timely(Number(timestamp), context, verified)
+    if (!(await isSigned(signature, "SHA-256", signed, toHex, context))) {
+      return invalid("The signature is by no secret of this source.")
     }
-    return invalid("The signature is by no secret of this source.")
+    const verified = { verdict: "verified", deliveryId: signature, replay: "delivery-id" } as const
+    return timely(Number(timestamp), context, verified)
   },
 
   read(said) {
@@ -95,21 +100,21 @@ export const webflow: SourceAdapter = {
     const { payload } = body
     const environment = text(payload, "/siteId")
     if (topic === "site_publish") {
-      return { reading: "events", events: [compact({ kind: "deploy" as const, environment, topic })] }
+      return oneEvent({ kind: "deploy", environment, topic })
     }
-    if (ELSEWHERE.test(topic)) return { reading: "ignored", note: `${topic} changes nothing published` }
+    if (ELSEWHERE.test(topic)) return ignored(`${topic} changes nothing published`)
     const [, action] = ITEM.exec(topic) ?? []
     if (action !== undefined) return readItem(topic, action, payload)
     const pageId = text(payload, "/pageId")
     const id = pageId ?? text(payload, "/id")
-    if (id === undefined) return unreadable("the payload names neither an item nor a page")
-    const event = compact({
-      kind: topic === "page_deleted" ? ("delete" as const) : ("update" as const),
+    const kind = topic === "page_deleted" ? "delete" : "update"
+    if (id === undefined) return unreadable("the payload names neither an item nor a page", kind)
+    return oneEvent({
+      kind,
       type: pageId === undefined ? undefined : "page",
       id,
       environment,
       topic,
     })
-    return { reading: "events", events: [event] }
   },
 }
