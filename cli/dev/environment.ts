@@ -30,7 +30,7 @@ function writePrivate(path: string, text: string): void {
 
 /** A secret in the form that a source's sender would have made it. */
 const newSourceSecret = (type: string): string =>
-  type === "standard-webhooks"
+  ["payload", "standard-webhooks", "wordpress"].includes(type)
     ? `whsec_${randomBytes(32).toString("base64")}`
     : // Contentful's have exactly 64 characters; no other sender minds.
       randomBytes(48).toString("base64url")

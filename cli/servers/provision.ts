@@ -115,6 +115,19 @@ const nginxRecipe: Recipe<NginxInstall> = {
   },
 }
 
+const phpRecipe: Recipe<Binary> = {
+  name: "php",
+  advice: "install php-cli",
+  packages: ["php-cli"],
+  findOnPath: (path) => findFirst(filesOnPath(path, "php"), (file) => getPhp(file, {})),
+  async getFromTree(tree) {
+    // Named after its release, which differs from system to system.
+    const names = (await readdir(join(tree, "usr/bin"))).filter((name) => /^php\d+\.\d+$/.test(name))
+    const env = await libraryPath(tree)
+    return getFirst(names, "a php", (name) => getPhp(join(tree, "usr/bin", name), env))
+  },
+}
+
 /**
  * A Redis or Valkey, 6.2 or newer, to start: on the PATH, fetched before, or fetched now (some 1.4 MB) with the
  * system's apt-get, without root. Seen to answer `--version`. Safe to call from several processes at once.
@@ -139,6 +152,14 @@ export function findVarnish(options: ProvisionOptions = {}): Promise<VarnishInst
  */
 export function findNginx(options: ProvisionOptions = {}): Promise<NginxInstall> {
   return provision(nginxRecipe, options)
+}
+
+/**
+ * A PHP for the command line, found as `findRedis` does (some 2.8 MB): what an example that we ship is tried with.
+ * @throws {Error} If there is none to be had, in one sentence that says how to get one; `cause` has the details.
+ */
+export function findPhp(options: ProvisionOptions = {}): Promise<Binary> {
+  return provision(phpRecipe, options)
 }
 
 /** The configuration that we ship, as `infra/nginx` has it. */
@@ -336,7 +357,7 @@ async function choosePackages(
 
 /** The C library is not among them: it is there, and a second one in the same process is a crash. */
 function isLibrary(name: string): boolean {
-  return /^(lib|lua-)/.test(name) && !/^libc\d|-dev$/.test(name)
+  return /^(lib|lua-|php\d)/.test(name) && !/^libc\d|-dev$/.test(name)
 }
 
 function parsePackages(text: string): Package[] {
@@ -417,6 +438,15 @@ async function getNginx(
     })
     return { nginx: { file, env, version }, module: each }
   })
+}
+
+/** @throws {Error} Unless it runs here, and is one that WordPress still runs on. */
+async function getPhp(file: string, env: Readonly<Record<string, string>>): Promise<Binary> {
+  const version = /^PHP ((?:7\.[4-9]|[89]\.|\d\d)\S*) \(cli\)/m.exec(
+    await run(file, ["-n", "-v"], { env }),
+  )?.[1]
+  if (version === undefined) throw new Error(`${basename(file)} is no PHP of 7.4 or newer`)
+  return { file, env, version }
 }
 
 /** Not optimised, as varnishd would have it: VCL of this size does not gain what that costs at each start. */

@@ -52,6 +52,8 @@ export const SOURCE_TRAITS = {
   vercel: { settle: 0, secondPass: 0, signed: true },
   webflow: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   woocommerce: { settle: 0, secondPass: 0, signed: true },
+  // Of our own plugin for it; what the plugin WP Webhooks signs holds no time.
+  wordpress: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
 } as const satisfies Record<string, SourceTraits>
 
 export type SourceType = keyof typeof SOURCE_TRAITS

@@ -47,3 +47,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   webflow,
   woocommerce,
 ]
+import { wordpress } from "./wordpress.ts"
+
+/** Every source there is. */
+export const SOURCES: readonly SourceAdapter[] = [contentful, standardWebhooks, wordpress]
