@@ -242,7 +242,8 @@ final class Tidemark {
 				'taxonomy' => $term->taxonomy,
 				'id'       => $term->term_id,
 				'slug'     => $term->slug,
-				'url'      => self::link( $term ),
+				// As a template takes it, which encodes what it inserts.
+				'path'     => rawurldecode( (string) wp_parse_url( self::link( $term ), PHP_URL_PATH ) ),
 			);
 		}
 		$data = array(

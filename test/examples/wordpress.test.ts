@@ -162,9 +162,7 @@ describe("a post", () => {
     ])
     expect(JSON.parse(received[0]?.body ?? "")).toMatchObject({
       data: {
-        terms: expect.arrayContaining([
-          { taxonomy: "post_tag", id: 7, slug: "sea", url: expect.any(String) },
-        ]),
+        terms: expect.arrayContaining([{ taxonomy: "post_tag", id: 7, slug: "sea", path: "/post_tag/sea/" }]),
       },
     })
   })

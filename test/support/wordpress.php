@@ -102,6 +102,9 @@ function get_term_by( $field, $value, $taxonomy ) {
 function get_term_link( $term ) {
 	return "https://www.example.com/$term->taxonomy/$term->slug/";
 }
+function wp_parse_url( $url, $component ) {
+	return parse_url( $url, $component );
+}
 function is_wp_error( $value ) {
 	return $value instanceof WP_Error;
 }

@@ -230,7 +230,7 @@ describe("reading what our own plugin tells", () => {
       previous_slug: "tides",
       previous_url: "https://www.example.com/blog/tides/",
       tags: ["term-2", "term-3"],
-      terms: [{ taxonomy: "category", id: 2, slug: "news", url: "https://www.example.com/category/news/" }],
+      terms: [{ taxonomy: "category", id: 2, slug: "news", path: "/category/news/" }],
     }
     expect(readBy(OURS, { type: "post.update", timestamp: "2026-01-01T00:00:00Z", data })).toEqual({
       reading: "events",
