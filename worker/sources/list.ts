@@ -13,6 +13,7 @@ import { netlify } from "./netlify.ts"
 import { prismic } from "./prismic.ts"
 import { sanity } from "./sanity.ts"
 import { shopify } from "./shopify.ts"
+import { payload } from "./payload.ts"
 import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
 import { storyblok } from "./storyblok.ts"
@@ -50,4 +51,4 @@ export const SOURCES: readonly SourceAdapter[] = [
 import { wordpress } from "./wordpress.ts"
 
 /** Every source there is. */
-export const SOURCES: readonly SourceAdapter[] = [contentful, standardWebhooks, wordpress]
+export const SOURCES: readonly SourceAdapter[] = [contentful, payload, standardWebhooks, wordpress]
