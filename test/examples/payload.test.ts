@@ -80,7 +80,7 @@ function collectionOf(options: TidemarkOptions = OPTIONS, drafts = true) {
       const originalDoc = newest.get(id)
       const args = { ...shared(), context, operation: "update" } as const
       for (const hook of hooks.beforeChange) expect(await hook({ ...args, data, originalDoc })).toBe(data)
-      const isDraft = draft && !("_status" in data && data._status === "published")
+      const isDraft = draft && !("_status" in data && data["_status"] === "published")
       const doc = stamped({ id, ...originalDoc, ...(isDraft ? { _status: "draft" } : {}), ...data })
       if (!isDraft) main.set(id, doc)
       newest.set(id, doc)
