@@ -25,6 +25,8 @@ export interface SourceCases {
   readonly signsBody?: boolean
   /** What the configuration says besides, such as `auth`. */
   readonly options?: Partial<Resolved<SourceConfig>>
+  /** Answers for the sender's own addresses. Default: nobody is asked. */
+  readonly fetch?: typeof fetch
   /** Changes to a valid delivery that must each be refused, by what they are. */
   readonly spoilt: Readonly<Record<string, (delivery: Delivery) => Delivery>>
   readonly vectors: readonly Vector[]
@@ -37,9 +39,11 @@ const BODY = '{"sys":{"id":"5KsDBWseXY6QegucYAoacS","type":"Entry"},"type":"post
 export const contextOf = (
   type: SourceConfig["type"],
   secret: string | string[],
-  options: Partial<Resolved<SourceConfig>> & { readonly at?: Milliseconds } = {},
+  options: Partial<Resolved<SourceConfig>> &
+    Partial<Pick<SourceContext, "fetch">> & { readonly at?: Milliseconds } = {},
 ): SourceContext => {
-  const { at = NOW, ...more } = options
+  const nobody = () => Promise.reject(new Error("nobody is asked here"))
+  const { at = NOW, fetch = nobody, ...more } = options
   return {
     config: {
       type,
@@ -51,7 +55,7 @@ export const contextOf = (
       ...more,
     },
     now: () => at,
-    fetch: () => Promise.reject(new Error("nobody is asked here")),
+    fetch,
   }
 }
 
@@ -83,7 +87,7 @@ export function describeSource(adapter: SourceAdapter, cases: SourceCases): void
   const [secret, other] = cases.secrets
   const { tolerance, signsBody = true, options: own = {} } = cases
   const context = (secrets: string | string[], options: Parameters<typeof contextOf>[2] = {}) =>
-    contextOf(type, secrets, { ...own, ...options })
+    contextOf(type, secrets, { ...own, ...(cases.fetch ? { fetch: cases.fetch } : {}), ...options })
   const verify = async (delivery: Delivery, of = context(secret)) => verdictOf(adapter.verify(delivery, of))
 
   describe(`source: ${type}`, () => {

@@ -1,4 +1,5 @@
 import { builderIo } from "./builder-io.ts"
+import { adobeIoEvents } from "./adobe-io-events.ts"
 import { contentful } from "./contentful.ts"
 import { contentstack } from "./contentstack.ts"
 import { datocms } from "./datocms.ts"
@@ -51,4 +52,10 @@ export const SOURCES: readonly SourceAdapter[] = [
 import { wordpress } from "./wordpress.ts"
 
 /** Every source there is. */
-export const SOURCES: readonly SourceAdapter[] = [contentful, payload, standardWebhooks, wordpress]
+export const SOURCES: readonly SourceAdapter[] = [
+  adobeIoEvents,
+  contentful,
+  payload,
+  standardWebhooks,
+  wordpress,
+]

@@ -83,7 +83,11 @@ export interface Said {
 /** One CMS: one file each, listed in `list.ts`. The route's configuration says which one it is, never the delivery. */
 export interface SourceAdapter {
   readonly type: SourceConfig["type"]
-  /** Raw bytes, WebCrypto, constant time; every secret of the configuration is tried, so that one can be rotated. */
+  /**
+   * Raw bytes, WebCrypto, constant time; every secret of the configuration is tried, so that one can be rotated.
+   *
+   * @throws {Problem} of 500 or more, where it cannot be told now: the sender is to try again
+   */
   verify(delivery: Delivery, context: SourceContext): Promise<Verification>
   /** Pure: what was said to events. Throws nothing. A body that it has no use for is `unreadable`. */
   read(said: Said, context: SourceContext): Reading
