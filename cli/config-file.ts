@@ -4,6 +4,7 @@ import { pathToFileURL } from "node:url"
 import { parseConfig } from "../protocol/config/config.ts"
 import type { Config, ConfigInput } from "../protocol/config/schema.ts"
 import { CliError } from "./exit.ts"
+import { moduleFile } from "./package-root.ts"
 
 const FILE_NAMES = ["tidemark.config.ts", "tidemark.config.js", "tidemark.config.mjs"]
 
@@ -50,6 +51,12 @@ export async function loadConfigFile(given?: string): Promise<ConfigFile> {
   if (!existsSync(path)) throw new CliError("usage", `there is no configuration file at ${path}`)
   const input = await importDefault(path)
   return { path, directory: dirname(path), input, config: parseConfig(input) }
+}
+
+/** The configuration that is named or lies here; else the demo's, and what `tidemark dev` writes lies here. */
+export async function loadConfigFileOrDemo(given?: string): Promise<ConfigFile> {
+  if (findConfigFile(given) !== undefined) return loadConfigFile(given)
+  return { ...(await loadConfigFile(moduleFile("tidemark.config"))), directory: process.cwd() }
 }
 
 async function importDefault(path: string): Promise<ConfigInput> {

@@ -18,6 +18,8 @@ export interface Call {
   readonly path: string
   readonly query?: Readonly<Record<string, string | readonly string[] | undefined>>
   readonly body?: unknown
+  /** A body that is sent as it is, instead of `body`; its type stands in `headers`. */
+  readonly text?: string
   readonly headers?: Readonly<Record<string, string>>
   /** How long to wait for the answer. @default 15 s: a Worker answers within 5, with 503 if need be */
   readonly timeout?: Milliseconds
@@ -56,7 +58,7 @@ export async function send(connection: Connection, call: Call): Promise<unknown>
 
 async function exchange(connection: Connection, call: Call): Promise<{ status: number; text: string }> {
   const { url: base, token } = connection
-  const { method = "GET", path, query = {}, body, headers, timeout = TIMEOUT, signal } = call
+  const { method = "GET", path, query = {}, body, text: given, headers, timeout = TIMEOUT, signal } = call
   const url = new URL(path, base)
   for (const [name, value] of Object.entries(query)) {
     for (const item of value === undefined ? [] : [value].flat()) url.searchParams.append(name, item)
@@ -75,6 +77,7 @@ async function exchange(connection: Connection, call: Call): Promise<{ status: n
         ...headers,
       },
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(given === undefined ? {} : { body: given }),
     })
     // Whatever answers there may be no Tidemark, and repeat what it was sent.
     const text = (await response.text()).replaceAll(token ?? "\0", "[token]")

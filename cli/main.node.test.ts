@@ -40,6 +40,7 @@ describe("help", () => {
         "publish",
         "relay",
         "resync",
+        "source test",
         "status",
         "tail",
         "token create",

@@ -15,6 +15,7 @@ import { addLog } from "./commands/log.ts"
 import { addPublish } from "./commands/publish.ts"
 import { addRelay } from "./commands/relay.ts"
 import { addResync } from "./commands/resync.ts"
+import { addSourceTest } from "./commands/source-test.ts"
 import { addStatus } from "./commands/status.ts"
 import { addTail } from "./commands/tail.ts"
 import { addTokenCreate } from "./commands/token-create.ts"
@@ -70,6 +71,7 @@ export function createProgram(startPart: StartPart): Command {
   addDrain(program)
   program.commandsGroup("Set up:")
   addTokenCreate(program.command("token").description("make tokens"))
+  addSourceTest(program.command("source").description("try sources of webhooks"))
   addConfigCheck(program.command("config").description("look at the configuration"))
   program.helpCommand("help [command]", "print a command's help")
 

@@ -5,12 +5,7 @@ export interface SignedWebhook {
   readonly body: string
 }
 
-/**
- * What Contentful sends when an entry is published, signed as its own toolkit signs: HMAC-SHA256, in hex, over method,
- * path, the named headers and the body.
- *
- * @see https://www.contentful.com/developers/docs/extensibility/webhooks/secrets/
- */
+/** What Contentful sends when an entry is published. */
 export function contentfulPublish(
   secret: string,
   path: string,
@@ -27,6 +22,15 @@ export function contentfulPublish(
     },
     fields: { title: { "en-US": `Revision ${revision}` } },
   })
+  return signContentful(secret, path, body, now)
+}
+
+/**
+ * Signs as Contentful's own toolkit does: HMAC-SHA256, in hex, over method, path, the named headers and the body.
+ *
+ * @see https://www.contentful.com/developers/docs/extensibility/webhooks/secrets/
+ */
+export function signContentful(secret: string, path: string, body: string, now: number): SignedWebhook {
   const signed: Record<string, string> = {
     "content-type": "application/vnd.contentful.management.v1+json",
     "x-contentful-signed-headers":

@@ -1,10 +1,8 @@
 import { relative } from "node:path"
-import type { ConfigFile } from "../config-file.ts"
-import { findConfigFile, loadConfigFile } from "../config-file.ts"
+import { loadConfigFileOrDemo } from "../config-file.ts"
 import { CliError, EXIT } from "../exit.ts"
 import type { CommonOptions } from "../options.ts"
 import { paint, printJson, tell } from "../output.ts"
-import { moduleFile } from "../package-root.ts"
 import { readPorts, type RunningDev, startDev } from "./start.ts"
 
 /** Runs everything on this machine until SIGINT or SIGTERM. */
@@ -16,7 +14,7 @@ export async function runDev(options: CommonOptions): Promise<number> {
       "tidemark dev listens on loopback only, as its token may do everything: unset TIDEMARK_HOST",
     )
   }
-  const { path, config, directory } = await loadDevConfig(options.config)
+  const { path, config, directory } = await loadConfigFileOrDemo(options.config)
   const stopping = new AbortController()
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stopping.abort())
   const stopped = new Promise<void>((stop) =>
@@ -50,12 +48,6 @@ export async function runDev(options: CommonOptions): Promise<number> {
   await stopped
   await dev.stop()
   return EXIT.done
-}
-
-/** The configuration that is named or lies here; else the demo's, and what `dev` writes lies here. */
-async function loadDevConfig(given?: string): Promise<ConfigFile> {
-  if (findConfigFile(given) !== undefined) return loadConfigFile(given)
-  return { ...(await loadConfigFile(moduleFile("tidemark.config"))), directory: process.cwd() }
 }
 
 function introduce({ urls, environment }: RunningDev): void {

@@ -19,6 +19,9 @@ export interface DevEnvironment {
 
 const OWNER_ONLY = 0o600
 
+/** Where `dev` keeps the secrets that it made up. */
+const OWN_VARS = join(".tidemark", "dev.vars")
+
 const readVars = (path: string): Record<string, string> =>
   existsSync(path) ? { ...(parseEnv(readFileSync(path, "utf8")) as Record<string, string>) } : {}
 
@@ -26,6 +29,16 @@ function writePrivate(path: string, text: string): void {
   writeFileSync(path, text, { mode: OWNER_ONLY })
   // The mode counts for a new file only.
   chmodSync(path, OWNER_ONLY)
+}
+
+/** What a directory and the environment hold of variables: the environment's, then `.dev.vars`, then `dev`'s own. */
+export function heldVars(directory: string, env: NodeJS.ProcessEnv): Record<string, string> {
+  const given = Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined)
+  return {
+    ...readVars(join(directory, OWN_VARS)),
+    ...readVars(join(directory, ".dev.vars")),
+    ...Object.fromEntries(given),
+  }
 }
 
 /** A secret in the form that a source's sender would have made it. */
@@ -46,12 +59,9 @@ export function prepareEnvironment(
 ): DevEnvironment {
   const folder = join(directory, ".tidemark")
   mkdirSync(folder, { recursive: true })
-  const ownPath = join(folder, "dev.vars")
+  const ownPath = join(directory, OWN_VARS)
   const own = readVars(ownPath)
-  const given = Object.fromEntries(
-    Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined),
-  )
-  const vars = { ...own, ...readVars(join(directory, ".dev.vars")), ...given }
+  const vars = heldVars(directory, env)
   const { missing } = resolveSecrets(config, vars)
   const of = (part: string): MissingSecret[] => missing.filter(({ path }) => path.startsWith(`${part}.`))
   const made: Record<string, string> = {}

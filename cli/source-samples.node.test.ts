@@ -1,0 +1,67 @@
+import { expect, it } from "vitest"
+import { parseConfig } from "../protocol/config/config.ts"
+import type { SourceType } from "../protocol/config/source-options.ts"
+import { utf8 } from "../protocol/bytes.ts"
+import { deriveInvalidations } from "../worker/rules.ts"
+import { contextOf } from "../worker/sources/conformance.ts"
+import { SOURCES } from "../worker/sources/list.ts"
+import { SAMPLERS } from "./source-samples.ts"
+
+const NOW = 1_767_225_600_000
+const PATH = "/v1/hooks/main"
+const EVENT = { type: "post", id: "42", slug: "tides", url: "https://www.example.com/tides" }
+
+const OURS = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+const SECRETS: Partial<Record<SourceType, readonly string[]>> = {
+  contentful: ["a".repeat(64)],
+  wordpress: [OURS, "a secret of WP Webhooks"],
+}
+
+const cases = Object.keys(SAMPLERS).flatMap((type) =>
+  (SECRETS[type as SourceType] ?? [OURS]).map((secret) => [type as SourceType, secret] as const),
+)
+
+async function sampleOf(type: SourceType, secret: string, fields: Readonly<Record<string, string>> = {}) {
+  const adapter = SOURCES.find((source) => source.type === type)
+  const sample = await SAMPLERS[type]?.({ event: EVENT, fields, secret, path: PATH, now: NOW })
+  if (!adapter || !sample) throw new Error(`there is no ${type}`)
+  const headers = new Headers(sample.headers)
+  const context = contextOf(type, secret, { at: NOW })
+  const delivery = { method: "POST", path: PATH, headers, body: utf8(sample.body) }
+  expect(await adapter.verify(delivery, context)).toMatchObject({ verdict: "verified" })
+  const body: unknown = JSON.parse(sample.body)
+  const reading = adapter.read({ body, headers, path: PATH }, context)
+  if (reading.reading !== "events") throw new Error(reading.note)
+  return { body, events: reading.events, source: context.config }
+}
+
+it.for(cases)("a sample of %s is taken by its source for what was published", async ([type, secret]) => {
+  const { events } = await sampleOf(type, secret)
+  const kind = secret === OURS || type === "contentful" ? "publish" : "update"
+  expect(events).toEqual([expect.objectContaining({ kind, type: "post", id: "42" })])
+})
+
+it.for(cases)("a sample of %s holds what is read elsewhere, where that is", async ([type, secret]) => {
+  const fields = { slug: "/deep/list/*/~1odd~0/@locale", id: "/other/id", url: "/link" }
+  const { body, events, source } = await sampleOf(type, secret, fields)
+  const rules = [{ tags: ["{id} {slug} {locale}"], urls: ["{url}"] }]
+  const config = parseConfig({ namespaces: { blog: { hosts: ["www.example.com"] } } })
+  const derived = deriveInvalidations({
+    events,
+    body,
+    sourceName: "main",
+    source: { ...source, fields, rules },
+    config,
+  })
+  expect(derived.invalidations).toMatchObject([{ tags: ["42 tides en-US"], urls: [EVENT.url] }])
+})
+
+it.for([
+  ["whpk_MCowBQYDK2VwAyEA", "a public key"],
+  ["no base64!", "whsec_"],
+] as const)("none can be made by %s", async ([secret, reason]) => {
+  await expect(sampleOf("standard-webhooks", secret)).rejects.toMatchObject({
+    exit: "usage",
+    message: expect.stringContaining(reason),
+  })
+})
