@@ -17,10 +17,9 @@ export interface SourceTraits {
 }
 
 export const SOURCE_TRAITS = {
-  "builder-io": { settle: 0, secondPass: 0, signed: false },
   // Tried again for a day, each time as it was signed at first: no tolerance would fit.
   "adobe-io-events": { settle: 0, secondPass: 0, signed: true, publicKeys: true },
-  "standard-webhooks": { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
+  "builder-io": { settle: 0, secondPass: 0, signed: false },
   // The toolkit's default time to live of a signature is 30 s:
   // https://github.com/contentful/node-apps-toolkit (src/requests/verify-request.ts)
   // Its delivery API may answer with the old content for some 20 s after the webhook:
@@ -40,6 +39,9 @@ export const SOURCE_TRAITS = {
   json: { settle: 0, secondPass: 0, signed: false },
   "kontent-ai": { settle: 0, secondPass: 0, signed: true },
   netlify: { settle: 0, secondPass: 0, signed: true },
+  // Its hooks run before the change is committed, and a page made in between is old once more:
+  // https://github.com/payloadcms/payload/issues/5886. How long that takes nobody says; the time is ours.
+  payload: { tolerance: 5 * MINUTE, settle: 0, secondPass: 5 * SECOND, signed: true },
   prismic: { settle: 0, secondPass: 0, signed: false },
   // Its own toolkit for Next.js waits 3 s before it reads again, as the webhook comes before the indexes are whole:
   // https://github.com/sanity-io/nextjs-blog-cms-sanity-v3/issues/97; its CDN may answer with the old content for some
@@ -55,9 +57,6 @@ export const SOURCE_TRAITS = {
   vercel: { settle: 0, secondPass: 0, signed: true },
   webflow: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
   woocommerce: { settle: 0, secondPass: 0, signed: true },
-  // Its hooks run before the change is committed, and a page made in between is old once more:
-  // https://github.com/payloadcms/payload/issues/5886. How long that takes nobody says; the time is ours.
-  payload: { tolerance: 5 * MINUTE, settle: 0, secondPass: 5 * SECOND, signed: true },
   // Of our own plugin for it; what the plugin WP Webhooks signs holds no time.
   wordpress: { tolerance: 5 * MINUTE, settle: 0, secondPass: 0, signed: true },
 } as const satisfies Record<string, SourceTraits>

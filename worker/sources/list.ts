@@ -1,5 +1,5 @@
-import { builderIo } from "./builder-io.ts"
 import { adobeIoEvents } from "./adobe-io-events.ts"
+import { builderIo } from "./builder-io.ts"
 import { contentful } from "./contentful.ts"
 import { contentstack } from "./contentstack.ts"
 import { datocms } from "./datocms.ts"
@@ -11,10 +11,10 @@ import { hygraph } from "./hygraph.ts"
 import { json } from "./json.ts"
 import { kontentAi } from "./kontent-ai.ts"
 import { netlify } from "./netlify.ts"
+import { payload } from "./payload.ts"
 import { prismic } from "./prismic.ts"
 import { sanity } from "./sanity.ts"
 import { shopify } from "./shopify.ts"
-import { payload } from "./payload.ts"
 import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
 import { storyblok } from "./storyblok.ts"
@@ -23,9 +23,11 @@ import { svix } from "./svix.ts"
 import { vercel } from "./vercel.ts"
 import { webflow } from "./webflow.ts"
 import { woocommerce } from "./woocommerce.ts"
+import { wordpress } from "./wordpress.ts"
 
 /** Every source there is. */
 export const SOURCES: readonly SourceAdapter[] = [
+  adobeIoEvents,
   builderIo,
   contentful,
   contentstack,
@@ -38,6 +40,7 @@ export const SOURCES: readonly SourceAdapter[] = [
   json,
   kontentAi,
   netlify,
+  payload,
   prismic,
   sanity,
   shopify,
@@ -48,14 +51,5 @@ export const SOURCES: readonly SourceAdapter[] = [
   vercel,
   webflow,
   woocommerce,
-]
-import { wordpress } from "./wordpress.ts"
-
-/** Every source there is. */
-export const SOURCES: readonly SourceAdapter[] = [
-  adobeIoEvents,
-  contentful,
-  payload,
-  standardWebhooks,
   wordpress,
 ]
