@@ -138,13 +138,14 @@ describe("reading", () => {
       { locale: "en", slug: "tides" },
       { locale: "de", slug: "gezeiten" },
       { locale: "fr" },
-      { title: "of no locale" },
+      { slug: "of-no-locale" },
     ]
     expect(read({ operation: "publish", data: { ...DATA, slug: "by-id", localizations } })).toMatchObject({
       events: [
         { locale: "en", slug: "tides" },
         { locale: "de", slug: "gezeiten" },
         { locale: "fr", slug: "by-id" },
+        { slug: "of-no-locale" },
       ],
     })
     expect(read({ operation: "publish", data: { ...DATA, localizations: [] } })).toMatchObject({

@@ -95,10 +95,9 @@ export const hygraph: SourceAdapter = {
     const told = (locale: string | undefined, slug: string | undefined): SourceEvent =>
       compact({ kind, type, id, locale, slug, environment, topic })
     const slug = text(body, "/data/slug")
-    const localized = find(body, "/data/localizations/*").flatMap((localization) => {
-      const locale = text(localization, "/locale")
-      return locale === undefined ? [] : [told(locale, text(localization, "/slug") ?? slug)]
-    })
+    const localized = find(body, "/data/localizations/*").map((localization) =>
+      told(text(localization, "/locale"), text(localization, "/slug") ?? slug),
+    )
     return { reading: "events", events: localized.length > 0 ? localized : [told(undefined, slug)] }
   },
 }
