@@ -1,6 +1,6 @@
 /**
  * Writes every `*.gen.ts`: Lua texts as a module, as a Worker has no file system, and the API's description. And
- * `docs/targets.md`, from what the drivers say of themselves.
+ * `docs/sources.md` and `docs/targets.md`, from what the code says of itself.
  * `--check` writes nothing and fails where a generated file is not what this would write.
  */
 import { createHash } from "node:crypto"
@@ -58,6 +58,7 @@ export const openApiText: string = ${JSON.stringify(JSON.stringify(openApi(versi
 const FILES: Readonly<Record<string, () => string | Promise<string>>> = {
   "protocol/scripts.gen.ts": scriptsModule,
   "worker/openapi.gen.ts": openApiModule,
+  "docs/sources.md": async () => (await import("./source-matrix.ts")).sourceMatrix(),
   "docs/targets.md": async () => (await import("./target-matrix.ts")).targetMatrix(),
 }
 
