@@ -65,10 +65,11 @@ async function testSource(name: string, options: SourceTestOptions): Promise<Exi
   const connection = connectionOf(options)
   const event = eventOf(config, source, options)
   const path = `v1/hooks/${name}`
-  const { headers, body } = await sampler({
+  const { headers, body, query } = await sampler({
     event,
     fields: source.fields ?? {},
     secret: secretOf(source, heldVars(directory, process.env)),
+    ...(source.auth === undefined ? {} : { auth: source.auth }),
     path: new URL(path, connection.url).pathname,
     now: Date.now(),
   })
@@ -78,11 +79,18 @@ async function testSource(name: string, options: SourceTestOptions): Promise<Exi
     )
   }
   // Without the token: a webhook's sender has none.
-  const answer = await send({ url: connection.url }, { method: "POST", path, text: body, headers }).catch(
-    (error: unknown) => {
-      throw error instanceof RefusedCall ? explained(error, source) : error
+  const answer = await send(
+    { url: connection.url },
+    {
+      method: "POST",
+      path,
+      text: body,
+      headers,
+      ...(query === undefined ? {} : { query: Object.fromEntries(new URLSearchParams(query)) }),
     },
-  )
+  ).catch((error: unknown) => {
+    throw error instanceof RefusedCall ? explained(error, source) : error
+  })
   return show(connection, parseTaken(connection, answer), options)
 }
 

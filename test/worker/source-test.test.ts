@@ -177,7 +177,7 @@ describe("what cannot be", () => {
     [
       ["commerce"],
       "there is no sample of adobe-io-events",
-      "contentful, payload, standard-webhooks, wordpress",
+      "builder-io, contentful, datocms",
     ],
   ] as const)("%s", async ([args, message, more]) => {
     const { code, stdout, stderr } = await test(args)
