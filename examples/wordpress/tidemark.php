@@ -190,8 +190,9 @@ final class Tidemark {
 
 	/** What has to be told, as JSON. */
 	private static function bodies() {
-		$events = array();
-		foreach ( self::$everything ? array() : self::$before as $key => $before ) {
+		$events        = array();
+		$is_unlistable = self::$everything;
+		foreach ( self::$before as $key => $before ) {
 			list( $kind_of_thing, $id ) = explode( ':', $key );
 			$is_post                    = 'post' === $kind_of_thing;
 			$after                      = $is_post ? self::post( (int) $id ) : self::term( (int) $id );
@@ -205,7 +206,14 @@ final class Tidemark {
 			}
 		}
 		if ( self::$everything ) {
-			$events[] = array( 'type' => 'site.changed' );
+			$kinds   = array_column( array_column( $events, 'data' ), 'kind' );
+			$is_hard = $is_unlistable && array_intersect( array( 'unpublish', 'delete' ), $kinds );
+			$events  = $is_unlistable ? array() : $events;
+			// What must be seen no more is in no list then, so all of it has to go for good.
+			$events[] = array(
+				'type' => 'site.changed',
+				'data' => array( 'kind' => $is_hard ? 'unpublish' : 'update' ),
+			);
 		}
 		self::$everything = false;
 		$flags            = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE;

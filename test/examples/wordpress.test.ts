@@ -228,6 +228,16 @@ describe("other things", () => {
     expect(await events(does(200), { posts: [] })).toHaveLength(200)
     received.length = 0
     expect(await events(does(201), { posts: [] })).toEqual(["unreadable"])
+    expect(JSON.parse(received[0]?.body ?? "")).toMatchObject({ data: { kind: "update" } })
+  })
+
+  it("more than can be told, and some of it gone: everything, for good", async () => {
+    const posts = Array.from({ length: 201 }, (_, index) => ({ ...POST, ID: index + 1 }))
+    const does = posts.map(({ ID }) => ["update", ID, { post_status: ID < 9 ? "trash" : "publish" }] as const)
+    await wp(does, { posts })
+    expect(await Promise.all(received.map(read))).toMatchObject([
+      { reading: "unreadable", kind: "unpublish" },
+    ])
   })
 })
 

@@ -12,7 +12,8 @@ import type { EventKind, Reading, Said } from "./source.ts"
  *             "url": "https://…/ebb/", "previous_url": "https://…/tides/", "tags": ["term-3"] } }
  * ```
  *
- * A body without `data`, such as `{"type": "site.changed"}`, says that more changed than it can name.
+ * A body that names neither type nor id, such as `{"type": "site.changed", "data": {"kind": "unpublish"}}`, says that
+ * more changed than it can name, and what became of it at the worst.
  */
 
 const KINDS: readonly string[] = ["publish", "unpublish", "update", "delete"] satisfies EventKind[]
@@ -24,15 +25,17 @@ export function readOurBody(said: Said): Reading {
   if (!body) return unreadable()
   const topic = text(body, "/type")
   const data: unknown = body["data"]
-  if (data === undefined) return unreadable("the sender says that everything may have changed")
-  const kind = text(data, "/kind")
+  const told = text(data, "/kind")
+  const kind = isKind(told) ? told : undefined
   const type = text(data, "/type")
   const id = text(data, "/id")
-  if (type === undefined || id === undefined) return unreadable("the body names no type and id")
+  if (type === undefined && id === undefined)
+    return unreadable("the sender says that everything may have changed", kind)
+  if (type === undefined || id === undefined) return unreadable("the body lacks a type or an id", kind)
   const tags = texts(find(data, "/tags"))
   const event = compact({
     // A kind of tomorrow is a change at the least.
-    kind: isKind(kind) ? kind : ("update" as const),
+    kind: kind ?? ("update" as const),
     type,
     id,
     locale: text(data, "/locale"),

@@ -211,6 +211,13 @@ describe("reading what WP Webhooks tells", () => {
     (body) => expect(readBy(THEIRS, body).reading).toBe("unreadable"),
   )
 
+  it("knows what must be gone also where it cannot read of what", () => {
+    expect(readBy(THEIRS, {}, "post_delete")).toMatchObject({ reading: "unreadable", kind: "delete" })
+    expect(readBy(THEIRS, {}, "post_trash")).toMatchObject({ reading: "unreadable", kind: "unpublish" })
+    for (const trigger of ["post_update", "constructor", ""])
+      expect(readBy(THEIRS, {}, trigger)).not.toHaveProperty("kind")
+  })
+
   it("reads the published delivery", () => {
     const [vector] = vectorsOf("wp-webhooks")
     expect(readBy(THEIRS, JSON.parse(vector?.body ?? ""))).toMatchObject({
@@ -262,6 +269,17 @@ describe("reading what our own plugin tells", () => {
     expect(readBy(OURS, { data: { kind: "toString", type: "post", id: 4 } })).toMatchObject({
       events: [{ kind: "update" }],
     })
+  })
+
+  it("knows that what changed may also be gone", () => {
+    for (const kind of ["update", "unpublish"] as const) {
+      expect(readBy(OURS, { type: "site.changed", data: { kind } })).toEqual({
+        reading: "unreadable",
+        note: "the sender says that everything may have changed",
+        kind,
+      })
+    }
+    expect(readBy(OURS, { data: { kind: "delete", id: 4 } })).toMatchObject({ kind: "delete" })
   })
 
   it.for([undefined, [], {}, { type: "site.changed" }, { data: null }, { data: { kind: "delete", id: 4 } }])(

@@ -35,6 +35,12 @@ const HIDDEN: readonly string[] = ["draft", "auto-draft", "pending", "future", "
 /** WordPress keeps the name of a post in the trash free for others by this. */
 const TRASHED = "__trashed"
 
+/** Triggers that say by themselves what became of a post. */
+const GONE: ReadonlyMap<string, EventKind> = new Map([
+  ["post_delete", "delete"],
+  ["post_trash", "unpublish"],
+])
+
 /**
  * What became of a post. undefined: nothing that could be seen.
  *
@@ -42,8 +48,8 @@ const TRASHED = "__trashed"
  */
 function kindOf(trigger: string, status: string, before: string | undefined): EventKind | undefined {
   if (status === "auto-draft") return undefined
-  if (trigger === "post_delete") return "delete"
-  if (trigger === "post_trash") return "unpublish"
+  const gone = GONE.get(trigger)
+  if (gone) return gone
   const wasHidden = before === undefined ? trigger === "post_create" : HIDDEN.includes(before)
   if (HIDDEN.includes(status)) return wasHidden ? undefined : "unpublish"
   return wasHidden ? "publish" : "update"
@@ -63,7 +69,9 @@ function readPlugin(said: Said): Reading {
   const type = text(body, "/post/post_type")
   const status = text(body, "/post/post_status")
   const id = text(body, "/post/ID") ?? text(body, "/post_id")
-  if (type === undefined || status === undefined || id === undefined) return unreadable("it tells of no post")
+  if (type === undefined || status === undefined || id === undefined) {
+    return unreadable("it tells of no post", GONE.get(trigger))
+  }
   // Several posts that are saved at once are all told with the last one's `post_before`.
   const isItsOwn = text(body, "/post_before/ID") === id
   const before = isItsOwn ? text(body, "/post_before/post_status") : undefined
