@@ -27,6 +27,9 @@ const list = (item: ReturnType<typeof checked>) =>
   z.optional(z.array(item).check(z.minLength(1, { error: "must not be empty: leave it out instead" })))
 
 const entityText = z.string().check(z.minLength(1), z.maxLength(255))
+const textOrNumber = z.union([entityText, z.number()], {
+  error: "must be a number, or a text of 1 to 255 characters",
+})
 
 export const invalidationBody = z.strictObject({
   namespace: z.optional(namespaceName),
@@ -42,8 +45,8 @@ export const invalidationBody = z.strictObject({
   entity: z.optional(
     z.strictObject({
       type: z.optional(entityText),
-      id: z.optional(z.union([entityText, z.number()])),
-      version: z.optional(z.union([entityText, z.number()])),
+      id: z.optional(textOrNumber),
+      version: z.optional(textOrNumber),
     }),
   ),
   reason: z.optional(z.string().check(z.maxLength(MAX_REASON))),

@@ -1,11 +1,46 @@
 import * as z from "zod/mini"
-import en from "zod/v4/locales/en.js"
 import { isNamespace, NAMESPACE_RULE } from "./namespace.ts"
 import { type Checked } from "./selector.ts"
 import { DAY, DURATION, HOUR, type Milliseconds, MINUTE, parseDuration, SECOND } from "./time.ts"
 
-// zod/mini brings no messages of its own; without this every fault would read "Invalid input".
-z.config(en())
+/** What is wrong, where a schema has no words of its own: in the words in which the others say it. */
+function problem(issue: z.core.$ZodRawIssue): string {
+  switch (issue.code) {
+    case "invalid_type":
+      return issue.input === undefined
+        ? `must be given (${issue.expected})`
+        : `must be of type ${issue.expected}`
+    case "invalid_value":
+      return `must be ${issue.values.map((value) => JSON.stringify(value)).join(" or ")}`
+    case "too_small":
+      return atBound(issue.origin, "at least", issue.minimum)
+    case "too_big":
+      return atBound(issue.origin, "at most", issue.maximum)
+    case "invalid_format":
+      return `must match ${issue["pattern"] ?? issue.format}`
+    // These have words of their own, or are told of what is within.
+    case "custom":
+    case "invalid_element":
+    case "invalid_key":
+    case "invalid_union":
+    case "not_multiple_of":
+    case "unrecognized_keys":
+      return "is none of what is allowed here"
+  }
+}
+
+/** What the length of a value is counted in; a number is its own size. */
+const COUNTED: Record<string, string> = { string: "character", array: "item" }
+
+function atBound(origin: string, bound: string, size: number | bigint): string {
+  const unit = COUNTED[origin]
+  return unit === undefined
+    ? `must be ${bound} ${size}`
+    : `must have ${bound} ${size} ${unit}${size === 1 ? "" : "s"}`
+}
+
+// zod/mini brings no messages; its English locale is a kilobyte of the Worker's bundle for formats that none here has.
+z.config({ localeError: problem })
 
 /** In the largest unit that is whole; a day is "24h" here as in the documents. */
 function shown(length: Milliseconds): string {

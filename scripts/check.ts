@@ -72,7 +72,7 @@ for (const check of CHECKS) {
   say(`${mark}  ${check.name.padEnd(16)} ${seconds(took).padStart(6)}`)
   if (passed) {
     // A figure, where a check has one to tell.
-    if (check.name === "bundle size") say(`        ${output.trim()}`)
+    if (check.name === "bundle size") say(output.trim().replace(/^/gm, " ".repeat(8)))
     continue
   }
   failed.push(check.name)

@@ -48,6 +48,8 @@ function mistakes(input: unknown): ConfigError {
 
 const pathsOf = (input: unknown): string[] => mistakes(input).faults.map(({ path }) => path)
 
+const messagesOf = (input: unknown): string => mistakes(input).message
+
 const token = { name: "deploy", sha256: "0".repeat(64), scopes: ["read:*"] }
 const source = { type: "contentful", secret: secret("CONTENTFUL_SECRET"), namespace: "blog" }
 const varnish = { type: "varnish", endpoints: ["http://127.0.0.1:6081"], namespaces: ["*"] }
@@ -270,6 +272,21 @@ describe("mistakes", () => {
     expect(pathsOf(input)).toEqual([path])
     expect(mistakes(input).message).not.toContain("hunter2")
   })
+
+  it.each<[string, unknown, string]>([
+    ["is missing", withSource({ namespace: undefined }), "must be given (string)"],
+    ["is of another type", { tokens: 7 }, "must be of type array"],
+    ["is none of the values", { namespaces: { blog: { wholeBy: "magic" } } }, 'must be "tag" or "'],
+    ["is too short", withRule({ tags: [] }), "must have at least 1 item"],
+    [
+      "is none of several types",
+      withRule({ when: { type: 7 }, tags: ["a"] }),
+      "must be a text, or a list of texts",
+    ],
+    ["names no type", withTarget({ type: "abacus" }), "must be one of varnish, "],
+  ])("say what is allowed where something %s", (_, input, words) =>
+    expect(messagesOf(input)).toContain(words),
+  )
 
   it("of a name say what a name is", () => {
     const { faults } = mistakes({ targets: { "c.dn": varnish }, namespaces: { "a//b": {} } })

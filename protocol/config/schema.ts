@@ -84,7 +84,9 @@ const namespaceKey = z
   .check(z.refine((text) => text === "*" || isNamespace(text), { error: `must be '*' or ${NAMESPACE_RULE}` }))
 const namespaces = z.record(namespaceKey, namespace)
 
-const matcher = z.union([z.string(), z.array(z.string()).check(z.minLength(1))])
+const matcher = z.union([z.string(), z.array(z.string()).check(z.minLength(1))], {
+  error: "must be a text, or a list of texts of which one suffices",
+})
 const templates = z.optional(
   z.array(z.string().check(z.minLength(1), z.maxLength(2_048))).check(z.minLength(1)),
 )

@@ -44,7 +44,11 @@ const count = z.int().check(z.gte(1))
 
 export const TARGET_OPTIONS = {
   /** `endpoints`: every Varnish node by its own address; `"dev"` is the one that `tidemark dev` starts. */
-  varnish: { endpoints: z.union([z.literal("dev"), nodes]) },
+  varnish: {
+    endpoints: z.union([z.literal("dev"), nodes], {
+      error: 'must be "dev", or a list of URLs, one for each node',
+    }),
+  },
   cloudflare: {
     zone: text(/^[0-9a-f]{32}$/i, "must be the 32 hex digits of a zone id"),
     token: secretSchema,

@@ -174,11 +174,7 @@ describe("where secrets come from", () => {
 describe("what cannot be", () => {
   it.for([
     [["nobody"], 'the configuration has no source "nobody"', "it has contentful-main, payload"],
-    [
-      ["commerce"],
-      "there is no sample of adobe-io-events",
-      "builder-io, contentful, datocms",
-    ],
+    [["commerce"], "there is no sample of adobe-io-events", "builder-io, contentful, datocms"],
   ] as const)("%s", async ([args, message, more]) => {
     const { code, stdout, stderr } = await test(args)
     expect([code, stdout]).toEqual([2, ""])
