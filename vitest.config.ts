@@ -24,12 +24,19 @@ export default defineConfig({
           include: [...BOTH, "relay-node/**/*.test.ts", "cli/**/*.test.ts", "scripts/**/*.test.ts"],
           exclude: IGNORED,
           globalSetup: ["test/support/servers.ts"],
+          maxWorkers: 2,
           ...PATIENCE,
         },
       },
       {
         plugins: [cloudflareTest({ miniflare: { compatibilityDate: COMPATIBILITY_DATE } })],
-        test: { name: "workerd", include: BOTH, exclude: [...IGNORED, NODE_ONLY], ...PATIENCE },
+        test: {
+          name: "workerd",
+          include: BOTH,
+          exclude: [...IGNORED, NODE_ONLY],
+          maxWorkers: 2,
+          ...PATIENCE,
+        },
       },
       {
         // Configurations that tests import: a clone is not built. And an example's Next.js, which is not installed.
@@ -39,7 +46,9 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: IGNORED,
           globalSetup: ["test/support/servers.ts"],
+          // Whole systems, and faults that are counted: one at a time, after all else.
           fileParallelism: false,
+          sequence: { groupOrder: 1 },
           ...PATIENCE,
         },
       },
