@@ -49,6 +49,9 @@ export interface TargetStageOptions {
 
 type TargetInput = NonNullable<ConfigInput["targets"]>[string]
 
+/** States of a record's target in which nothing more happens. */
+const SETTLED: ReadonlySet<string> = new Set(["done", "dead", "not_supported"])
+
 let tenants = 0
 
 /** A real Redis for the tests of a file. */
@@ -189,7 +192,9 @@ export async function stageOf(
         for (const lane of lanes) lane.nudge()
         const records = await press.records(epochs)
         const states = records.flatMap(({ targets: of }) => names.map((name) => of[name]?.state))
-        if (states.every((state) => state === "done" || state === "dead" || state === "not_supported")) return
+        const isSettled = states.every((state) => state && SETTLED.has(state))
+        // Redis shows a commit before the lane has heard of it, and told of it.
+        if (isSettled && lanes.every((lane) => lane.status.state !== "running")) return
         await new Promise((next) => setImmediate(next))
       }
     },
