@@ -1,8 +1,8 @@
 import * as fc from "fast-check"
 import { afterEach, describe, expect, it, vi } from "vitest"
-import type { Lookup } from "../protocol/lookup.ts"
+import { type Lookup, MAX_CHANGED } from "../protocol/lookup.ts"
 import type { EpochCache } from "./l2.ts"
-import { MAX_HELD_NAMESPACES } from "./memory.ts"
+import { MAX_HELD_NAMESPACES, MAX_HELD_TAGS } from "./memory.ts"
 import { Clock, ModelStore } from "./testing/model-store.ts"
 import { createTidemark, type TidemarkOptions } from "./tidemark.ts"
 
@@ -327,17 +327,17 @@ describe("without the store", () => {
   })
 
   it("calls no entry fresh whose tags it could not ask", async () => {
-    const { clock, store, tidemark } = setUp()
+    const { clock, store, reader } = setUp()
     store.publish({ kind: "everything", namespace: "" })
-    const { stamp } = await tidemark.begin("blog")
+    const { stamp } = await reader().begin("blog")
     clock.time += 1
     store.publish({ kind: "tags", namespace: "blog", values: ["a"] })
-    clock.time += 2 * TTL
     // Only the namespace is known: that something changed in it, and not what.
-    const now = await tidemark.begin("blog")
+    const cold = reader()
+    const now = await cold.begin("blog")
     store.away = true
-    expect((await tidemark.judge(stamp, "blog", { tags: ["b"] })).verdict).toBe("stale")
-    expect((await tidemark.judge(now.stamp, "blog", { tags: ["b"] })).verdict).toBe("fresh")
+    expect((await cold.judge(stamp, "blog", { tags: ["b"] })).verdict).toBe("stale")
+    expect((await cold.judge(now.stamp, "blog", { tags: ["b"] })).verdict).toBe("fresh")
   })
 })
 
@@ -494,34 +494,95 @@ describe("with a cache of the data centre below", () => {
 
 describe("what is asked of the store", () => {
   it("first the namespace alone, then tags, and these only where the stamp needs them", async () => {
-    const { clock, store, tidemark } = setUp()
+    const { store, reader } = setUp()
     store.publish({ kind: "everything", namespace: "" })
-    const { stamp } = await tidemark.begin("blog")
-    expect(await tidemark.isFresh(stamp, "blog", { tags: ["a"] })).toBe(true)
-    expect(store.requests).toEqual([new Map([["blog", { tags: [], urls: [] }]])])
+    const { stamp } = await reader().begin("blog")
     store.publish({ kind: "tags", namespace: "blog", values: ["z"] })
-    clock.time += 2 * TTL
+    const cold = reader()
+    const { stamp: later } = await cold.begin("blog")
+    store.requests.length = 0
     const urls = ["https://www.example.com/a?b=ä#part"]
-    expect(await tidemark.isFresh(stamp, "blog", { tags: ["a"], urls })).toBe(true)
-    expect(store.requests.slice(1)).toEqual([
-      new Map([["blog", { tags: [], urls: [] }]]),
+    expect(await cold.isFresh(later, "blog", { tags: ["a"], urls })).toBe(true)
+    expect(store.requests).toEqual([])
+    // Older than all that this reader knows of.
+    expect(await cold.isFresh(stamp, "blog", { tags: ["a"], urls })).toBe(true)
+    expect(store.requests).toEqual([
       new Map([["blog", { tags: ["a"], urls: ["https://www.example.com/a?b=%C3%A4"] }]]),
     ])
   })
 
-  it("tags not again while the watermark stands, however old they are", async () => {
+  it("no tags of what was filled since it was first asked: what changed is told along, in one request", async () => {
     const { clock, store, tidemark } = setUp()
     store.publish({ kind: "everything", namespace: "" })
     const { stamp } = await tidemark.begin("blog")
-    store.publish({ kind: "tags", namespace: "blog", values: ["z"] })
+    const tags = Array.from({ length: 300 }, (_, index) => `tag-${index}`)
+    for (let round = 0; round < 20; round += 1) {
+      store.publish({ kind: "tags", namespace: "blog", values: [`other-${round}`] })
+      store.publish({ kind: "urls", namespace: "blog", values: ["https://www.example.com/other"] })
+      clock.time += 2 * TTL
+      const before = store.requests.length
+      for (const [index, tag] of tags.entries())
+        expect(await tidemark.isFresh(stamp, "blog", { tags: [tag, ...tags.slice(index)] })).toBe(true)
+      expect(store.requests.slice(before)).toEqual([new Map([["blog", { tags: [], urls: [] }]])])
+    }
+    store.publish({ kind: "tags", namespace: "blog", values: ["tag-299"] })
     clock.time += 2 * TTL
-    await tidemark.isFresh(stamp, "blog", { tags: ["a"] })
-    store.publish({ kind: "tags", namespace: "other", values: ["a"] })
-    clock.time += 3_600_000
     const before = store.requests.length
+    expect(await tidemark.isFresh(stamp, "blog", { tags: tags.slice(0, 299) })).toBe(true)
+    expect(await tidemark.isFresh(stamp, "blog", { tags })).toBe(false)
+    expect(store.requests).toHaveLength(before + 1)
+  })
+
+  it("tags again, where more changed than is told along", async () => {
+    const { clock, store, tidemark } = setUp()
+    store.publish({ kind: "everything", namespace: "" })
+    const { stamp } = await tidemark.begin("blog")
+    const values = Array.from({ length: MAX_CHANGED + 1 }, (_, index) => `tag-${index}`)
+    store.publish({ kind: "tags", namespace: "blog", values })
+    clock.time += 2 * TTL
+    const before = store.requests.length
+    expect(await tidemark.isFresh(stamp, "blog", { tags: ["tag-7"] })).toBe(false)
+    expect(await tidemark.isFresh(stamp, "blog", { tags: ["another"] })).toBe(true)
+    expect(store.requests.slice(before).map((request) => request.get("blog")?.tags)).toEqual([
+      [],
+      ["tag-7"],
+      ["another"],
+    ])
+  })
+
+  it("tags of an entry that is older than what can be held", async () => {
+    const { clock, store, tidemark } = setUp()
+    store.publish({ kind: "everything", namespace: "" })
+    const { stamp } = await tidemark.begin("blog")
+    store.publish({ kind: "tags", namespace: "blog", values: ["early"] })
+    for (let index = 0; index < MAX_HELD_TAGS; index += 1) {
+      if (index % 500 === 0) {
+        clock.time += 2 * TTL
+        await tidemark.begin("blog")
+      }
+      store.publish({ kind: "tags", namespace: "blog", values: [`tag-${index}`] })
+    }
+    clock.time += 2 * TTL
+    await tidemark.begin("blog")
+    const before = store.requests.length
+    expect(await tidemark.isFresh(stamp, "blog", { tags: ["early"] })).toBe(false)
+    expect(store.requests.slice(before).map((request) => request.get("blog")?.tags)).toEqual([["early"]])
+  })
+
+  it("tags not again, however old they are: what changes is told along", async () => {
+    const { clock, store, reader } = setUp()
+    store.publish({ kind: "everything", namespace: "" })
+    const { stamp } = await reader().begin("blog")
+    store.publish({ kind: "tags", namespace: "blog", values: ["z"] })
+    const tidemark = reader()
     expect(await tidemark.isFresh(stamp, "blog", { tags: ["a"] })).toBe(true)
-    expect(store.requests.slice(before)).toEqual([new Map([["blog", { tags: [], urls: [] }]])])
-    // It moves: what was known of tags under the one before says nothing any more.
+    for (const values of [["z"], ["y"], []]) {
+      store.publish({ kind: "tags", namespace: values.length > 0 ? "blog" : "other", values })
+      clock.time += 3_600_000
+      const before = store.requests.length
+      expect(await tidemark.isFresh(stamp, "blog", { tags: ["a"] })).toBe(true)
+      expect(store.requests.slice(before)).toEqual([new Map([["blog", { tags: [], urls: [] }]])])
+    }
     store.publish({ kind: "tags", namespace: "blog", values: ["a"] })
     clock.time += 2 * TTL
     expect(await tidemark.isFresh(stamp, "blog", { tags: ["a"] })).toBe(false)

@@ -2,12 +2,12 @@ import type { Epoch, Stamp } from "../protocol/epoch.ts"
 import type { Answer, HighWater } from "../protocol/freshness.ts"
 import type { Lookup } from "../protocol/lookup.ts"
 import { isNamespace, type Namespace } from "../protocol/namespace.ts"
-import { type Milliseconds, SECOND } from "../protocol/time.ts"
-import { type Chunk, chunksOf, complete, isAskable, requestOf } from "./asking.ts"
+import { DAY, type Milliseconds, SECOND } from "../protocol/time.ts"
+import { complete, isAskable, requestOf } from "./asking.ts"
 import type { EpochCache } from "./l2.ts"
 import { ageOf, hold, Memory, missingTags, type Slot } from "./memory.ts"
 import { settles } from "./patience.ts"
-import { type EpochStore, StoreRefusal } from "./store.ts"
+import { type EpochStore, MAX_NAMESPACES, MAX_SELECTORS, StoreRefusal } from "./store.ts"
 import { Told } from "./told.ts"
 
 /**
@@ -19,8 +19,14 @@ const RETRY_AFTER: Milliseconds = SECOND
 /** A request that has not settled by then is lost: the Worker request that began it has ended. */
 const PATIENCE: Milliseconds = 2.5 * SECOND
 
-/** A look-up joins what is under way, asks for the namespace, then for tags, and again where the watermark moved. */
-const MAX_ROUNDS = 4
+/**
+ * A look-up joins what is under way, asks for the namespace, then for as many tags as one request may carry, and again
+ * where more were asked or the watermark moved.
+ */
+const MAX_ROUNDS = 8
+
+/** A reader that knows nothing yet asks what changed since then: entries filled later need no look-up of their tags. */
+const LOOK_BACK: Milliseconds = DAY
 
 /** Keeps a Worker alive until a promise has settled. */
 export type WaitUntil = (promise: Promise<unknown>) => void
@@ -67,8 +73,8 @@ interface Flight {
   readonly wants: Map<Namespace, Want>
   /** Whether somebody keeps it alive by waiting for it. One that nobody does may be lost with its request. */
   attended: boolean
-  /** Settles when what it brought is held. Never rejects. */
-  answered: Promise<readonly Lookup[]>
+  /** Settles when what it brought is held, and tells of which namespaces. Never rejects. */
+  answered: Promise<readonly Namespace[]>
   /** Settles when the cache below has it too. Never rejects. */
   landed: Promise<unknown>
 }
@@ -108,16 +114,17 @@ export class Epochs {
     if (!isNamespace(namespace)) return undefined
     const { ttl, now } = this.#options
     const since = this.#sent
+    const stamp = question.stamp?.epoch ?? 0
     let tags = question.tags
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const slot = this.#memory.use(namespace, now())
       const needsTags = this.#needsTags(slot, question)
       if (needsTags) tags = tags.filter((tag) => isAskable(tag))
-      const missing = needsTags ? missingTags(slot, tags) : []
+      const missing = needsTags ? missingTags(slot, stamp, tags).slice(0, MAX_SELECTORS) : []
       const behind = this.#isBehind(slot, question.atLeast)
       const serves = slot.row !== undefined && missing.length === 0 && !behind
       const age = slot.row ? ageOf(slot.row, now()) : Infinity
-      if (serves && (age < ttl || slot.gave > since)) break
+      if (serves && (age < ttl * (1 + slot.jitter) || slot.gave > since)) break
       // While the store is let alone, only the cache below is asked, and only for what is not known at all.
       const lags = isAhead(slot.laggingUntil, now()) && (behind || (serves && age < 2 * ttl))
       const letAlone = lags || [this.#retryAt, slot.refusedUntil].some((until) => isAhead(until, now()))
@@ -153,12 +160,14 @@ export class Epochs {
     const { row } = slot
     const told = this.#told.high
     if (!row || !told || !this.#isUsable(slot, since)) return undefined
+    const knowsAll = question.stamp !== undefined && question.stamp.epoch >= slot.knownSince
     return {
-      answer: { ...row, tags: slot.tags },
+      // A tag that is not held is no younger than what is known of all: for this stamp, that is as good as never.
+      answer: { ...row, floor: knowsAll ? 0 : row.floor, tags: slot.tags },
       high: { generation: told.generation, last: Math.max(told.last, question.atLeast) },
       told,
       tags,
-      tagsMissing: tags.some((tag) => !slot.tags.has(tag)),
+      tagsMissing: !knowsAll && tags.some((tag) => !slot.tags.has(tag)),
     }
   }
 
@@ -197,8 +206,9 @@ export class Epochs {
     if (slot?.row && slot.row.last < atLeast && flight.number > since) slot.laggingUntil = this.#retryTime()
   }
 
-  /** Puts a wish on the flight of this tick. */
+  /** Puts a wish on the flight of this tick, or on another one where that is full. */
   #board(namespace: Namespace, tags: readonly string[], atLeast: Epoch): Flight {
+    if (this.#next && !hasRoom(this.#next, namespace, tags.length)) this.#next = undefined
     const flight = (this.#next ??= this.#prepare())
     const want = flight.wants.get(namespace) ?? { tags: new Set(), atLeast: 0 }
     for (const tag of tags) want.tags.add(tag)
@@ -218,11 +228,11 @@ export class Epochs {
       landed: none,
     }
     flight.answered = this.#send(flight)
-    flight.landed = flight.answered.then((lookups) => this.#keep(lookups))
+    flight.landed = flight.answered.then((asked) => this.#keep(asked))
     return flight
   }
 
-  async #send(flight: Flight): Promise<readonly Lookup[]> {
+  async #send(flight: Flight): Promise<readonly Namespace[]> {
     // What else is asked in this tick comes along.
     await Promise.resolve()
     if (this.#next === flight) this.#next = undefined
@@ -234,8 +244,8 @@ export class Epochs {
       const wanted = await this.#askCache(flight)
       if (wanted.size === 0 || isAhead(this.#retryAt, now())) return []
       const inUse = this.#memory.usedSince(now() - 2 * this.#options.ttl)
-      const chunks = chunksOf(wanted, inUse)
-      return (await Promise.all(chunks.map((chunk) => this.#askStore(chunk, flight.number)))).flat()
+      const along = inUse.filter((name) => !wanted.has(name)).slice(0, MAX_NAMESPACES - wanted.size)
+      return await this.#askStore(wanted, along, flight.number)
     } finally {
       this.#flying.delete(flight)
     }
@@ -264,15 +274,19 @@ export class Epochs {
     return left
   }
 
-  async #askStore(chunk: Chunk, request: number): Promise<readonly Lookup[]> {
+  async #askStore(
+    wanted: ReadonlyMap<Namespace, readonly string[]>,
+    along: readonly Namespace[],
+    request: number,
+  ): Promise<readonly Namespace[]> {
     const { store, now } = this.#options
-    const asking = requestOf(chunk)
+    const asking = requestOf(wanted, along)
     const askedAt = now()
     let lookup: Lookup
     try {
-      lookup = complete(await store.lookup(asking), asking, askedAt)
+      lookup = complete(await store.lookup(asking, this.#after(asking.keys(), askedAt)), asking, askedAt)
     } catch (error) {
-      if (error instanceof StoreRefusal) return this.#refused(chunk, request)
+      if (error instanceof StoreRefusal) return this.#refused(wanted, along, request)
       this.#fail()
       return []
     }
@@ -283,11 +297,22 @@ export class Epochs {
     this.#tenant = lookup.tenant
     this.#failing = false
     this.#retryAt = 0
-    return [lookup]
+    return [...asking.keys()]
+  }
+
+  /** Since when it is to be told what changed: since what is held of all that are asked, so that all can be kept up. */
+  #after(asked: Iterable<Namespace>, now: Milliseconds): Epoch {
+    const held = Array.from(asked, (namespace) => this.#memory.find(namespace)?.row?.last ?? Infinity)
+    const oldest = Math.min(...held)
+    return oldest < Infinity ? oldest : Math.max(0, Math.floor((now - LOOK_BACK) * 1_000))
   }
 
   /** A namespace that may not be asked must not keep others from being answered: each is asked alone. */
-  async #refused({ wanted, along }: Chunk, request: number): Promise<readonly Lookup[]> {
+  async #refused(
+    wanted: ReadonlyMap<Namespace, readonly string[]>,
+    along: readonly Namespace[],
+    request: number,
+  ): Promise<readonly Namespace[]> {
     for (const namespace of along) {
       const slot = this.#memory.find(namespace)
       if (slot) slot.along = false
@@ -297,8 +322,8 @@ export class Epochs {
       this.#memory.use(only, this.#options.now()).refusedUntil = this.#retryTime()
       return []
     }
-    const alone = Array.from(wanted, (one): Chunk => ({ wanted: new Map([one]), along: [] }))
-    return (await Promise.all(alone.map((chunk) => this.#askStore(chunk, request)))).flat()
+    const alone = Array.from(wanted, (one) => this.#askStore(new Map([one]), [], request))
+    return (await Promise.all(alone)).flat()
   }
 
   /** Takes an answer in; its number is 0 where a cache had it. False where it is not to be believed. */
@@ -313,6 +338,7 @@ export class Epochs {
     if (heard === "ignored") return false
     if (heard === "renewed") this.#memory.forgetAnswers()
     if (heard !== "known") this.#sentWhenRaised = this.#sent
+    const { after = Infinity } = lookup
     for (const [namespace, { tags, ...told }] of lookup.namespaces) {
       // To be asked along is no use of its own: what nobody reads any more drops out.
       const slot =
@@ -324,18 +350,23 @@ export class Epochs {
         const lags = last < (this.#told.high?.last ?? 0) && number > this.#sentWhenRaised
         slot.laggingUntil = lags ? this.#retryTime() : 0
       }
+      slot.jitter = this.#options.random() / 10
       const row = { ...told, generation, last, asOf, askedAt }
-      hold(slot, row, tags, { request: number, now, useUpTo: 2 * this.#options.ttl })
+      const changed = lookup.changed?.get(namespace) ?? null
+      hold(slot, row, { tags, changed, after }, { request: number, now, useUpTo: 2 * this.#options.ttl })
     }
     return true
   }
 
-  async #keep(lookups: readonly Lookup[]): Promise<void> {
+  /** Gives the cache below all that is held of what was asked: a cold isolate then knows as much as this one. */
+  async #keep(asked: readonly Namespace[]): Promise<void> {
     const { l2, maxStale } = this.#options
     if (!l2) return
-    const puts = lookups.flatMap((lookup) =>
-      Array.from(lookup.namespaces.keys(), (namespace) => quietly(() => l2.put(namespace, lookup, maxStale))),
-    )
+    const puts = asked.map((namespace) => {
+      const slot = this.#memory.find(namespace)
+      const lookup = slot && lookupOf(namespace, slot, this.#tenant ?? "")
+      return lookup && quietly(() => l2.put(namespace, lookup, maxStale))
+    })
     await Promise.all(puts)
   }
 
@@ -357,6 +388,27 @@ const isAhead = (until: Milliseconds, now: Milliseconds): boolean =>
 const covers = ({ wants }: Flight, namespace: Namespace, tags: readonly string[]): boolean => {
   const want = wants.get(namespace)
   return want !== undefined && tags.every((tag) => want.tags.has(tag))
+}
+
+const hasRoom = ({ wants }: Flight, namespace: Namespace, tags: number): boolean => {
+  const asked = [...wants.values()].reduce((sum, want) => sum + want.tags.size, tags)
+  return asked <= MAX_SELECTORS && (wants.has(namespace) || wants.size < MAX_NAMESPACES)
+}
+
+/** What is held of a namespace, as an answer. */
+function lookupOf(namespace: Namespace, { row, tags, knownSince: after }: Slot, tenant: string) {
+  if (!row) return undefined
+  const { generation, last, asOf, askedAt: _, ...told } = row
+  const changed = new Map([...tags].filter(([, epoch]) => epoch > after))
+  return {
+    tenant,
+    generation,
+    last,
+    asOf,
+    namespaces: new Map([[namespace, { ...told, tags: new Map(tags) }]]),
+    after,
+    changed: new Map([[namespace, changed]]),
+  }
 }
 
 /** A cache that fails is a cache that has nothing. */

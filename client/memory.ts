@@ -7,13 +7,22 @@ import type { Milliseconds } from "../protocol/time.ts"
 export const MAX_HELD_NAMESPACES = 64
 
 /** Tags and urls that are held of one namespace, likewise. With ordinary tags, some 5 MB in all at the very most. */
-const MAX_HELD_TAGS = 1_024
+export const MAX_HELD_TAGS = 1_024
 
 /** What an answer told of one namespace, without its tags, and when the store was asked. */
 export interface Row extends Omit<Answer, "tags"> {
   readonly asOf: Milliseconds
   /** When we asked: not before `asOf`, and much later where the store had it from elsewhere. */
   readonly askedAt: Milliseconds
+}
+
+/** What an answer told of tags and urls, in the form of `askedTags`. */
+export interface ToldTags {
+  /** Those that were asked. */
+  readonly tags: Iterable<readonly [string, Epoch]>
+  /** All that changed after an epoch; null where the store could not say. */
+  readonly changed: ReadonlyMap<string, Epoch> | null
+  readonly after: Epoch
 }
 
 /**
@@ -28,16 +37,17 @@ export interface Slot {
   row: Row | undefined
   /** Number of the request that gave `row`; 0 for one that a cache had. */
   gave: number
-  /**
-   * Epochs of tags as they were read under the watermark of `row`. They need no age of their own: while the watermark
-   * stands, nothing in the namespace was invalidated.
-   */
+  /** Epochs of tags as they are under `row`: what it tells has changed since is kept up with. */
   readonly tags: Map<string, Epoch>
+  /** A tag that is not in `tags` was not invalidated after this. */
+  knownSince: Epoch
   /** The store said no to this namespace, and is not asked for it before. */
   refusedUntil: Milliseconds
   /** The store told less than is known. Before this, it is not asked again for what would only say no. */
   laggingUntil: Milliseconds
   usedAt: Milliseconds
+  /** From 0 to 0.1: the part of a ttl by which its refresh is put off, so that isolates do not all ask at once. */
+  jitter: number
   /** Whether requests for other namespaces may ask this one along. */
   along: boolean
 }
@@ -51,10 +61,7 @@ export class Memory {
   use(namespace: Namespace, now: Milliseconds): Slot {
     const slot = this.#slots.get(namespace) ?? emptySlot()
     slot.usedAt = now
-    this.#slots.delete(namespace)
-    this.#slots.set(namespace, slot)
-    const [oldest] = this.#slots.keys()
-    if (this.#slots.size > MAX_HELD_NAMESPACES && oldest !== undefined) this.#slots.delete(oldest)
+    touch(this.#slots, namespace, slot, MAX_HELD_NAMESPACES)
     return slot
   }
 
@@ -74,10 +81,8 @@ export class Memory {
   /** Forgets every answer: another generation has begun. Not who may not be asked. */
   forgetAnswers(): void {
     for (const slot of this.#slots.values()) {
-      slot.row = undefined
-      slot.gave = 0
-      slot.tags.clear()
-      slot.laggingUntil = 0
+      const { refusedUntil, usedAt, along } = slot
+      Object.assign(slot, emptySlot(), { refusedUntil, usedAt, along })
     }
   }
 }
@@ -86,9 +91,11 @@ const emptySlot = (): Slot => ({
   row: undefined,
   gave: 0,
   tags: new Map(),
+  knownSince: 0,
   refusedUntil: 0,
   laggingUntil: 0,
   usedAt: 0,
+  jitter: 0,
   along: false,
 })
 
@@ -99,7 +106,7 @@ const emptySlot = (): Slot => ({
 export function hold(
   slot: Slot,
   row: Row,
-  tags: Iterable<readonly [string, Epoch]>,
+  { tags, changed, after }: ToldTags,
   {
     request,
     now,
@@ -115,23 +122,40 @@ export function hold(
     (request > 0 && row.asOf >= held.asOf && now - held.asOf >= useUpTo)
   if (better) slot.row = row
   if (better || row.last === held.last) slot.gave = Math.max(slot.gave, request)
-  if (better && row.watermark !== held?.watermark) slot.tags.clear()
-  if (slot.row?.watermark !== row.watermark) return
-  for (const [tag, epoch] of tags) keepTag(slot, tag, epoch)
+  if (better && row.watermark !== held?.watermark) {
+    // Where it cannot be said what changed in between, nothing that was known of tags counts any more.
+    if (!held || !changed || after > held.last) {
+      slot.tags.clear()
+      slot.knownSince = changed ? after : row.last
+    }
+    for (const [tag, epoch] of changed ?? []) keepTag(slot, tag, epoch)
+  }
+  if (slot.row?.watermark === row.watermark) for (const [tag, epoch] of tags) keepTag(slot, tag, epoch)
 }
 
-/** Those of an entry's tags that are not held; the others count as just used, so that they stay until it is judged. */
-export function missingTags(slot: Slot, tags: readonly string[]): string[] {
+/**
+ * Those of an entry's tags that have to be asked: they are not held, and the entry is older than what is known of all.
+ * Those that are held count as just used, so that they stay until it is judged.
+ */
+export function missingTags(slot: Slot, stamp: Epoch, tags: readonly string[]): string[] {
   return tags.filter((tag) => {
     const epoch = slot.tags.get(tag)
-    if (epoch !== undefined) keepTag(slot, tag, epoch)
-    return epoch === undefined
+    if (epoch !== undefined) touch(slot.tags, tag, epoch, MAX_HELD_TAGS)
+    return epoch === undefined && stamp < slot.knownSince
   })
 }
 
-function keepTag({ tags }: Slot, tag: string, epoch: Epoch): void {
-  tags.delete(tag)
-  tags.set(tag, epoch)
-  const [oldest] = tags.keys()
-  if (tags.size > MAX_HELD_TAGS && oldest !== undefined) tags.delete(oldest)
+function keepTag(slot: Slot, tag: string, epoch: Epoch): void {
+  const dropped = touch(slot.tags, tag, Math.max(epoch, slot.tags.get(tag) ?? 0), MAX_HELD_TAGS)
+  slot.knownSince = Math.max(slot.knownSince, dropped ?? 0)
+}
+
+/** Puts a member last, and drops the first where there are more than may be. Returns what that was. */
+function touch<K, V>(map: Map<K, V>, key: K, value: V, most: number): V | undefined {
+  map.delete(key)
+  map.set(key, value)
+  if (map.size <= most) return undefined
+  const [[oldest, dropped]] = map as Iterable<[K, V]> as [[K, V]]
+  map.delete(oldest)
+  return dropped
 }

@@ -1,7 +1,7 @@
 import { type Epoch, epochToMs, type Stamp } from "../protocol/epoch.ts"
 import { type Answer, askedTags, isFresh, isServable } from "../protocol/freshness.ts"
 import type { Namespace } from "../protocol/namespace.ts"
-import { checkUrl } from "../protocol/selector.ts"
+import { normalUrl } from "../protocol/selector.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import { Epochs, type View, type WaitUntil } from "./epochs.ts"
 import type { EpochCache } from "./l2.ts"
@@ -192,10 +192,7 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
 function tagsOf(depends: Depends): string[] | undefined {
   if (depends === "anything") return undefined
   // A url that cannot be published cannot be invalidated by itself either.
-  const urls = (depends.urls ?? []).flatMap((url) => {
-    const checked = checkUrl(url.replace(/#.*$/s, ""))
-    return "value" in checked ? [checked.value] : []
-  })
+  const urls = (depends.urls ?? []).flatMap((url) => normalUrl(url.replace(/#.*$/s, "")) ?? [])
   const tags = [...new Set(askedTags({ tags: depends.tags ?? [], urls }))]
   return tags.length > MAX_ENTRY_TAGS ? undefined : tags
 }

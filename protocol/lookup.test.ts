@@ -31,7 +31,24 @@ describe("the commands of a look-up", () => {
       ],
       ["ZMSCORE", "tm:{acme}:tags:shop/cart", "a", "b", `u:${URL}`],
       ["ZMSCORE", "tm:{acme}:tags:blog", "c"],
+      ["MGET", "tm:{acme}:n:shop/cart", "tm:{acme}:n:shop", "tm:{acme}:n:blog"],
     ])
+  })
+
+  it("read floors once more after the tags, and only then", () => {
+    const alone: LookupRequest = new Map([["blog", { tags: [], urls: [] }]])
+    expect(lookupCommands("acme", alone)).toHaveLength(1)
+    const told = readLookup(
+      "acme",
+      new Map([["blog", { tags: ["a"], urls: [] }]]),
+      [["100 900 12 -", null, "30 60 5 9"], [null], [], ["30 950 5 45"]],
+      0,
+      100,
+    )
+    expect(told.namespaces.get("blog")).toMatchObject({ watermark: 60, floor: 45 })
+    const since = (after: number) =>
+      readLookup("acme", alone, [["9 90 12 -", null, "30 60 5 9"], [], ["30 95 5 45"]], 0, after).changed
+    expect([since(44), since(45)]).toEqual([new Map([["blog", null]]), new Map([["blog", new Map()]])])
   })
 
   it("ask what changed, one more than is told, of every namespace", () => {
@@ -44,6 +61,7 @@ describe("the commands of a look-up", () => {
       ["ZRANGEBYSCORE", "tm:{acme}:tags:shop", ...after],
       ["ZMSCORE", "tm:{acme}:tags:blog", "c"],
       ["ZRANGEBYSCORE", "tm:{acme}:tags:blog", ...after],
+      ["MGET", "tm:{acme}:n:shop", "tm:{acme}:n:blog"],
     ])
   })
 })
@@ -148,16 +166,17 @@ describe("the answer as JSON", () => {
   )
   const epochs = fc.array(fc.tuple(tagName, epoch), { maxLength: 4 }).map((pairs) => new Map(pairs))
   const row = fc.record({ epoch, watermark: epoch, hard: epoch, floor: epoch, tags: epochs })
-  const lookup: fc.Arbitrary<Lookup> = fc.record(
-    {
-      tenant: fc.constant("acme"),
-      generation: epoch,
-      last: epoch,
-      asOf: epoch,
-      namespaces: fc.array(fc.tuple(name, row), { maxLength: 3 }).map((pairs) => new Map(pairs)),
-      changed: fc.array(fc.tuple(name, fc.option(epochs)), { maxLength: 3 }).map((pairs) => new Map(pairs)),
-    },
-    { requiredKeys: ["tenant", "generation", "last", "asOf", "namespaces"] },
+  const base = {
+    tenant: fc.constant("acme"),
+    generation: epoch,
+    last: epoch,
+    asOf: epoch,
+    namespaces: fc.array(fc.tuple(name, row), { maxLength: 3 }).map((pairs) => new Map(pairs)),
+  }
+  const changes = fc.array(fc.tuple(name, fc.option(epochs)), { maxLength: 3 })
+  const lookup: fc.Arbitrary<Lookup> = fc.oneof(
+    fc.record(base),
+    fc.record({ ...base, after: epoch, changed: changes.map((pairs) => new Map(pairs)) }),
   )
 
   it("comes back as it was", () => {
@@ -189,6 +208,7 @@ describe("the answer as JSON", () => {
       namespaces: {
         blog: { epoch: 30, watermark: 60, hard: 5, floor: 9, tags: { a: 45 }, urls: { [URL]: 48 } },
       },
+      after: 40,
       // Asked from before the generation: not known.
       changed: { blog: null },
     })

@@ -23,6 +23,8 @@ export interface Lookup {
   /** When the store was asked: what every layer above counts freshness from. */
   readonly asOf: Milliseconds
   readonly namespaces: ReadonlyMap<Namespace, NamespaceEpochs>
+  /** What `changed` counts from, as it was asked. */
+  readonly after?: Epoch
   /** Per asked namespace, what changed since `after`; null where that is not known, or is too much. */
   readonly changed?: ReadonlyMap<Namespace, ReadonlyMap<string, Epoch> | null>
 }
@@ -52,7 +54,8 @@ export function parseNamespaceRow(text: string | undefined): Row {
 
 /**
  * The commands of a look-up, for one pipeline. The order matters: tags are read with or after the watermark, never
- * before, or an invalidation in between would show in neither.
+ * before, or an invalidation in between would show in neither; and floors once more after the tags, or a tag that was
+ * dropped in between would count as the floor of before.
  */
 export function lookupCommands(tenant: string, request: LookupRequest, after?: Epoch): Command[] {
   const rows = rowsOf(request)
@@ -76,6 +79,8 @@ export function lookupCommands(tenant: string, request: LookupRequest, after?: E
       ])
     }
   }
+  if (commands.length > 1)
+    commands.push(["MGET", ...Array.from(request.keys(), (namespace) => namespaceKey(tenant, namespace))])
   return commands
 }
 
@@ -97,24 +102,26 @@ export function readLookup(
   const rows = new Map(
     rowsOf(request).map((name, index) => [name, parseNamespaceRow(asText(rowTexts[index]))]),
   )
+  const lateTexts = asList(rest.at(-1))
   const namespaces = new Map<Namespace, NamespaceEpochs>()
   const changed = new Map<Namespace, ReadonlyMap<string, Epoch> | null>()
   let next = 0
-  for (const [namespace, { tags, urls }] of request) {
+  for (const [index, [namespace, { tags, urls }]] of [...request].entries()) {
     const folded = chain(namespace).map((name) => rows.get(name) ?? EMPTY)
     const own = rows.get(namespace) ?? EMPTY
     const epoch = Math.max(...folded.map((row) => row.epoch))
+    const floor = Math.max(own.floor, parseNamespaceRow(asText(lateTexts[index])).floor)
     const members = [...tags, ...urls.map((url) => URL_TAG + url)]
     const scores = members.length > 0 ? asList(rest[next++]) : []
     namespaces.set(namespace, {
       epoch,
       watermark: Math.max(own.watermark, epoch),
       hard: Math.max(...folded.map((row) => row.hard)),
-      floor: own.floor,
-      tags: new Map(members.flatMap((tag, index) => withScore(tag, scores[index]))),
+      floor,
+      tags: new Map(members.flatMap((tag, nth) => withScore(tag, scores[nth]))),
     })
     if (after !== undefined)
-      changed.set(namespace, readChanged(asList(rest[next++]), after, own.floor, head?.generation))
+      changed.set(namespace, readChanged(asList(rest[next++]), after, floor, head?.generation))
   }
   return {
     tenant,
@@ -122,7 +129,7 @@ export function readLookup(
     last: head?.epoch ?? 0,
     asOf,
     namespaces,
-    ...(after === undefined ? {} : { changed }),
+    ...(after === undefined ? {} : { after, changed }),
   }
 }
 
@@ -169,6 +176,7 @@ export function lookupJson(lookup: Lookup): Record<string, unknown> {
     namespaces,
     ...(lookup.changed
       ? {
+          after: lookup.after,
           changed: Object.fromEntries(
             [...lookup.changed].map(([name, tags]) => [name, tags && Object.fromEntries(tags)]),
           ),
@@ -212,7 +220,7 @@ export function parseLookupJson(body: unknown): Lookup | undefined {
     last: Number(last),
     asOf: Number(asOf),
     namespaces,
-    ...(changed ? { changed } : {}),
+    ...(changed && Number.isFinite(body.after) ? { after: Number(body.after), changed } : {}),
   }
 }
 

@@ -168,6 +168,7 @@ const lookup = {
         },
       },
     },
+    after: { type: "integer", description: "What `changed` counts from" },
     changed: { type: "object", description: "Only with `after`; null where it is not known, or above 1,000" },
   },
 }

@@ -1,5 +1,5 @@
 import type { Epoch, Generation } from "../../protocol/epoch.ts"
-import type { Lookup, LookupRequest } from "../../protocol/lookup.ts"
+import { type Lookup, type LookupRequest, MAX_CHANGED } from "../../protocol/lookup.ts"
 import { chain, isWithin, type Namespace } from "../../protocol/namespace.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { type EpochStore, StoreRefusal } from "../store.ts"
@@ -71,7 +71,7 @@ export class ModelStore implements EpochStore {
     return this.publish({ kind: "renewal", namespace: "", hard: false })
   }
 
-  async lookup(request: LookupRequest): Promise<Lookup> {
+  async lookup(request: LookupRequest, after?: Epoch): Promise<Lookup> {
     this.requests.push(request)
     const asOf = this.#clock.time
     if (this.away) throw new Error("the store is away")
@@ -79,7 +79,8 @@ export class ModelStore implements EpochStore {
       if (this.refused.has(namespace)) throw new StoreRefusal(422, "not declared")
     }
     const version = Math.max(0, this.version - this.lag)
-    const answer = answerAt(this.events.slice(0, version), request, asOf)
+    const seen = this.events.slice(0, version)
+    const answer = { ...answerAt(seen, request, asOf), ...changesAt(seen, request, after) }
     await this.onLookup(version)
     return answer
   }
@@ -111,6 +112,24 @@ export function answerAt(events: readonly Event[], request: LookupRequest, asOf:
     }),
   )
   return { tenant: "default", generation, last, asOf, namespaces: new Map(namespaces) }
+}
+
+/** What a replica that has seen these events tells of changes: nothing of before the first of its generation. */
+function changesAt(events: readonly Event[], request: LookupRequest, after: Epoch | undefined) {
+  if (after === undefined) return {}
+  const generation = events.at(-1)?.generation ?? 0
+  const since = events.filter((event) => event.generation === generation && event.epoch > after)
+  const of = (namespace: Namespace) =>
+    since
+      .filter((event) => event.namespace === namespace && (event.kind === "tags" || event.kind === "urls"))
+      .flatMap(({ kind, values, epoch }) =>
+        values.map((value): [string, Epoch] => [kind === "urls" ? `u:${value}` : value, epoch]),
+      )
+  const changed = Array.from(request.keys(), (namespace): [Namespace, ReadonlyMap<string, Epoch> | null] => {
+    const tags = new Map(of(namespace))
+    return [namespace, after < generation || tags.size > MAX_CHANGED ? null : tags]
+  })
+  return { after, changed: new Map(changed) }
 }
 
 const isWhole = ({ kind }: Event): boolean =>
