@@ -23,5 +23,6 @@ export const PACKAGE_EXPORTS: Readonly<Record<string, string>> = {
   "tidemark/worker": moduleFile("worker/index"),
   "tidemark/client": moduleFile("client/index"),
   "tidemark/hono": moduleFile("client/hono"),
+  "tidemark/tags": moduleFile("client/tags"),
   "tidemark/workers-cache": moduleFile("client/workers-cache"),
 }

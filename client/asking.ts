@@ -13,7 +13,9 @@ export const requestOf = (
   wanted: ReadonlyMap<Namespace, readonly string[]>,
   along: readonly Namespace[],
 ): LookupRequest =>
-  new Map([...wanted, ...along.map((name) => [name, []] as const)].map(([name, members]) => [name, split(members)]))
+  new Map(
+    [...wanted, ...along.map((name) => [name, []] as const)].map(([name, members]) => [name, split(members)]),
+  )
 
 const split = (members: readonly string[]) => ({
   tags: members.filter((member) => !member.startsWith(URL_TAG)),

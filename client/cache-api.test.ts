@@ -22,7 +22,7 @@ const lookupAt = async (asOf: number, generation = 1) => {
 async function setUp() {
   const clock = new Clock()
   const store = new ModelStore(clock)
-  store.publish({ kind: "everything", namespace: "" })
+  store.record({ kind: "everything", namespace: "" })
   const tidemark = createTidemark({ store, now: clock.now })
   const background: Promise<unknown>[] = []
   const executionCtx: ExecutionContext = {
@@ -90,7 +90,7 @@ describe.runIf("caches" in globalThis)("with the real Cache API (workerd; Node h
     it("lets a cold isolate answer while the store is away", async () => {
       const clock = new Clock()
       const store = new ModelStore(clock)
-      store.publish({ kind: "everything", namespace: "" })
+      store.record({ kind: "everything", namespace: "" })
       const l2 = cacheApiL2(await ownCache(), "https://epochs.tidemark.invalid/")
       const reader = () => createTidemark({ store, l2, now: clock.now })
       const kept: Promise<unknown>[] = []
@@ -126,7 +126,7 @@ describe.runIf("caches" in globalThis)("with the real Cache API (workerd; Node h
       const { visit, store, clock } = await setUp()
       await visit()
       clock.time += 1
-      store.publish({ kind: "tags", namespace: "blog", values: ["post-number-7"], hard: true })
+      store.record({ kind: "tags", namespace: "blog", values: ["post-number-7"], hard: true })
       clock.time += 2 * TTL
       expect(await visit()).toMatchObject({
         version: "v2",
@@ -134,7 +134,7 @@ describe.runIf("caches" in globalThis)("with the real Cache API (workerd; Node h
       })
       expect(await visit()).toMatchObject({ version: "v2", how: "tidemark; hit" })
       clock.time += 1
-      store.publish({ kind: "urls", namespace: "blog", values: ["https://www.example.com/%C3%A4?b=c"] })
+      store.record({ kind: "urls", namespace: "blog", values: ["https://www.example.com/%C3%A4?b=c"] })
       clock.time += 2 * TTL
       expect(await visit()).toMatchObject({
         version: "v2",

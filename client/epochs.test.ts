@@ -48,7 +48,7 @@ describe("how old a look-up may be (H6)", () => {
     const { clock, store, tidemark } = setUp()
     const { stamp } = await tidemark.begin("blog")
     clock.time -= 3_600_000
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     expect(await tidemark.isFresh(stamp, "blog")).toBe(false)
     const { stamp: later } = await tidemark.begin("blog")
     expect(await tidemark.isFresh(later, "blog")).toBe(true)
@@ -75,7 +75,7 @@ describe("how old a look-up may be (H6)", () => {
         const fills = [{ at: clock.time, ...(await tidemark.begin("blog")) }]
         let oldest = 0
         for (const wait of waits) {
-          store.publish({ kind: "namespace", namespace: "blog" })
+          store.record({ kind: "namespace", namespace: "blog" })
           const published = clock.time
           clock.time += wait
           const fill = fills.at(-1)
@@ -103,9 +103,9 @@ describe("how old a look-up may be (H6)", () => {
     async ({ age, asks, verdict }) => {
       const { clock, store, tidemark } = setUp()
       const { stamp } = await tidemark.begin("blog")
-      store.publish({ kind: "everything", namespace: "" })
+      store.record({ kind: "everything", namespace: "" })
       const fill = await tidemark.begin("blog", { fresh: { atLeast: store.last } })
-      store.publish({ kind: "namespace", namespace: "blog" })
+      store.record({ kind: "namespace", namespace: "blog" })
       const before = store.requests.length
       clock.time += age
       expect((await tidemark.judge(fill.stamp, "blog")).verdict).toBe(verdict)
@@ -117,7 +117,7 @@ describe("how old a look-up may be (H6)", () => {
 
   it("counts from when the store was asked, though its clock be ahead or an answer come late", async () => {
     const { clock, store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     store.onLookup = () => {
       clock.time += 1_500
     }
@@ -129,7 +129,7 @@ describe("how old a look-up may be (H6)", () => {
     }
     for (const reader of [tidemark, createTidemark({ store: ahead, now: clock.now })]) {
       const { stamp } = await reader.begin("blog")
-      store.publish({ kind: "namespace", namespace: "blog" })
+      store.record({ kind: "namespace", namespace: "blog" })
       clock.time += 2 * TTL - 1_500
       expect(await reader.isFresh(stamp, "blog")).toBe(false)
     }
@@ -162,10 +162,10 @@ describe("how old a look-up may be (H6)", () => {
 describe("with a replica that lags", () => {
   it("keeps what it knew for as long as it may be used, rather than say no", async () => {
     const { clock, store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const old = await tidemark.begin("blog")
-    store.publish({ kind: "namespace", namespace: "other" })
+    store.record({ kind: "namespace", namespace: "other" })
     await tidemark.begin("blog", { fresh: { atLeast: store.last } })
     store.lag = 1
     clock.time += TTL
@@ -180,22 +180,22 @@ describe("with a replica that lags", () => {
 
   it("lets it alone for no longer than an answer may be used, however short that is", async () => {
     const { clock, store, tidemark } = setUp({ ttl: 100 })
-    store.publish({ kind: "everything", namespace: "" })
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await tidemark.begin("blog")
     store.lag = 1
     clock.time += 150
     expect(await tidemark.isFresh(stamp, "blog")).toBe(true)
     await settled()
     store.lag = 0
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     clock.time += 200
     expect(await tidemark.isFresh(stamp, "blog")).toBe(false)
   })
 
   it("does not take for one what was only asked before", async () => {
     const { store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await tidemark.begin("other")
     const answered = Promise.withResolvers<void>()
     store.onLookup = () => answered.promise
@@ -203,7 +203,7 @@ describe("with a replica that lags", () => {
     await settled()
     // Before that is answered, another look-up is told of more.
     store.onLookup = () => undefined
-    store.publish({ kind: "namespace", namespace: "shop" })
+    store.record({ kind: "namespace", namespace: "shop" })
     await tidemark.begin("shop")
     answered.resolve()
     expect(await first).toBe(true)
@@ -211,10 +211,10 @@ describe("with a replica that lags", () => {
 
   it("is asked for tags all the same, where what is held of the namespace is no older than it may be", async () => {
     const { clock, store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await tidemark.begin("blog")
     clock.time += 1
-    store.publish({ kind: "tags", namespace: "blog", values: ["z"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["z"] })
     await tidemark.begin("blog", { fresh: { atLeast: store.last } })
     store.lag = 1
     clock.time += TTL
@@ -226,9 +226,9 @@ describe("with a replica that lags", () => {
 
   it("is not asked by every request for what it does not know yet", async () => {
     const { store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await tidemark.begin("blog")
-    const fresh = { atLeast: store.publish({ kind: "namespace", namespace: "shop" }).epoch }
+    const fresh = { atLeast: store.record({ kind: "namespace", namespace: "shop" }).epoch }
     store.lag = 1
     const before = store.requests.length
     for (let visit = 0; visit < 10; visit += 1) {
@@ -241,9 +241,9 @@ describe("with a replica that lags", () => {
 describe("another generation", () => {
   it("counts at once, though its epochs be lower than those that are held", async () => {
     const { clock, store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     clock.time += 20_000
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     await tidemark.begin("blog")
     const held = store.last
     const { generation, epoch } = store.renew(-10_000)
@@ -319,7 +319,7 @@ describe("without the store", () => {
     other.clock.time += 2 * TTL
     await other.tidemark.judge(fill.stamp, "blog")
     other.store.away = false
-    other.store.publish({ kind: "everything", namespace: "" })
+    other.store.record({ kind: "everything", namespace: "" })
     other.clock.time += 2_000
     await other.tidemark.judge(fill.stamp, "blog")
     await settled()
@@ -328,10 +328,10 @@ describe("without the store", () => {
 
   it("calls no entry fresh whose tags it could not ask", async () => {
     const { clock, store, reader } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await reader().begin("blog")
     clock.time += 1
-    store.publish({ kind: "tags", namespace: "blog", values: ["a"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["a"] })
     // Only the namespace is known: that something changed in it, and not what.
     const cold = reader()
     const now = await cold.begin("blog")
@@ -358,7 +358,7 @@ describe("with a cache of the data centre below", () => {
   it("a cold isolate serves from it until maxStale while the store is away, then bypasses", async () => {
     const l2 = new MapCache()
     const { clock, store, reader } = setUp({ l2 })
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await reader().begin("blog")
     await settled()
     store.away = true
@@ -378,10 +378,10 @@ describe("with a cache of the data centre below", () => {
   it("does not add its age to that of the memory above it", async () => {
     const l2 = new MapCache()
     const { clock, store, reader } = setUp({ l2 })
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await reader().begin("blog")
     await settled()
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     const cold = reader()
     clock.time += TTL - 1
     expect(await cold.isFresh(stamp, "blog")).toBe(true)
@@ -392,9 +392,9 @@ describe("with a cache of the data centre below", () => {
   it("is told which tags were asked and never invalidated, so that they are not asked again", async () => {
     const l2 = new MapCache()
     const { clock, store, reader } = setUp({ l2 })
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await reader().begin("blog")
-    store.publish({ kind: "tags", namespace: "blog", values: ["a"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["a"] })
     clock.time += TTL
     expect(await reader().isFresh(stamp, "blog", { tags: ["b"] })).toBe(true)
     await settled()
@@ -437,7 +437,7 @@ describe("with a cache of the data centre below", () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 50 }), async (steps) => {
         const { clock, store, reader } = setUp({ l2: new MapCache() })
-        store.publish({ kind: "everything", namespace: "" })
+        store.record({ kind: "everything", namespace: "" })
         const readers = [reader(), reader()]
         const entries: {
           stamp: Awaited<ReturnType<ReturnType<typeof reader>["begin"]>>["stamp"]
@@ -452,7 +452,7 @@ describe("with a cache of the data centre below", () => {
         }
         for (const one of steps) {
           if ("publish" in one)
-            store.publish(
+            store.record(
               one.publish === "whole"
                 ? { kind: "namespace", namespace: "blog" }
                 : { kind: "tags", namespace: "blog", values: [one.publish] },
@@ -495,9 +495,9 @@ describe("with a cache of the data centre below", () => {
 describe("what is asked of the store", () => {
   it("first the namespace alone, then tags, and these only where the stamp needs them", async () => {
     const { store, reader } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await reader().begin("blog")
-    store.publish({ kind: "tags", namespace: "blog", values: ["z"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["z"] })
     const cold = reader()
     const { stamp: later } = await cold.begin("blog")
     store.requests.length = 0
@@ -513,19 +513,19 @@ describe("what is asked of the store", () => {
 
   it("no tags of what was filled since it was first asked: what changed is told along, in one request", async () => {
     const { clock, store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await tidemark.begin("blog")
     const tags = Array.from({ length: 300 }, (_, index) => `tag-${index}`)
     for (let round = 0; round < 20; round += 1) {
-      store.publish({ kind: "tags", namespace: "blog", values: [`other-${round}`] })
-      store.publish({ kind: "urls", namespace: "blog", values: ["https://www.example.com/other"] })
+      store.record({ kind: "tags", namespace: "blog", values: [`other-${round}`] })
+      store.record({ kind: "urls", namespace: "blog", values: ["https://www.example.com/other"] })
       clock.time += 2 * TTL
       const before = store.requests.length
       for (const [index, tag] of tags.entries())
         expect(await tidemark.isFresh(stamp, "blog", { tags: [tag, ...tags.slice(index)] })).toBe(true)
       expect(store.requests.slice(before)).toEqual([new Map([["blog", { tags: [], urls: [] }]])])
     }
-    store.publish({ kind: "tags", namespace: "blog", values: ["tag-299"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["tag-299"] })
     clock.time += 2 * TTL
     const before = store.requests.length
     expect(await tidemark.isFresh(stamp, "blog", { tags: tags.slice(0, 299) })).toBe(true)
@@ -535,10 +535,10 @@ describe("what is asked of the store", () => {
 
   it("tags again, where more changed than is told along", async () => {
     const { clock, store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await tidemark.begin("blog")
     const values = Array.from({ length: MAX_CHANGED + 1 }, (_, index) => `tag-${index}`)
-    store.publish({ kind: "tags", namespace: "blog", values })
+    store.record({ kind: "tags", namespace: "blog", values })
     clock.time += 2 * TTL
     const before = store.requests.length
     expect(await tidemark.isFresh(stamp, "blog", { tags: ["tag-7"] })).toBe(false)
@@ -552,15 +552,15 @@ describe("what is asked of the store", () => {
 
   it("tags of an entry that is older than what can be held", async () => {
     const { clock, store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await tidemark.begin("blog")
-    store.publish({ kind: "tags", namespace: "blog", values: ["early"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["early"] })
     for (let index = 0; index < MAX_HELD_TAGS; index += 1) {
       if (index % 500 === 0) {
         clock.time += 2 * TTL
         await tidemark.begin("blog")
       }
-      store.publish({ kind: "tags", namespace: "blog", values: [`tag-${index}`] })
+      store.record({ kind: "tags", namespace: "blog", values: [`tag-${index}`] })
     }
     clock.time += 2 * TTL
     await tidemark.begin("blog")
@@ -571,19 +571,19 @@ describe("what is asked of the store", () => {
 
   it("tags not again, however old they are: what changes is told along", async () => {
     const { clock, store, reader } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await reader().begin("blog")
-    store.publish({ kind: "tags", namespace: "blog", values: ["z"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["z"] })
     const tidemark = reader()
     expect(await tidemark.isFresh(stamp, "blog", { tags: ["a"] })).toBe(true)
     for (const values of [["z"], ["y"], []]) {
-      store.publish({ kind: "tags", namespace: values.length > 0 ? "blog" : "other", values })
+      store.record({ kind: "tags", namespace: values.length > 0 ? "blog" : "other", values })
       clock.time += 3_600_000
       const before = store.requests.length
       expect(await tidemark.isFresh(stamp, "blog", { tags: ["a"] })).toBe(true)
       expect(store.requests.slice(before)).toEqual([new Map([["blog", { tags: [], urls: [] }]])])
     }
-    store.publish({ kind: "tags", namespace: "blog", values: ["a"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["a"] })
     clock.time += 2 * TTL
     expect(await tidemark.isFresh(stamp, "blog", { tags: ["a"] })).toBe(false)
   })
@@ -616,12 +616,12 @@ describe("what is asked of the store", () => {
 
   it("at most 16 namespaces and 256 tags and urls in one request", async () => {
     const { clock, store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const names = Array.from({ length: 40 }, (_, index) => `n-${index}`)
     const fills = await Promise.all(names.map((name) => tidemark.begin(name)))
     expect(fills.every(({ stamp }) => stamp)).toBe(true)
     expect(store.requests).toHaveLength(3)
-    for (const name of names) store.publish({ kind: "tags", namespace: name, values: ["z"] })
+    for (const name of names) store.record({ kind: "tags", namespace: name, values: ["z"] })
     clock.time += 2 * TTL
     const tags = Array.from({ length: 1_000 }, (_, index) => `tag-${index}`)
     expect(await tidemark.isFresh(fills[0]?.stamp, "n-0", { tags })).toBe(true)
@@ -635,10 +635,10 @@ describe("what is asked of the store", () => {
 
   it("the namespaces in use along with it, so that one does not age another", async () => {
     const { clock, store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const blog = await tidemark.begin("blog")
     clock.time += 1_000
-    store.publish({ kind: "namespace", namespace: "other" })
+    store.record({ kind: "namespace", namespace: "other" })
     await tidemark.begin("shop")
     expect(store.requests.map((request) => [...request.keys()])).toEqual([["blog"], ["shop", "blog"]])
     expect(await tidemark.isFresh(blog.stamp, "blog")).toBe(true)
@@ -655,10 +655,10 @@ describe("what is asked of the store", () => {
     const { store, reader, clock } = setUp()
     const names = Array.from({ length: 17 }, (_, index) => `n-${index}`)
     const tidemark = reader()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const first = await tidemark.begin("n-0")
     for (const name of names.slice(1)) await tidemark.begin(name)
-    store.publish({ kind: "namespace", namespace: "n-0" })
+    store.record({ kind: "namespace", namespace: "n-0" })
     clock.time += 1
     await tidemark.begin("n-99")
     // 16 others were in use later than n-0, which was therefore not asked along.
@@ -670,12 +670,12 @@ describe("what is asked of the store", () => {
 
   it("nothing that is no namespace, and no tag that nobody can publish", async () => {
     const { clock, store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     expect((await tidemark.begin("no such/../namespace")).stamp).toBeUndefined()
     expect((await tidemark.judge({ generation: 1, epoch: 1 }, "")).verdict).toBe("unknown")
     expect(store.requests).toEqual([])
     const { stamp } = await tidemark.begin("blog")
-    store.publish({ kind: "tags", namespace: "blog", values: ["z"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["z"] })
     clock.time += 2 * TTL
     const depends = {
       tags: ["", " a", "a\n", "ns/blog", "x".repeat(1_025)],
@@ -745,7 +745,7 @@ describe("a look-up that was lost with the request that began it", () => {
 
   it("is not joined when nobody kept it alive", async () => {
     const { clock, store, tidemark } = setUp()
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await tidemark.begin("blog")
     store.onLookup = () => new Promise(() => undefined)
     clock.time += 2 * TTL - 1_000

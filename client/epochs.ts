@@ -102,6 +102,8 @@ export class Epochs {
   #failing = false
   #retryAt: Milliseconds = 0
   #tenant: string | undefined
+  /** What this reader published before it was told anything. */
+  #wrote: Epoch = 0
 
   constructor(options: EpochsOptions) {
     // With a ttl of 0 no answer of a cache would ever do.
@@ -109,9 +111,33 @@ export class Epochs {
     this.#told = new Told(options.maxStale)
   }
 
+  /** Somebody tells that the log has come further. What is held tells less then, and is asked anew when it is used. */
+  heard(mark: HighWater): void {
+    this.#tell(mark, false)
+  }
+
+  /** Whether a mark is believed. */
+  #tell(mark: HighWater, isFirstHand: boolean): boolean {
+    const { high } = this.#told
+    const heard = this.#told.hear(mark, this.#options.now(), isFirstHand)
+    if (heard === "renewed") this.#memory.forgetAnswers()
+    // Of which generation it was is not known; if of the first that is told, it still counts.
+    if (heard === "renewed" && high) this.#wrote = 0
+    if (heard === "renewed" || heard === "risen") this.#sentWhenRaised = this.#sent
+    return heard !== "ignored"
+  }
+
+  /** This reader's own publish was accepted. In which generation was not said: if in a new one, its first answer tells. */
+  wrote(epoch: Epoch): void {
+    const { high } = this.#told
+    if (high) this.heard({ generation: high.generation, last: epoch })
+    else this.#wrote = Math.max(this.#wrote, epoch)
+  }
+
   /** What is known of a namespace, current enough to judge by; undefined where nothing is. Never rejects. */
-  async read(namespace: Namespace, question: Question): Promise<View | undefined> {
+  async read(namespace: Namespace, asked: Question): Promise<View | undefined> {
     if (!isNamespace(namespace)) return undefined
+    const question = { ...asked, atLeast: Math.max(asked.atLeast, this.#wrote) }
     const { ttl, now } = this.#options
     const since = this.#sent
     const stamp = question.stamp?.epoch ?? 0
@@ -334,10 +360,7 @@ export class Epochs {
   ): boolean {
     const now = this.#options.now()
     const { generation, last, asOf } = lookup
-    const heard = this.#told.hear({ generation, last }, now, number > 0)
-    if (heard === "ignored") return false
-    if (heard === "renewed") this.#memory.forgetAnswers()
-    if (heard !== "known") this.#sentWhenRaised = this.#sent
+    if (!this.#tell({ generation, last }, number > 0)) return false
     const { after = Infinity } = lookup
     for (const [namespace, { tags, ...told }] of lookup.namespaces) {
       // To be asked along is no use of its own: what nobody reads any more drops out.

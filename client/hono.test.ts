@@ -1,6 +1,7 @@
 import { type Context, type ExecutionContext, Hono } from "hono"
 import { describe, expect, it } from "vitest"
 import { epochCache, type EpochCacheOptions, type EpochCacheWarning } from "./hono.ts"
+import { fastly } from "../protocol/tag-rules.ts"
 import { MapCache } from "./testing/map-cache.ts"
 import { Clock, ModelStore } from "./testing/model-store.ts"
 import { createTidemark, type TidemarkOptions } from "./tidemark.ts"
@@ -19,7 +20,7 @@ interface SetUp extends Partial<EpochCacheOptions> {
 function setUp({ reader, page, withoutApp, ...options }: SetUp = {}) {
   const clock = new Clock()
   const store = new ModelStore(clock)
-  store.publish({ kind: "everything", namespace: "" })
+  store.record({ kind: "everything", namespace: "" })
   const cache = new MapCache()
   const warnings: EpochCacheWarning[] = []
   const background: Promise<unknown>[] = []
@@ -117,7 +118,7 @@ describe("a page behind the epoch cache", () => {
     const { visit, store, clock } = setUp()
     await visit()
     clock.time += 1
-    store.publish({ ...event, hard: true })
+    store.record({ ...event, hard: true })
     clock.time += 2 * TTL
     expect(await visit()).toBe(
       concerned ? "/a v2 | tidemark; fwd=stale; detail=purged; stored" : "/a v1 | tidemark; hit",
@@ -138,7 +139,7 @@ describe("a page behind the epoch cache", () => {
     })
     await visit()
     clock.time += 1
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     clock.time += 2 * TTL
     for (let visitor = 0; visitor < 3; visitor += 1) {
       const response = await open("/a")
@@ -158,7 +159,7 @@ describe("a page behind the epoch cache", () => {
     const { open, visit, store, clock, visits, cache, idle } = setUp()
     await visit()
     clock.time += 1
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     clock.time += 2 * TTL
     const stored = Promise.withResolvers<void>()
     cache.slow = stored.promise
@@ -180,7 +181,7 @@ describe("a page behind the epoch cache", () => {
       const { visit, store, clock } = setUp()
       await visit()
       clock.time += 1
-      store.publish({ kind: "namespace", namespace: "blog" })
+      store.record({ kind: "namespace", namespace: "blog" })
       clock.time += waited
       expect(await visit()).toContain(expected)
     }
@@ -190,7 +191,7 @@ describe("a page behind the epoch cache", () => {
     const { visit, store, clock } = setUp(options)
     await visit()
     clock.time += 1
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     clock.time += 2 * TTL
     expect(await visit()).toBe("/a v2 | tidemark; fwd=stale; detail=invalidated; stored")
   })
@@ -202,7 +203,7 @@ describe("a page behind the epoch cache", () => {
     })
     await visit()
     clock.time += 1
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     clock.time += 2 * TTL
     const headers = { "if-none-match": `"1"` }
     expect(await visit("/a", { headers })).toBe("v1 | tidemark; hit; detail=stale-while-revalidate")
@@ -217,7 +218,7 @@ describe("a page behind the epoch cache", () => {
     })
     await visit()
     clock.time += 1
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     clock.time += 2 * TTL
     expect(await visit()).toContain("v1 | tidemark; hit; detail=stale")
     expect(await visit()).toContain("v1 | tidemark; hit; detail=stale")
@@ -239,7 +240,7 @@ describe("a page behind the epoch cache", () => {
     const slow = open("/a")
     await new Promise((resolve) => setTimeout(resolve, 0))
     clock.time += 1
-    store.publish({ kind: "tags", namespace: "blog", values: ["post-a"], hard: true })
+    store.record({ kind: "tags", namespace: "blog", values: ["post-a"], hard: true })
     clock.time += 2 * TTL
     origin.resolve()
     expect(await (await slow).text()).toBe("v1")
@@ -284,7 +285,7 @@ describe("a page behind the epoch cache", () => {
     const visitors = [open("/a")]
     await new Promise((resolve) => setTimeout(resolve, 0))
     clock.time += 1
-    store.publish({ kind: "tags", namespace: "blog", values: ["post-a"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["post-a"] })
     clock.time += 2 * TTL
     visitors.push(open("/a"))
     await new Promise((resolve) => setTimeout(resolve, 0))
@@ -330,7 +331,7 @@ describe("a page behind the epoch cache", () => {
     const { visit, store, clock } = setUp({ fresh: () => ({ atLeast }) })
     await visit()
     clock.time += 1
-    atLeast = store.publish({ kind: "urls", namespace: "blog", values: [`${SITE}/a`], hard: true }).epoch
+    atLeast = store.record({ kind: "urls", namespace: "blog", values: [`${SITE}/a`], hard: true }).epoch
     expect(await visit()).toBe("/a v2 | tidemark; fwd=stale; detail=purged; stored")
   })
 })
@@ -408,7 +409,7 @@ describe("keys", () => {
     await visit("/a?utm=1")
     expect(await visit("/a?utm=2")).toBe("/a v1 | tidemark; hit")
     clock.time += 1
-    store.publish({ kind: "urls", namespace: "blog", values: [`${SITE}/a`], hard: true })
+    store.record({ kind: "urls", namespace: "blog", values: [`${SITE}/a`], hard: true })
     clock.time += 2 * TTL
     expect(await visit("/a?utm=3")).toContain("fwd=stale; detail=purged")
   })
@@ -422,7 +423,7 @@ describe("keys", () => {
 
 describe("the tag header", () => {
   it("is on what comes from the handler and on what comes from the cache", async () => {
-    const { open, idle } = setUp({ inFront: "fastly" })
+    const { open, idle } = setUp({ inFront: fastly })
     for (let visit = 0; visit < 2; visit += 1) {
       expect((await open("/a")).headers.get("surrogate-key")).toBe("ns/blog post-a")
       await idle()
@@ -431,7 +432,7 @@ describe("the tag header", () => {
 
   it("joins what the handler put there, and is left out where that was asked", async () => {
     const own = { page: (c: Context) => c.text("page", 200, { "surrogate-key": "own" }) }
-    const { open } = setUp({ ...own, inFront: "fastly" })
+    const { open } = setUp({ ...own, inFront: fastly })
     expect((await open("/a")).headers.get("surrogate-key")).toBe("own ns/blog post-a")
     const without = setUp({ ...own, inFront: false })
     expect([...(await without.open("/a")).headers.keys()]).not.toContain("cache-tag")
@@ -441,10 +442,10 @@ describe("the tag header", () => {
     const { visit, store, clock, warnings } = setUp({ budget: 10 })
     await visit()
     expect(warnings).toEqual([
-      { code: "tags-dropped", message: "Tags did not fit into the header cache-tag.", dropped: ["post-a"] },
+      { code: "tags-dropped", message: "Tags did not fit into the tag header.", dropped: ["post-a"] },
     ])
     clock.time += 1
-    store.publish({ kind: "tags", namespace: "blog", values: ["post-a"], hard: true })
+    store.record({ kind: "tags", namespace: "blog", values: ["post-a"], hard: true })
     clock.time += 2 * TTL
     expect(await visit()).toContain("fwd=stale")
   })
@@ -458,7 +459,7 @@ describe("a page with more tags than a stored copy can carry", () => {
     await visit()
     expect(await visit()).toBe("/a v1 | tidemark; hit")
     clock.time += 1
-    store.publish({ kind: "tags", namespace: "blog", values: ["none of these"], hard: true })
+    store.record({ kind: "tags", namespace: "blog", values: ["none of these"], hard: true })
     clock.time += 2 * TTL
     expect(await visit()).toContain("fwd=stale")
   })
@@ -467,10 +468,10 @@ describe("a page with more tags than a stored copy can carry", () => {
     const { visit, store, clock } = setUp({ tags: () => ['naïve 🌊, "tag"'], inFront: false })
     await visit()
     clock.time += 1
-    store.publish({ kind: "tags", namespace: "blog", values: ["other"], hard: true })
+    store.record({ kind: "tags", namespace: "blog", values: ["other"], hard: true })
     clock.time += 2 * TTL
     expect(await visit()).toBe("/a v1 | tidemark; hit")
-    store.publish({ kind: "tags", namespace: "blog", values: ['naïve 🌊, "tag"'], hard: true })
+    store.record({ kind: "tags", namespace: "blog", values: ['naïve 🌊, "tag"'], hard: true })
     clock.time += 2 * TTL
     expect(await visit()).toContain("fwd=stale")
   })

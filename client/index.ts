@@ -1,7 +1,13 @@
 /** `tidemark/client`: epochs at request time. */
 export { cacheApiL2, type EpochCache } from "./l2.ts"
-export { type EpochStore, StoreRefusal, workerStore, type WorkerStoreOptions } from "./store.ts"
-export type { LabelledHeaders, TagHeaderOptions } from "./tag-header.ts"
+export {
+  type EpochStore,
+  type Publication,
+  type Published,
+  StoreRefusal,
+  workerStore,
+  type WorkerStoreOptions,
+} from "./store.ts"
 export {
   createTidemark,
   type Depends,
@@ -16,4 +22,3 @@ export type { WaitUntil } from "./epochs.ts"
 export { type Epoch, epochToMs, formatStamp, parseStamp, type Stamp } from "../protocol/epoch.ts"
 export type { Asked, Lookup, LookupRequest } from "../protocol/lookup.ts"
 export type { Namespace } from "../protocol/namespace.ts"
-export type { TagCache } from "../protocol/tags.ts"

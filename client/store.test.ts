@@ -133,4 +133,45 @@ describe("workerStore", () => {
     await expect(store.lookup(blog([]))).rejects.toThrow("aborted")
     expect(() => workerStore({ url: "https://tidemark", token: TOKEN, timeout: 0 })).toThrow(RangeError)
   })
+
+  describe("publishes", () => {
+    const accepted = () => Response.json({ id: "7", epoch: 7, namespace: "blog" }, { status: 202 })
+
+    it("by POST, under a key of its own", async () => {
+      const { store, sent } = setUp(accepted)
+      const what = { namespace: "blog", tags: ["a"], mode: "purge" } as const
+      expect(await store.publish?.(what)).toMatchObject({ id: "7", epoch: 7 })
+      await store.publish?.(what)
+      expect(sent.map(({ url, init }) => [url.pathname, init.method])).toEqual([
+        ["/v1/invalidations", "POST"],
+        ["/v1/invalidations", "POST"],
+      ])
+      expect(bodyOf(sent[0])).toEqual(what)
+      const keys = sent.map(({ init }) => new Headers(init.headers).get("idempotency-key"))
+      expect(new Set(keys).size).toBe(2)
+    })
+
+    it("once more under the same key where no answer came, three times in all", async () => {
+      const answers = [
+        () => Response.json({}, { status: 503 }),
+        () => Promise.reject(new Error("reset")),
+        accepted,
+      ]
+      const { store, sent } = setUp(() => answers.shift()?.() ?? Response.json({}, { status: 503 }))
+      expect(await store.publish?.({ everything: true, mode: "invalidate" })).toMatchObject({ epoch: 7 })
+      const keys = sent.map(({ init }) => new Headers(init.headers).get("idempotency-key"))
+      expect([keys.length, new Set(keys).size]).toEqual([3, 1])
+      await expect(store.publish?.({ everything: true, mode: "invalidate" })).rejects.toThrow("status 503")
+      expect(sent).toHaveLength(6)
+    })
+
+    it("not again what was refused, and tells why", async () => {
+      const problem = { code: "unknown_namespace", detail: "The namespace is not declared." }
+      const { store, sent } = setUp(() => Response.json(problem, { status: 422 }))
+      const publishing = store.publish?.({ namespace: "blog", mode: "invalidate" })
+      await expect(publishing).rejects.toThrow(StoreRefusal)
+      await expect(publishing).rejects.toThrow("status 422: The namespace is not declared.")
+      expect(sent).toHaveLength(1)
+    })
+  })
 })

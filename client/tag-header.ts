@@ -1,17 +1,23 @@
 import { ancestors, type Namespace } from "../protocol/namespace.ts"
-import { checkTag } from "../protocol/selector.ts"
-import { namespaceTag, overflowTag, TAG_RULES, type TagCache } from "../protocol/tags.ts"
+import { isTag } from "../protocol/selector.ts"
+import { cloudflare, type TagRules } from "../protocol/tag-rules.ts"
+import { namespaceTag, overflowTag } from "../protocol/tags.ts"
 
-export interface TagHeaderOptions {
-  /** The cache in front, whose header, alphabet and limits count. Default `"cloudflare"`. */
-  readonly inFront?: TagCache
+export interface LabelOptions {
+  /** The cache in front, whose header, alphabet and limits count. Default `cloudflare`. */
+  readonly inFront?: TagRules
   /** Another name of the header, as CloudFront lets you set one. */
   readonly header?: string
   /** Bytes that the header's value may have. Default: what the cache reads; 0 leaves every tag out. */
   readonly budget?: number
+  /**
+   * Put before every tag, `ns/` tags included, as the namespace's `tagPrefix` in the configuration says; look-ups are
+   * not concerned. Default `""`: none.
+   */
+  readonly tagPrefix?: string
 }
 
-export interface LabelledHeaders {
+export interface Labels {
   /** One header, or none where nothing fitted. */
   readonly headers: Readonly<Record<string, string>>
   /**
@@ -26,10 +32,14 @@ export interface LabelledHeaders {
 export function tagHeader(
   namespace: Namespace,
   tags: readonly string[],
-  tagPrefix: string,
-  { inFront = "cloudflare", header = TAG_RULES[inFront].header, budget }: TagHeaderOptions = {},
-): LabelledHeaders {
-  const { separator, maxBytes, maxLabels, codec } = TAG_RULES[inFront]
+  {
+    inFront = cloudflare,
+    header = inFront.header,
+    budget = inFront.maxBytes,
+    tagPrefix = "",
+  }: LabelOptions = {},
+): Labels {
+  const { separator, maxLabels, codec } = inFront
   const put = (asked: readonly string[]): { labels: ReadonlySet<string>; left: readonly string[] } => {
     const labels = new Set<string>()
     const left: string[] = []
@@ -39,7 +49,7 @@ export function tagHeader(
       if (labels.has(label)) continue
       // Labels are ASCII: characters are bytes.
       const more = label.length + (labels.size > 0 ? separator.length : 0)
-      if (bytes + more > (budget ?? maxBytes) || labels.size === maxLabels) {
+      if (bytes + more > budget || labels.size === maxLabels) {
         left.push(tag)
       } else {
         labels.add(label)
@@ -50,7 +60,7 @@ export function tagHeader(
   }
   const own = [namespace, ...ancestors(namespace)].map(namespaceTag)
   const distinct = [...new Set(tags)]
-  const valid = distinct.filter((tag) => "value" in checkTag(tag))
+  const valid = distinct.filter(isTag)
   const all = put([...own, ...valid])
   const { labels, left } = all.left.length === 0 ? all : put([...own, overflowTag(namespace), ...valid])
   const isIn = new Set([...own, ...valid])

@@ -2,7 +2,8 @@ import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import type { Epoch, Generation, Stamp } from "../protocol/epoch.ts"
 import { chain } from "../protocol/namespace.ts"
-import { Clock, concerns, ModelStore, type Publication } from "./testing/model-store.ts"
+import { Clock, concerns, type Happening, ModelStore } from "./testing/model-store.ts"
+import { type EpochStore, StoreRefusal } from "./store.ts"
 import { createTidemark, type TidemarkOptions } from "./tidemark.ts"
 
 const TTL = 5_000
@@ -18,7 +19,7 @@ function setUp(options: Partial<TidemarkOptions> = {}) {
 const urlOf = (name: string) => `https://www.example.com/${name}`
 
 describe("a reader with a ttl of 0 and a store that answers: exactly what the server says", () => {
-  const kinds: Publication[] = [
+  const kinds: Happening[] = [
     { kind: "tags", namespace: "shop/books", values: ["a"] },
     { kind: "urls", namespace: "shop/books", values: [urlOf("a")] },
     { kind: "namespace", namespace: "shop/books" },
@@ -31,14 +32,14 @@ describe("a reader with a ttl of 0 and a store that answers: exactly what the se
     "$kind of '$namespace', hard: $hard",
     async (event) => {
       const { store, clock, tidemark } = setUp({ ttl: 0, maxStale: MAX_STALE })
-      store.publish({ kind: "namespace", namespace: "other" })
+      store.record({ kind: "namespace", namespace: "other" })
       const { stamp } = await tidemark.begin("shop/books")
       const key = await tidemark.key("shop/books")
       clock.time += 1_000
       expect(await tidemark.isFresh(stamp, "shop/books", { tags: ["a"], urls: [urlOf("a")] })).toBe(true)
       expect(await tidemark.key("shop/books")).toBe(key)
 
-      store.publish(event)
+      store.record(event)
       clock.time += 250
       const judged = await tidemark.judge(stamp, "shop/books", { tags: ["a"], urls: [urlOf("a")] })
       const isDead = event.hard === true || event.kind === "renewal"
@@ -59,11 +60,11 @@ describe("a reader with a ttl of 0 and a store that answers: exactly what the se
 
   it("counts staleness from the first of the invalidations that it knows", async () => {
     const { store, clock, tidemark } = setUp({ ttl: 0 })
-    store.publish({ kind: "everything", namespace: "" })
+    store.record({ kind: "everything", namespace: "" })
     const { stamp } = await tidemark.begin("blog")
     for (const tag of ["a", "b", "c"]) {
       clock.time += 1_000
-      store.publish({ kind: "tags", namespace: "blog", values: [tag] })
+      store.record({ kind: "tags", namespace: "blog", values: [tag] })
     }
     clock.time += 0.25
     expect(await tidemark.judge(stamp, "blog", { tags: ["c", "b"] })).toEqual({
@@ -76,9 +77,9 @@ describe("a reader with a ttl of 0 and a store that answers: exactly what the se
     const { store, tidemark } = setUp({ ttl: 0 })
     const { stamp } = await tidemark.begin("blog")
     expect(await tidemark.isFresh(stamp, "blog", "anything")).toBe(true)
-    store.publish({ kind: "tags", namespace: "blog", values: ["b"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["b"] })
     const fill = await tidemark.begin("blog")
-    store.publish({ kind: "tags", namespace: "blog", values: ["b"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["b"] })
     expect(await tidemark.isFresh(fill.stamp, "blog", { tags: ["a"] })).toBe(true)
     expect(await tidemark.isFresh(fill.stamp, "blog", "anything")).toBe(false)
     const many = Array.from({ length: 1_001 }, (_, index) => `tag-${index}`)
@@ -88,11 +89,11 @@ describe("a reader with a ttl of 0 and a store that answers: exactly what the se
 
   it("keeps the key of whole bumps only, where that is asked for", async () => {
     const { store, tidemark } = setUp({ ttl: 0 })
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     const key = await tidemark.key("blog", { on: "namespace" })
-    store.publish({ kind: "tags", namespace: "blog", values: ["a"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["a"] })
     expect(await tidemark.key("blog", { on: "namespace" })).toBe(key)
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     expect(await tidemark.key("blog", { on: "namespace" })).not.toBe(key)
   })
 })
@@ -106,9 +107,9 @@ describe("a fill that overlaps an invalidation", () => {
   ] as const)("is never fresh: $kind", async (event) => {
     for (const told of [false, true]) {
       const { store, clock, tidemark } = setUp()
-      store.publish({ kind: "namespace", namespace: "other" })
+      store.record({ kind: "namespace", namespace: "other" })
       const fill = await tidemark.begin("blog")
-      store.publish(event)
+      store.record(event)
       // Whether or not the reader hears of it while the origin is still being read.
       if (told) await tidemark.judge(fill.stamp, "blog", { tags: ["a"] }, { fresh: { atLeast: store.last } })
       clock.time += 2 * TTL
@@ -118,7 +119,7 @@ describe("a fill that overlaps an invalidation", () => {
 
   it("and the next one is fresh", async () => {
     const { store, clock, tidemark } = setUp()
-    store.publish({ kind: "tags", namespace: "blog", values: ["a"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["a"] })
     clock.time += 2 * TTL
     const { stamp } = await tidemark.begin("blog")
     expect(await tidemark.isFresh(stamp, "blog", { tags: ["a"] })).toBe(true)
@@ -141,7 +142,7 @@ const URLS = ["x", "y"].map(urlOf)
 
 const anyNamespace = fc.constantFrom(...NAMESPACES)
 const anyTags = fc.uniqueArray(fc.constantFrom(...TAGS), { maxLength: 2 })
-const anyEvent: fc.Arbitrary<Publication> = fc.oneof(
+const anyEvent: fc.Arbitrary<Happening> = fc.oneof(
   fc.record({
     kind: fc.constant("tags" as const),
     namespace: anyNamespace,
@@ -159,7 +160,7 @@ const anyEvent: fc.Arbitrary<Publication> = fc.oneof(
 )
 
 type Step =
-  | { readonly do: "publish"; readonly event: Publication }
+  | { readonly do: "publish"; readonly event: Happening }
   | { readonly do: "renew"; readonly skew: number }
   | { readonly do: "wait"; readonly time: number }
   | { readonly do: "lag"; readonly events: number }
@@ -255,13 +256,13 @@ async function run(
     ledger.hear(store.events.at(version - 1)?.generation ?? 0, version, clock.time)
   }
   // The first answers of a store that was never written are of no interest here.
-  store.publish({ kind: "everything", namespace: "" })
+  store.record({ kind: "everything", namespace: "" })
   const entries: Entry[] = []
   for (const step of history) {
     await later(100)
-    if (step.do === "publish") store.publish(step.event)
+    if (step.do === "publish") store.record(step.event)
     else if (step.do === "renew") {
-      if (step.skew === 0) store.publish({ kind: "renewal", namespace: "" })
+      if (step.skew === 0) store.record({ kind: "renewal", namespace: "" })
       else store.renew(step.skew)
     } else if (step.do === "wait") clock.time += step.time
     else if (step.do === "lag") store.lag = Math.min(step.events, store.version - 1)
@@ -358,7 +359,7 @@ describe("over random histories", () => {
 describe("the mark of a reader (H4)", () => {
   it("caches what is filled under tags that were invalidated before: tags are known only after the read", async () => {
     const { store, clock, tidemark } = setUp()
-    store.publish({ kind: "tags", namespace: "blog", values: ["author-7"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["author-7"] })
     clock.time += 1
     const { stamp } = await tidemark.begin("blog")
     expect(await tidemark.isFresh(stamp, "blog", { tags: ["author-7"] })).toBe(true)
@@ -366,10 +367,10 @@ describe("the mark of a reader (H4)", () => {
 
   it("is held against answers of a replica that lags, which only say no", async () => {
     const { store, clock, tidemark } = setUp({ ttl: 0 })
-    store.publish({ kind: "tags", namespace: "blog", values: ["z"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["z"] })
     const before = await tidemark.begin("blog")
     clock.time += 1
-    store.publish({ kind: "tags", namespace: "blog", values: ["z"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["z"] })
     await tidemark.judge(before.stamp, "blog")
     // The replica tells of the first invalidation only, by which the entry would be fresh.
     store.lag = 1
@@ -383,9 +384,9 @@ describe("the mark of a reader (H4)", () => {
 
   it("makes an old answer's key one that nobody filled before", async () => {
     const { store, tidemark } = setUp({ ttl: 0 })
-    store.publish({ kind: "tags", namespace: "blog", values: ["z"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["z"] })
     const old = await tidemark.key("blog")
-    store.publish({ kind: "tags", namespace: "blog", values: ["z"] })
+    store.record({ kind: "tags", namespace: "blog", values: ["z"] })
     const key = await tidemark.key("blog")
     store.lag = 1
     expect(await tidemark.key("blog")).toBe(key)
@@ -394,7 +395,7 @@ describe("the mark of a reader (H4)", () => {
 
   it("takes a lower generation for a store that is away until maxStale has passed, then believes it", async () => {
     const { store, clock, tidemark } = setUp()
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     const { stamp } = await tidemark.begin("blog")
     const lower = store.renew(-3_600_000)
     expect(lower.generation).toBeLessThan(stamp?.generation ?? 0)
@@ -414,10 +415,10 @@ describe("the mark of a reader (H4)", () => {
 
   it("does not revive an entry of a generation that ended, though that generation be told again", async () => {
     const { store, clock, tidemark } = setUp({ ttl: 0, maxStale: MAX_STALE })
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     const { stamp } = await tidemark.begin("blog")
     clock.time += 1_000
-    store.publish({ kind: "renewal", namespace: "" })
+    store.record({ kind: "renewal", namespace: "" })
     expect((await tidemark.judge(stamp, "blog")).verdict).toBe("dead")
     store.lag = 1
     for (let round = 0; round < 5; round += 1) {
@@ -428,10 +429,10 @@ describe("the mark of a reader (H4)", () => {
 
   it("reads one's own write", async () => {
     const { store, clock, tidemark } = setUp()
-    store.publish({ kind: "namespace", namespace: "other" })
+    store.record({ kind: "namespace", namespace: "other" })
     const { stamp } = await tidemark.begin("blog")
     clock.time += 1
-    const { epoch } = store.publish({ kind: "tags", namespace: "blog", values: ["a"] })
+    const { epoch } = store.record({ kind: "tags", namespace: "blog", values: ["a"] })
     expect(await tidemark.isFresh(stamp, "blog", { tags: ["a"] }), "within ttl").toBe(true)
     const fresh = { atLeast: epoch }
     store.lag = 1
@@ -444,7 +445,7 @@ describe("the mark of a reader (H4)", () => {
 
   it("is not raised by an epoch that somebody merely asked for", async () => {
     const { store, clock, tidemark } = setUp()
-    store.publish({ kind: "namespace", namespace: "blog" })
+    store.record({ kind: "namespace", namespace: "blog" })
     const far: Epoch = Number.MAX_SAFE_INTEGER
     const { stamp } = await tidemark.begin("blog", { fresh: { atLeast: far } })
     expect(stamp?.epoch).toBe(store.last)
@@ -470,5 +471,71 @@ describe("options", () => {
     reader.clock.time += 1
     reader.store.away = true
     expect((await reader.tidemark.judge(stamp, "blog")).verdict).toBe("unknown")
+  })
+})
+
+describe("publishing", () => {
+  it("raises one's own mark: what was filled before is judged anew at once, what is filled now counts", async () => {
+    const { store, tidemark } = setUp()
+    store.record({ kind: "everything", namespace: "" })
+    const before = await tidemark.begin("blog")
+    const { epoch, id } = await tidemark.invalidate({ namespace: "blog", tags: ["a"] })
+    expect(id).toBe(String(epoch))
+    expect((await tidemark.judge(before.stamp, "blog", { tags: ["a"] })).verdict).toBe("stale")
+    expect((await tidemark.judge(before.stamp, "blog", { tags: ["b"] })).verdict).toBe("fresh")
+    const { stamp } = await tidemark.begin("blog")
+    expect(stamp?.epoch).toBe(epoch)
+    await tidemark.purge({ everything: true })
+    expect((await tidemark.judge(stamp, "blog")).verdict).toBe("dead")
+  })
+
+  it("before anything was read, too, and where a replica has not heard of it", async () => {
+    const { store, tidemark } = setUp()
+    store.record({ kind: "everything", namespace: "" })
+    const { epoch } = await tidemark.purge({ namespace: "blog" })
+    store.lag = 1
+    const { stamp } = await tidemark.begin("blog")
+    expect(await tidemark.isFresh(stamp, "blog")).toBe(false)
+    store.lag = 0
+    const later = await tidemark.begin("blog", { fresh: { atLeast: epoch } })
+    expect(await tidemark.isFresh(later.stamp, "blog")).toBe(true)
+  })
+
+  it("says so where it cannot, and hands on a refusal", async () => {
+    const { store } = setUp()
+    const lookup: EpochStore["lookup"] = (...asked) => store.lookup(...asked)
+    await expect(createTidemark({ store: { lookup } }).invalidate({ everything: true })).rejects.toThrow(
+      new TypeError("this store cannot publish: give it a url and a token that may"),
+    )
+    const refusal = new StoreRefusal(422, "not declared")
+    const refusing = createTidemark({ store: { lookup, publish: () => Promise.reject(refusal) } })
+    await expect(refusing.purge({ namespace: "blog" })).rejects.toBe(refusal)
+  })
+})
+
+describe("a wake", () => {
+  it("makes what is held count for nothing but to say no, until the store was asked", async () => {
+    const { store, tidemark } = setUp()
+    store.record({ kind: "everything", namespace: "" })
+    const { stamp } = await tidemark.begin("blog")
+    const before = store.requests.length
+    const { generation, epoch } = store.record({ kind: "tags", namespace: "blog", values: ["a"] })
+    tidemark.hear({ generation, epoch })
+    expect(await tidemark.isFresh(stamp, "blog", { tags: ["a"] })).toBe(false)
+    expect(await tidemark.isFresh(stamp, "blog", { tags: ["b"] })).toBe(true)
+    expect(store.requests).toHaveLength(before + 1)
+    tidemark.hear({ generation, epoch: epoch - 1 })
+    tidemark.hear({ generation: generation - 1, epoch: epoch + 1 })
+    expect(await tidemark.isFresh(stamp, "blog", { tags: ["b"] })).toBe(true)
+    expect(store.requests).toHaveLength(before + 1)
+  })
+
+  it("of a new generation ends the one before", async () => {
+    const { store, tidemark } = setUp()
+    store.record({ kind: "everything", namespace: "" })
+    const { stamp } = await tidemark.begin("blog")
+    const { generation, epoch } = store.renew(0)
+    tidemark.hear({ generation, epoch })
+    expect((await tidemark.judge(stamp, "blog")).verdict).toBe("dead")
   })
 })

@@ -5,8 +5,7 @@ import { normalUrl } from "../protocol/selector.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import { Epochs, type View, type WaitUntil } from "./epochs.ts"
 import type { EpochCache } from "./l2.ts"
-import type { EpochStore } from "./store.ts"
-import { type LabelledHeaders, tagHeader, type TagHeaderOptions } from "./tag-header.ts"
+import type { EpochStore, Publication, Published } from "./store.ts"
 
 /** An entry with more tags and urls than this is judged as if it depended on anything in its namespace. */
 const MAX_ENTRY_TAGS = 1_000
@@ -30,11 +29,6 @@ export interface TidemarkOptions {
    * knows nothing from `2 * ttl` on. Default `serve-stale`.
    */
   readonly onStoreFailure?: "serve-stale" | "bypass"
-  /**
-   * Put before every tag in the tag header, `ns/` tags included, as the namespace's `tagPrefix` in the configuration
-   * says; look-ups are not concerned. Default `""`: none.
-   */
-  readonly tagPrefix?: string
   /** A cache of look-ups below memory, such as `cacheApiL2(caches.default, …)`. Default: none. */
   readonly l2?: EpochCache
   /**
@@ -120,8 +114,22 @@ export interface Tidemark {
    * read, and the entry stored under the same key. Undefined when nothing is known: then bypass the cache.
    */
   key(namespace: Namespace, options?: KeyOptions): Promise<string | undefined>
-  /** The tag header of a response, for the cache in front, and what did not fit into it. */
-  headers(namespace: Namespace, tags: readonly string[], options?: TagHeaderOptions): LabelledHeaders
+  /**
+   * Publishes: what it names is stale from now on, may be served while it is revalidated, and is so at every target.
+   * This reader knows of it at once, others within `2 * ttl`.
+   *
+   * @throws {StoreRefusal} when it was refused, telling why: nothing was recorded
+   * @throws {TypeError} when the store cannot publish
+   * @throws when the store did not answer: nobody knows whether it was recorded. Repeating it is no harm
+   */
+  invalidate(what: Publication): Promise<Published>
+  /** As `invalidate`, but what it names is never served again. */
+  purge(what: Publication): Promise<Published>
+  /**
+   * Takes in a wake, as Pub/Sub or an event stream brought it: the log has come as far as this. From now on nothing
+   * that was told earlier is used to call an entry fresh. A wake that is older than what is known changes nothing.
+   */
+  hear(mark: Stamp): void
 }
 
 /**
@@ -131,14 +139,7 @@ export interface Tidemark {
  * @throws {RangeError} when an option is out of range, naming it
  */
 export function createTidemark(options: TidemarkOptions): Tidemark {
-  const {
-    store,
-    l2,
-    onStoreFailure = "serve-stale",
-    tagPrefix = "",
-    now = Date.now,
-    random = Math.random,
-  } = options
+  const { store, l2, onStoreFailure = "serve-stale", now = Date.now, random = Math.random } = options
   const { ttl = 5 * SECOND, maxStale = MINUTE } = options
   if (!(ttl >= 0 && ttl < Infinity)) throw new RangeError(`ttl must be 0 ms or more, got ${ttl}`)
   if (!(maxStale >= 2 * ttl && maxStale < Infinity)) {
@@ -165,8 +166,18 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
     return view ? verdictOf(stamp, view, tags === undefined, now()) : { verdict: "unknown" }
   }
 
+  async function publish(mode: "invalidate" | "purge", what: Publication): Promise<Published> {
+    if (!store.publish) throw new TypeError("this store cannot publish: give it a url and a token that may")
+    const published = await store.publish({ ...what, mode })
+    epochs.wrote(published.epoch)
+    return published
+  }
+
   return {
     judge,
+    invalidate: (what) => publish("invalidate", what),
+    purge: (what) => publish("purge", what),
+    hear: ({ generation, epoch }) => epochs.heard({ generation, last: epoch }),
     async begin(namespace, how) {
       const view = await read(namespace, how)
       // The mark, and not the answer at hand: whatever this reader was told of was accepted before the origin is read.
@@ -184,7 +195,6 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
       const view = await read(namespace, how)
       return view && `${view.answer.generation}.${keyEpoch(view, on)}`
     },
-    headers: (namespace, tags, how) => tagHeader(namespace, tags, tagPrefix, how),
   }
 }
 

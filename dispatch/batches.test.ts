@@ -1,7 +1,7 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
 import type { Mode } from "../protocol/invalidation.ts"
-import { PORTABLE_CODEC } from "../protocol/tags.ts"
+import { PORTABLE_CODEC } from "../protocol/tag-rules.ts"
 import { type Bundle, cut, halves, toBatch } from "./batches.ts"
 import type { Item } from "./plan.ts"
 import type { Capabilities, Kind } from "./targets/target.ts"

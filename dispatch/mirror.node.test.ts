@@ -1,7 +1,7 @@
 import { expect, it } from "vitest"
 import { isFresh } from "../protocol/freshness.ts"
 import { parseLookupJson } from "../protocol/lookup.ts"
-import { PORTABLE_CODEC } from "../protocol/tags.ts"
+import { PORTABLE_CODEC } from "../protocol/tag-rules.ts"
 import { manualClock } from "../test/support/clock.ts"
 import { fakeDriver } from "../test/support/fake-driver.ts"
 import { hire, LEASE, level, open, poll, useLanes, world } from "../test/support/lanes.ts"

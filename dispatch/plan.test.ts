@@ -8,7 +8,8 @@ import { type EntryBody, hasSelectors, type Mode, NO_SELECTORS } from "../protoc
 import type { LogEntry } from "../protocol/log.ts"
 import { ancestors, isWithin, matchesAny, type Namespace } from "../protocol/namespace.ts"
 import { hostCovers, hostCoversUrl, hostWithin, prefixCovers, urlWithin } from "../protocol/selector.ts"
-import { namespaceTag, PORTABLE_CODEC, tagCodec } from "../protocol/tags.ts"
+import { PORTABLE_CODEC } from "../protocol/tag-rules.ts"
+import { namespaceTag, tagCodec } from "../protocol/tags.ts"
 import { type Item, type Plan, type PlanContext, planEntries, planResync, planWider } from "./plan.ts"
 import type { Capabilities, Kind } from "./targets/target.ts"
 

@@ -1,6 +1,7 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { labelledNamespaces, namespaceTag, PORTABLE_CODEC, TAG_RULES, tagCodec } from "./tags.ts"
+import { labelledNamespaces, PORTABLE_CODEC, TAG_RULES } from "./tag-rules.ts"
+import { namespaceTag, tagCodec } from "./tags.ts"
 
 /** Any text of well-formed Unicode, with far more of what the codec must tell apart than chance would bring. */
 const tag = fc

@@ -1,7 +1,7 @@
 /** `docs/targets.md`: what each target can do, as its driver says it. */
 import { TARGETS } from "../dispatch/targets/list.ts"
 import type { Capabilities, Kind, Pace, TargetDriver } from "../dispatch/targets/target.ts"
-import { TAG_RULES, type TagCache } from "../protocol/tags.ts"
+import { TAG_RULES, type TagCache } from "../protocol/tag-rules.ts"
 import { DAY, HOUR, MINUTE, SECOND, type Milliseconds } from "../protocol/time.ts"
 
 /** Options that decide what a target can do, where it can do most. */

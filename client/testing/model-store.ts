@@ -2,7 +2,7 @@ import type { Epoch, Generation } from "../../protocol/epoch.ts"
 import { type Lookup, type LookupRequest, MAX_CHANGED } from "../../protocol/lookup.ts"
 import { chain, isWithin, type Namespace } from "../../protocol/namespace.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { type EpochStore, StoreRefusal } from "../store.ts"
+import { type EpochStore, type Publication, type Published, StoreRefusal } from "../store.ts"
 
 /** An invalidation, or (`renewal`) a store that lost what it had and began another generation. */
 export interface Event {
@@ -15,7 +15,7 @@ export interface Event {
   readonly at: Milliseconds
 }
 
-export type Publication = Pick<Event, "kind" | "namespace"> & Partial<Pick<Event, "values" | "hard">>
+export type Happening = Pick<Event, "kind" | "namespace"> & Partial<Pick<Event, "values" | "hard">>
 
 /** A clock that only tests move. */
 export class Clock {
@@ -50,7 +50,26 @@ export class ModelStore implements EpochStore {
     return this.events.length
   }
 
-  publish({ kind, namespace, values = [], hard = false }: Publication): Event {
+  /** What a reader publishes through its store. */
+  async publish({
+    mode,
+    reason: _,
+    ...what
+  }: Publication & { readonly mode: "invalidate" | "purge" }): Promise<Published> {
+    const hard = mode === "purge"
+    if ("everything" in what) this.record({ kind: "everything", namespace: "", hard })
+    else {
+      const { namespace, tags = [], urls = [], prefixes = [], hosts = [] } = what
+      if (tags.length > 0) this.record({ kind: "tags", namespace, values: tags, hard })
+      if (urls.length > 0) this.record({ kind: "urls", namespace, values: urls, hard })
+      // Prefixes and hosts cannot be asked for: they count as the whole.
+      if (prefixes.length + hosts.length > 0 || tags.length + urls.length === 0)
+        this.record({ kind: "namespace", namespace, hard })
+    }
+    return { id: String(this.last), epoch: this.last }
+  }
+
+  record({ kind, namespace, values = [], hard = false }: Happening): Event {
     const now = (this.#clock.time + this.skew) * 1_000
     this.last = Math.max(this.last + 1, now)
     if (this.generation === 0 || kind === "renewal") this.generation = this.last
@@ -68,7 +87,7 @@ export class ModelStore implements EpochStore {
     let first = (this.#clock.time + skew) * 1_000
     while (used.has(first)) first += 1
     this.last = first - 1
-    return this.publish({ kind: "renewal", namespace: "", hard: false })
+    return this.record({ kind: "renewal", namespace: "", hard: false })
   }
 
   async lookup(request: LookupRequest, after?: Epoch): Promise<Lookup> {

@@ -1,4 +1,4 @@
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { akamai as akamaiTags } from "../../protocol/tag-rules.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, byStatus, member, tidy, troubleOf } from "./answer.ts"
 import { signEdgeGrid } from "./edgegrid.ts"
@@ -58,7 +58,7 @@ function capabilitiesOf({ cpCodes }: Pick<Partial<AkamaiConfig>, "cpCodes">): Ca
     mixed: false,
     maxBytes: MAX_BODY_BYTES - ENVELOPE_BYTES,
     valueOverhead: VALUE_OVERHEAD,
-    tags: TAG_RULES.akamai.codec,
+    tags: akamaiTags.codec,
     // `estimatedSeconds` of every answer: https://techdocs.akamai.com/purge-cache/reference/api-summary
     propagation: 5 * SECOND,
   }

@@ -1,5 +1,5 @@
 import { systemClock } from "../clock.ts"
-import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../../protocol/time.ts"
 import {
   type Answer,

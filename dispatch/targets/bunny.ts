@@ -1,4 +1,4 @@
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { bunny as bunnyTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, byStatus, member, tidy } from "./answer.ts"
 import type { Capabilities, KindCapability, Outcome, TargetConfigOf, TargetDriver, Value } from "./target.ts"
@@ -20,7 +20,7 @@ const ONE: KindCapability = { modes: ["purge"], batch: 1 }
 const CAPABILITIES: Capabilities = {
   kinds: { tag: ONE, url: ONE, prefix: ONE, everything: ONE },
   mixed: false,
-  tags: TAG_RULES.bunny.codec,
+  tags: bunnyTags.codec,
 }
 
 /**

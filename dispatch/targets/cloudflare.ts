@@ -1,4 +1,4 @@
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { cloudflare as cloudflareTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import {
   type Answer,
@@ -44,7 +44,7 @@ const CAPABILITIES: Capabilities = {
     everything: { ...SOFT_AND_HARD, batch: 1 },
   },
   mixed: false,
-  tags: TAG_RULES.cloudflare.codec,
+  tags: cloudflareTags.codec,
   propagation: PROPAGATION,
 }
 

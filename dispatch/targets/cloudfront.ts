@@ -1,4 +1,4 @@
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { cloudfront as cloudfrontTags } from "../../protocol/tag-rules.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, byStatus, tidy, troubleOf } from "./answer.ts"
 import { type AwsCredentials, signed } from "./sigv4.ts"
@@ -56,7 +56,7 @@ function capabilitiesOf(hasTags: boolean): Capabilities {
       ...(hasTags ? { tag: hard(MAX_ITEMS) } : {}),
     },
     mixed: false,
-    tags: TAG_RULES.cloudfront.codec,
+    tags: cloudfrontTags.codec,
     isIdempotent: true,
     dollarsPerValue: DOLLARS_A_PATH,
     propagation: COMPLETES,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import type { Mode } from "../../protocol/invalidation.ts"
-import { TAG_RULES, type TagCache, type TagRules } from "../../protocol/tags.ts"
+import { TAG_RULES, type TagCache, type TagRules } from "../../protocol/tag-rules.ts"
 import type { Fake, Received, Served, Vendor } from "../../test/fakes/fake.ts"
 import { findDriver } from "./list.ts"
 import type { Batch, Capabilities, Driver, Kind, Value } from "./target.ts"

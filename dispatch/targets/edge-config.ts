@@ -1,4 +1,4 @@
-import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 import { baseAddress } from "./answer.ts"
 import { mirror, writeMirror } from "./mirror.ts"
 import type { TargetConfigOf, TargetDriver } from "./target.ts"

@@ -1,4 +1,4 @@
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { fastly as fastlyTags } from "../../protocol/tag-rules.ts"
 import { HOUR, type Milliseconds, SECOND } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, byStatus, member, tidy, troubleOf } from "./answer.ts"
 import type { Batch, Capabilities, Left, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
@@ -34,7 +34,7 @@ const CAPABILITIES: Capabilities = {
   mixed: false,
   maxBytes: MAX_BODY_BYTES,
   valueOverhead: KEY_OVERHEAD,
-  tags: TAG_RULES.fastly.codec,
+  tags: fastlyTags.codec,
   // https://www.fastly.com/blog/fastly-instant-purge-under-150ms-for-over-a-decade
   propagation: 150,
 }

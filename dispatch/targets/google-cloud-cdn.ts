@@ -1,5 +1,5 @@
 import { sha256, toBase64, toHex, utf8 } from "../../protocol/bytes.ts"
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { googleCloudCdn as googleCloudCdnTags } from "../../protocol/tag-rules.ts"
 import { HOUR, type Milliseconds, SECOND } from "../../protocol/time.ts"
 import {
   address,
@@ -61,7 +61,7 @@ const hard = (batch: number): KindCapability => ({ modes: ["purge"], batch })
 const CAPABILITIES: Capabilities = {
   kinds: { tag: hard(MAX_TAGS), url: hard(1), prefix: hard(1), host: hard(1), everything: hard(1) },
   mixed: false,
-  tags: TAG_RULES["google-cloud-cdn"].codec,
+  tags: googleCloudCdnTags.codec,
   isIdempotent: true,
   // https://cloud.google.com/cdn/docs/cache-invalidation-overview
   propagation: 10 * SECOND,

@@ -1,5 +1,5 @@
 import { MAX_SELECTORS } from "../../protocol/invalidation.ts"
-import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 import { byStatus } from "./answer.ts"
 import type { Capabilities, KindCapability, TargetConfigOf, TargetDriver } from "./target.ts"
 import { MAX_VALUE_BYTES, webhook } from "./webhook.ts"

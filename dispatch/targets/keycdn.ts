@@ -1,5 +1,5 @@
 import { toBase64, utf8 } from "../../protocol/bytes.ts"
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { keycdn as keycdnTags } from "../../protocol/tag-rules.ts"
 import { MINUTE, type Milliseconds, SECOND } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, byStatus, member, tidy, troubleOf } from "./answer.ts"
 import type { Batch, Capabilities, Kind, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
@@ -35,7 +35,7 @@ const capabilitiesOf = ({ tags = false }: Pick<Partial<KeycdnConfig>, "tags">): 
   mixed: false,
   maxBytes: MAX_BODY_BYTES - ENVELOPE_BYTES,
   valueOverhead: VALUE_OVERHEAD,
-  tags: TAG_RULES.keycdn.codec,
+  tags: keycdnTags.codec,
   // "A few seconds": https://www.keycdn.com/support/purge-cdn-cache/
   propagation: 5 * SECOND,
 })

@@ -1,4 +1,4 @@
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { netlify as netlifyTags } from "../../protocol/tag-rules.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, byStatus, member, parseJson, tidy } from "./answer.ts"
 import { rateHeaders } from "./rate-headers.ts"
@@ -32,7 +32,7 @@ const CAPABILITIES: Capabilities = {
     everything: { modes: ["purge"], batch: 1 },
   },
   mixed: false,
-  tags: TAG_RULES.netlify.codec,
+  tags: netlifyTags.codec,
 }
 
 /** Netlify's purge of one site, by tag or all of it. `endpoint` stands in for `https://api.netlify.com/api/v1`. */

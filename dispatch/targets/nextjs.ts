@@ -1,4 +1,4 @@
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { nextjs as nextjsTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { type Answer, beyond, byStatus, troubleOf } from "./answer.ts"
 import type { Capabilities, KindCapability, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
@@ -30,7 +30,7 @@ export const nextjs: TargetDriver<TargetConfigOf<"nextjs">> = {
     kinds: prefixes ? { ...KINDS, prefix: HARD } : KINDS,
     mixed: true,
     maxBytes: MAX_VALUE_BYTES,
-    tags: TAG_RULES.nextjs.codec,
+    tags: nextjsTags.codec,
   }),
   pace: () => [],
   create(config, surroundings) {

@@ -1,4 +1,4 @@
-import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 import { ask, beyond, byStatus } from "./answer.ts"
 import { askNodes, type Node, type NodeAnswer, nodesOf } from "./nodes.ts"
 import type {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest"
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { souin as souinTags } from "../../protocol/tag-rules.ts"
 import { FakeSouin } from "../../test/fakes/souin.ts"
 import { describeTarget, FAST, NOW, sample, SHARED, soon, transportTo, valueOf } from "./conformance.ts"
 import { souin } from "./souin.ts"
@@ -98,7 +98,7 @@ describe("what Souin is sent", () => {
 })
 
 describe("labels", () => {
-  const { codec, separator } = TAG_RULES.souin
+  const { codec, separator } = souinTags
   const [one, ten] = ["https://www.example.com/1", "https://www.example.com/10"]
 
   /** Whether a page is still found by its own tag after another one was purged that begins it. */

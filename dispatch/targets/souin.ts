@@ -1,4 +1,4 @@
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { souin as souinTags } from "../../protocol/tag-rules.ts"
 import { ask, beyond, byStatus, tidy, troubleOf } from "./answer.ts"
 import { askNodes, type Node, type NodeAnswer, nodesOf } from "./nodes.ts"
 import type {
@@ -27,8 +27,8 @@ const BY_TAG: Capabilities = {
   kinds: { tag: { ...HARD, batch: MAX_TAGS }, everything: HARD },
   mixed: false,
   maxBytes: MAX_HEADER_BYTES,
-  valueOverhead: TAG_RULES.souin.separator.length,
-  tags: TAG_RULES.souin.codec,
+  valueOverhead: souinTags.separator.length,
+  tags: souinTags.codec,
   propagation: 0,
 }
 
@@ -74,7 +74,7 @@ interface NodeRequest {
 
 function requestsOf({ values }: Batch): readonly NodeRequest[] {
   const tags = values.filter(({ kind }) => kind === "tag").map(({ value }) => value)
-  const { header, separator } = TAG_RULES.souin
+  const { header, separator } = souinTags
   const tagged = tags.length === 0 ? [] : [{ path: "", headers: { [header]: tags.join(separator) } }]
   const others = values.filter(({ kind }) => kind !== "tag")
   return [...tagged, ...others.map((value) => ({ path: `/${expressionOf(value)}`, headers: {} }))]

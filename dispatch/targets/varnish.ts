@@ -1,5 +1,5 @@
 import { utf8 } from "../../protocol/bytes.ts"
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { varnish as varnishTags } from "../../protocol/tag-rules.ts"
 import { type Answer, ask, beyond, byStatus } from "./answer.ts"
 import { askNodes, type Node, type NodeAnswer, nodesOf } from "./nodes.ts"
 import type { Batch, Capabilities, Surroundings, TargetConfigOf, TargetDriver, Value } from "./target.ts"
@@ -30,7 +30,7 @@ const CAPABILITIES: Capabilities = {
   },
   mixed: false,
   maxBytes: MAX_HEADER_BYTES,
-  tags: TAG_RULES.varnish.codec,
+  tags: varnishTags.codec,
   propagation: 0,
 }
 

@@ -1,4 +1,4 @@
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { vercel as vercelTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, byStatus, member, parseJson, tidy } from "./answer.ts"
 import { rateHeaders } from "./rate-headers.ts"
@@ -13,7 +13,7 @@ const MAX_TAGS = 16
 const CAPABILITIES: Capabilities = {
   kinds: { tag: { modes: ["invalidate", "purge"], batch: MAX_TAGS } },
   mixed: false,
-  tags: TAG_RULES.vercel.codec,
+  tags: vercelTags.codec,
 }
 
 /** What Vercel calls stale, and what it calls dangerous: the next visitor waits for the origin. */

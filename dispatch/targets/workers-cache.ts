@@ -1,4 +1,4 @@
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { workersCache as workersCacheTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { type Answer, beyond, byStatus, member, parseJson, tidy, troubleOf } from "./answer.ts"
 import { CALLS, MAX_ITEMS, PROPAGATION } from "./cloudflare-limits.ts"
@@ -13,7 +13,7 @@ const CAPABILITIES: Capabilities = {
   // Tags and paths go in one call, and calls are what is limited; the agent lets everything stand for what is beside it.
   mixed: true,
   maxBytes: MAX_VALUE_BYTES,
-  tags: TAG_RULES["workers-cache"].codec,
+  tags: workersCacheTags.codec,
   propagation: PROPAGATION,
 }
 

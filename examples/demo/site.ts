@@ -1,6 +1,7 @@
 import { type Context, Hono } from "hono"
 import { createTidemark, type Tidemark, workerStore } from "tidemark/client"
 import { epochCache } from "tidemark/hono"
+import { tagHeader, varnish } from "tidemark/tags"
 
 /**
  * The demo's site: a small CMS, and pages of it behind two kinds of cache. Asked directly, they come from the Cache API
@@ -88,7 +89,7 @@ for (const { path, namespace, type, tags } of SECTIONS) {
     if (!isFromVarnish(c)) return cached(c, next)
     await next()
     for (const [name, value] of new Headers(
-      tidemark(c).headers(namespace, tags(slugOf(c)), { inFront: "varnish" }).headers,
+      tagHeader(namespace, tags(slugOf(c)), { inFront: varnish }).headers,
     )) {
       c.header(name, value)
     }

@@ -5,7 +5,7 @@ import type { Batch } from "../../dispatch/targets/target.ts"
 import { payloadOf } from "../../dispatch/targets/webhook.ts"
 import { POST } from "../../examples/nextjs-revalidate/route.ts"
 import { signWebhook } from "../../protocol/standard-webhooks.ts"
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { TAG_RULES } from "../../protocol/tag-rules.ts"
 import { vectorsOf } from "../fixtures/vectors.ts"
 import { asked } from "../support/next-cache.ts"
 

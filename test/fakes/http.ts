@@ -1,4 +1,4 @@
-import { PORTABLE_CODEC, type TagRules } from "../../protocol/tags.ts"
+import { PORTABLE_CODEC, type TagRules } from "../../protocol/tag-rules.ts"
 import { type Fake, FakeBase, FakeCache, type FakeOptions, type Received, Refusal } from "./fake.ts"
 
 export interface FakeReceiverOptions extends Omit<FakeOptions, "isUnlimited"> {

@@ -2,7 +2,7 @@ import type { Capabilities, Kind } from "../../dispatch/targets/target.ts"
 import { parseConfig } from "../../protocol/config/config.ts"
 import type { Config, ConfigInput } from "../../protocol/config/schema.ts"
 import type { InvalidationInput, Mode } from "../../protocol/invalidation.ts"
-import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 
 /**
  * A site of a few pages, and what purges mean for them: the plain model that delivery is held against. It knows pages

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
-import { tagHeader } from "../../client/tag-header.ts"
+import { tagHeader, varnish } from "../../client/tags.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { type CacheName, pathOf, tagOf } from "./settings.ts"
 
@@ -159,7 +159,7 @@ const readable = ({ version, old }: Page, now: Milliseconds): number =>
 
 /** A page's labels as Varnish is told them. */
 export const labelsOf = (page: number): string[] =>
-  (tagHeader("blog", [tagOf(page), "type-page"], "", { inFront: "varnish" }).headers["xkey"] ?? "").split(" ")
+  (tagHeader("blog", [tagOf(page), "type-page"], { inFront: varnish }).headers["xkey"] ?? "").split(" ")
 
 /** A page's path, by which it is purged alone. */
 export const isPath = (page: number, path: string): boolean => pathOf(page) === path

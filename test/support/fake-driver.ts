@@ -1,6 +1,6 @@
 import type { Mode } from "../../protocol/invalidation.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { PORTABLE_CODEC } from "../../protocol/tags.ts"
+import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 import type { Pacer } from "../../dispatch/pace.ts"
 import type { Batch, Capabilities, Driver, Kind, Outcome } from "../../dispatch/targets/target.ts"
 

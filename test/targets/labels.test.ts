@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { tagHeader } from "../../client/tag-header.ts"
-import { TAG_RULES, type TagCache } from "../../protocol/tags.ts"
+import { TAG_RULES, type TagCache } from "../../protocol/tag-rules.ts"
 import { SUBJECTS } from "../fakes/subjects.ts"
 import { stageOf, useRedis } from "./stage.ts"
 
@@ -20,7 +20,7 @@ describe.each(known)("%s", (name, subject) => {
   const inFront = name as TagCache
   const header = (tags: readonly string[]): string => {
     const own = TAG_RULES[inFront].header
-    return tagHeader("blog", tags, "de:", { inFront }).headers[own] ?? ""
+    return tagHeader("blog", tags, { tagPrefix: "de:", inFront: TAG_RULES[inFront] }).headers[own] ?? ""
   }
   const open = () =>
     stageOf(subject, redis, {

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { TAG_RULES } from "../../protocol/tags.ts"
+import { TAG_RULES } from "../../protocol/tag-rules.ts"
 import { SUBJECTS } from "../fakes/subjects.ts"
 import { stageOf, useRedis } from "./stage.ts"
 
