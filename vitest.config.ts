@@ -12,7 +12,7 @@ const NODE_ONLY = "**/*.node.test.ts"
 /** Longer than anything takes on a busy machine with two cores: what is met in time is never by chance. */
 const PATIENCE = { testTimeout: 120_000, hookTimeout: 120_000, expect: { poll: { timeout: 20_000 } } }
 
-const IGNORED = ["node_modules/**", "dist/**"]
+const IGNORED = ["**/node_modules/**", "dist/**"]
 
 export default defineConfig({
   test: {
@@ -39,12 +39,23 @@ export default defineConfig({
         },
       },
       {
+        // The plugs against the frameworks themselves, which are installed when they are first needed.
+        test: {
+          name: "frameworks",
+          include: ["test/frameworks/**/*.test.ts"],
+          exclude: IGNORED,
+          globalSetup: ["test/frameworks/install.ts"],
+          maxWorkers: 2,
+          ...PATIENCE,
+        },
+      },
+      {
         // Configurations that tests import: a clone is not built. And an example's Next.js, which is not installed.
         resolve: { alias: { ...PACKAGE_EXPORTS, "next/cache": moduleFile("test/support/next-cache") } },
         test: {
           name: "system",
           include: ["test/**/*.test.ts"],
-          exclude: IGNORED,
+          exclude: [...IGNORED, "test/frameworks/**"],
           globalSetup: ["test/support/servers.ts"],
           // Whole systems, and faults that are counted: one at a time, after all else.
           fileParallelism: false,

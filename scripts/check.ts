@@ -16,6 +16,8 @@ interface Check {
 }
 
 const CHECKS: readonly Check[] = [
+  // Their types are what the plugs' tests are held against.
+  { name: "frameworks", command: ["node", "scripts/frameworks.ts"] },
   { name: "generated files", command: ["node", "scripts/generate.ts", "--check"] },
   { name: "format", command: ["oxfmt", "--check", "."], mend: "npm run format" },
   { name: "types", command: ["tsc", "-b"] },

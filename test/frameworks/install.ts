@@ -1,0 +1,1 @@
+export { installFrameworks as setup } from "../../scripts/frameworks.ts"
