@@ -176,10 +176,12 @@ export class Epochs {
   #isUsable({ row, gave }: Slot, since: number): boolean {
     if (!row) return false
     const { ttl, maxStale, onStoreFailure, now } = this.#options
+    // What the store itself had from elsewhere may be older than we asked: that much it lags, as a mirror does.
+    const lag = row.askedAt - row.asOf
     const age = ageOf(row, now())
-    if (age < 2 * ttl || (age <= maxStale && onStoreFailure === "serve-stale")) return true
-    // Asked for by this very look-up, it is the best there is, unless the store itself had it from a dead mirror.
-    return gave > since && row.askedAt - row.asOf <= maxStale
+    if (age < 2 * ttl || (age + lag <= maxStale && onStoreFailure === "serve-stale")) return true
+    // Asked for by this very look-up, it is the best there is.
+    return gave > since
   }
 
   #view(slot: Slot, question: Question, tags: readonly string[], since: number): View | undefined {
@@ -360,6 +362,8 @@ export class Epochs {
   ): boolean {
     const now = this.#options.now()
     const { generation, last, asOf } = lookup
+    // A mirror that nobody writes any more tells nothing.
+    if (askedAt - asOf > this.#options.maxStale) return false
     if (!this.#tell({ generation, last }, number > 0)) return false
     const { after = Infinity } = lookup
     for (const [namespace, { tags, ...told }] of lookup.namespaces) {

@@ -9,6 +9,13 @@ export {
   type WorkerStoreOptions,
 } from "./store.ts"
 export {
+  edgeConfigStore,
+  kvStore,
+  type TenantOptions,
+  upstashStore,
+  type UpstashStoreOptions,
+} from "./stores.ts"
+export {
   createTidemark,
   type Depends,
   type Fill,

@@ -26,11 +26,11 @@ export interface ToldTags {
 }
 
 /**
- * How long ago the store was asked. One that was asked in the future was asked before our clock went back, nobody
- * knows when: it is as old as can be, or it would be used for as long as the clock went back.
+ * How long ago we asked. What was asked in the future was asked before our clock went back, nobody knows when: it is as
+ * old as can be, or it would be used for as long as the clock went back.
  */
-export const ageOf = ({ asOf }: Pick<Row, "asOf">, now: Milliseconds): Milliseconds =>
-  asOf > now ? Number.POSITIVE_INFINITY : now - asOf
+export const ageOf = ({ askedAt }: Row, now: Milliseconds): Milliseconds =>
+  askedAt > now ? Number.POSITIVE_INFINITY : now - askedAt
 
 /** What a reader holds of one namespace. */
 export interface Slot {
@@ -116,10 +116,10 @@ export function hold(
   const held = slot.row
   const better =
     held === undefined ||
-    held.asOf > now ||
+    held.askedAt > now ||
     row.last > held.last ||
-    (row.last === held.last && row.asOf >= held.asOf) ||
-    (request > 0 && row.asOf >= held.asOf && now - held.asOf >= useUpTo)
+    (row.last === held.last && row.askedAt >= held.askedAt) ||
+    (request > 0 && row.askedAt >= held.askedAt && now - held.askedAt >= useUpTo)
   if (better) slot.row = row
   if (better || row.last === held.last) slot.gave = Math.max(slot.gave, request)
   if (better && row.watermark !== held?.watermark) {

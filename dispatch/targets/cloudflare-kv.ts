@@ -1,3 +1,4 @@
+import { kvKey } from "../../protocol/mirror-keys.ts"
 import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 import { baseAddress } from "./answer.ts"
 import { mirror, writeMirror } from "./mirror.ts"
@@ -8,9 +9,6 @@ const BASE_URL = "https://api.cloudflare.com/client/v4"
 
 /** Writes to the same key: one a second. @see https://developers.cloudflare.com/kv/platform/limits/ */
 const WRITES_PER_SECOND = 1
-
-/** The key under which a tenant's epochs stand. */
-const kvKey = (tenant: string): string => `tidemark/${tenant}`
 
 /**
  * A mirror of a tenant's epochs in Workers KV, one value a tenant. `endpoint` stands in for

@@ -1,3 +1,4 @@
+import { edgeConfigKey } from "../../protocol/mirror-keys.ts"
 import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 import { baseAddress } from "./answer.ts"
 import { mirror, writeMirror } from "./mirror.ts"
@@ -5,9 +6,6 @@ import type { TargetConfigOf, TargetDriver } from "./target.ts"
 
 /** @see https://vercel.com/docs/edge-config/vercel-api */
 const BASE_URL = "https://api.vercel.com/v1"
-
-/** A key holds letters, digits, `_` and `-`. */
-const edgeConfigKey = (tenant: string): string => `tidemark_${tenant}`
 
 /**
  * A mirror of a tenant's epochs in a Vercel Edge Config, one item a tenant. How often it may be written is not

@@ -18,6 +18,8 @@ import { redisStore } from "../../relay-node/store.ts"
 export interface Edge {
   readonly url: string
   readonly redis: RunningServer
+  /** Redis by Upstash's REST protocol. */
+  readonly rest: { readonly url: string; readonly token: string }
   readonly config: Config
   /** Straight to Redis, past Worker and gateway. */
   readonly store: Store
@@ -104,6 +106,7 @@ export async function startEdge({
   return {
     url: worker.url,
     redis,
+    rest: { url: gateway.url, token: restToken },
     config,
     store: redisStore(upstream),
     requests,
