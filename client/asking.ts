@@ -23,16 +23,17 @@ const split = (members: readonly string[]) => ({
 })
 
 /**
- * An answer with everything in it that it says: a tag that was asked and is not listed counts as the floor, and the
- * store was not asked before we asked, whatever its clock says.
+ * An answer with everything in it that it says: a tag that was asked and is not listed counts as the floor.
+ *
+ * @param asOf when it was true, by our clock
  */
-export function complete(lookup: Lookup, asked: LookupRequest, askedAt: Milliseconds): Lookup {
+export function complete(lookup: Lookup, asked: LookupRequest, asOf: Milliseconds): Lookup {
   const namespaces = new Map(lookup.namespaces)
   for (const [namespace, told] of lookup.namespaces) {
     const unlisted = askedTags(asked.get(namespace) ?? {}).map((tag): [string, Epoch] => [tag, told.floor])
     namespaces.set(namespace, { ...told, tags: new Map([...unlisted, ...told.tags]) })
   }
-  return { ...lookup, namespaces, asOf: Math.min(lookup.asOf, askedAt) }
+  return { ...lookup, namespaces, asOf }
 }
 
 /** What cannot be published need not be asked, and would get the whole request refused. */

@@ -139,6 +139,7 @@ describe("how old a look-up may be (H6)", () => {
     const { clock, store } = setUp()
     let age = 30_000
     const mirror = {
+      isMirror: true,
       lookup: async (...asked: Parameters<typeof store.lookup>) => ({
         ...(await store.lookup(...asked)),
         asOf: clock.time - age,

@@ -312,7 +312,9 @@ export class Epochs {
     const askedAt = now()
     let lookup: Lookup
     try {
-      lookup = complete(await store.lookup(asking, this.#after(asking.keys(), askedAt)), asking, askedAt)
+      const answer = await store.lookup(asking, this.#after(asking.keys(), askedAt))
+      // The store's clock may be off by hours; only of a mirror is it the one thing to go by.
+      lookup = complete(answer, asking, store.isMirror ? Math.min(answer.asOf, askedAt) : askedAt)
     } catch (error) {
       if (error instanceof StoreRefusal) return this.#refused(wanted, along, request)
       this.#fail()

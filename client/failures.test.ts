@@ -19,6 +19,7 @@ interface Row {
   readonly failure: string
   /** What becomes of the store. Default: nothing. */
   readonly breaks?: (store: ModelStore, tidemark: Tidemark) => EpochStore["lookup"] | undefined
+  readonly isMirror?: boolean
   /** Whether the entry is invalidated when the store fails: what was lost must not be served for ever. */
   readonly invalidated?: boolean
   /** The verdicts after `TTL`, `2 * TTL`, `maxStale` and just above it, for `serve-stale` and for `bypass`. */
@@ -107,16 +108,36 @@ const ROWS: readonly Row[] = [
   },
   { failure: "its clock is a minute ahead", breaks: skewed(MINUTE), serveStale: ALWAYS, bypass: ALWAYS },
   {
+    failure: "its clock is an hour behind",
+    breaks: skewed(-60 * MINUTE),
+    serveStale: ALWAYS,
+    bypass: ALWAYS,
+  },
+  {
     failure: "its clock is a minute ahead, and the entry is invalidated",
     breaks: skewed(MINUTE),
     invalidated: true,
     serveStale: SEEN,
     bypass: SEEN,
   },
-  { failure: "its clock is a minute behind", breaks: skewed(-MINUTE), serveStale: ALWAYS, bypass: ALWAYS },
   {
-    failure: "its clock is more than maxStale behind: it is taken for a mirror that nobody writes any more",
-    breaks: skewed(-2 * MINUTE),
+    failure: "a mirror, as old as the last write: half of maxStale",
+    isMirror: true,
+    breaks: skewed(-MAX_STALE / 2),
+    serveStale: ALWAYS,
+    bypass: ALWAYS,
+  },
+  {
+    failure: "a mirror by a clock that is a minute ahead",
+    isMirror: true,
+    breaks: skewed(MINUTE),
+    serveStale: ALWAYS,
+    bypass: ALWAYS,
+  },
+  {
+    failure: "a mirror that nobody has written for longer than maxStale",
+    isMirror: true,
+    breaks: skewed(-MAX_STALE - 1),
     serveStale: KNOWN_UNTIL_MAX_STALE,
     bypass: KNOWN_UNTIL_2_TTL,
   },
@@ -139,13 +160,13 @@ describe("a store that fails", () => {
 
   it.each(CELLS)(
     "$failure; $column; after $age ms: $verdict",
-    async ({ breaks, invalidated, column, age, verdict }) => {
+    async ({ breaks, isMirror = false, invalidated, column, age, verdict }) => {
       const clock = new Clock()
       const store = new ModelStore(clock)
       let lookup: EpochStore["lookup"] = (...asked) => store.lookup(...asked)
       store.record({ kind: "everything", namespace: "" })
       const tidemark = createTidemark({
-        store: { lookup: (...asked) => lookup(...asked) },
+        store: { isMirror, lookup: (...asked) => lookup(...asked) },
         ttl: TTL,
         maxStale: MAX_STALE,
         onStoreFailure: column === "bypass" ? "bypass" : "serve-stale",

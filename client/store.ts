@@ -14,12 +14,16 @@ const MAX_QUERY = 2_000
  * Where epochs are looked up. The reader above caches, batches and paces; a store only asks.
  *
  * Safe to call concurrently. Answers at least the namespaces that were asked, each with the asked tags that it knows;
- * one that is not listed counts as the namespace's floor. The answer's `asOf` is when the store was asked, or earlier
- * where something on the way had it already: never later.
+ * one that is not listed counts as the namespace's floor.
  *
  * With `after`, the answer's `changed` tells what changed since that epoch, where the store can say.
  */
 export interface EpochStore {
+  /**
+   * Its answers may be much older than the asking: then `asOf` tells how old, by a clock that goes with ours. Of any
+   * other store an answer is as of when it was asked, whatever its clock says. Default false.
+   */
+  readonly isMirror?: boolean
   /**
    * One round trip. Settles within a bounded time, which is best 2 s or less: after 2.5 s the reader counts the store
    * as away. Never retries: the reader does.

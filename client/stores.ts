@@ -112,6 +112,7 @@ export const edgeConfigStore = (
 ): EpochStore => mirrorStore(() => client.get(edgeConfigKey(tenant)))
 
 const mirrorStore = (read: () => Promise<unknown>): EpochStore => ({
+  isMirror: true,
   async lookup(request) {
     const told = parseLookupJson(await read())
     if (!told) throw new Error("the mirror holds no epochs: is its target configured, and its relay running?")
