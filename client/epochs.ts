@@ -1,9 +1,9 @@
 import type { Epoch, Stamp } from "../protocol/epoch.ts"
-import type { Answer, HighWater } from "../protocol/freshness.ts"
-import type { Lookup } from "../protocol/lookup.ts"
+import { type Answer, askedTags, type HighWater } from "../protocol/freshness.ts"
+import type { Asked, Lookup } from "../protocol/lookup.ts"
 import { isNamespace, type Namespace } from "../protocol/namespace.ts"
 import { DAY, type Milliseconds, SECOND } from "../protocol/time.ts"
-import { complete, isAskable, requestOf } from "./asking.ts"
+import { isAskable, requestOf } from "./asking.ts"
 import type { EpochCache } from "./l2.ts"
 import { ageOf, hold, Memory, missingTags, type Slot } from "./memory.ts"
 import { settles } from "./patience.ts"
@@ -288,7 +288,7 @@ export class Epochs {
           const found = await quietly(() => l2.get(namespace))
           if (!found || (this.#tenant !== undefined && found.tenant !== this.#tenant)) return
           const asOf = Math.min(found.asOf, now())
-          this.#hear({ ...found, asOf }, wants, { number: 0, askedAt: asOf })
+          this.#hear({ ...found, asOf }, new Map([[namespace, {}]]), { number: 0, askedAt: asOf })
         }),
       )
     }
@@ -312,15 +312,13 @@ export class Epochs {
     const askedAt = now()
     let lookup: Lookup
     try {
-      const answer = await store.lookup(asking, this.#after(asking.keys(), askedAt))
+      lookup = await store.lookup(asking, this.#after(asking.keys(), askedAt))
       // The store's clock may be off by hours; only of a mirror is it the one thing to go by.
-      lookup = complete(answer, asking, store.isMirror ? Math.min(answer.asOf, askedAt) : askedAt)
+      const asOf = store.isMirror ? Math.min(lookup.asOf, askedAt) : askedAt
+      if (!this.#hear({ ...lookup, asOf }, asking, { number: request, askedAt }))
+        throw new Error("not believed")
     } catch (error) {
       if (error instanceof StoreRefusal) return this.#refused(wanted, along, request)
-      this.#fail()
-      return []
-    }
-    if (!this.#hear(lookup, asking, { number: request, askedAt })) {
       this.#fail()
       return []
     }
@@ -359,7 +357,7 @@ export class Epochs {
   /** Takes an answer in; its number is 0 where a cache had it. False where it is not to be believed. */
   #hear(
     lookup: Lookup,
-    wanted: ReadonlyMap<Namespace, unknown>,
+    wanted: ReadonlyMap<Namespace, Partial<Asked>>,
     { number, askedAt }: { readonly number: number; readonly askedAt: Milliseconds },
   ): boolean {
     const now = this.#options.now()
@@ -368,7 +366,7 @@ export class Epochs {
     if (askedAt - asOf > this.#options.maxStale) return false
     if (!this.#tell({ generation, last }, number > 0)) return false
     const { after = Infinity } = lookup
-    for (const [namespace, { tags, ...told }] of lookup.namespaces) {
+    for (const [namespace, { tags: listed, ...told }] of lookup.namespaces) {
       // To be asked along is no use of its own: what nobody reads any more drops out.
       const slot =
         this.#memory.find(namespace) ?? (wanted.has(namespace) ? this.#memory.use(namespace, now) : undefined)
@@ -381,6 +379,9 @@ export class Epochs {
       }
       slot.jitter = this.#options.random() / 10
       const row = { ...told, generation, last, asOf, askedAt }
+      // A tag that was asked and is not listed counts as the floor.
+      const unlisted = askedTags(wanted.get(namespace) ?? {}).map((tag): [string, Epoch] => [tag, told.floor])
+      const tags = new Map([...unlisted, ...listed])
       const changed = lookup.changed?.get(namespace) ?? null
       hold(slot, row, { tags, changed, after }, { request: number, now, useUpTo: 2 * this.#options.ttl })
     }

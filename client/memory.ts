@@ -78,12 +78,9 @@ export class Memory {
       .toReversed()
   }
 
-  /** Forgets every answer: another generation has begun. Not who may not be asked. */
+  /** Forgets every answer: another generation has begun. */
   forgetAnswers(): void {
-    for (const slot of this.#slots.values()) {
-      const { refusedUntil, usedAt, along } = slot
-      Object.assign(slot, emptySlot(), { refusedUntil, usedAt, along })
-    }
+    for (const slot of this.#slots.values()) slot.row = undefined
   }
 }
 
