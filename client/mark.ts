@@ -16,7 +16,7 @@ const MAX_REMEMBERED = 16
 export type Heard = "ignored" | "known" | "risen" | "renewed"
 
 /**
- * The highest (generation, last) that a reader was ever told, and the rule by which it changes generations.
+ * The mark of a reader: the highest (generation, last) that a reader was ever told, and the rule by which it changes generations.
  *
  * A higher generation is believed at once, and ends the one before for good: an answer that still tells of that one
  * comes from a replica that lags, or from a primary that was replaced.
@@ -25,7 +25,7 @@ export type Heard = "ignored" | "known" | "risen" | "renewed"
  * a host whose clock is behind. It counts as an unreachable store until `patience` has passed with no word from the
  * present generation, and then is believed.
  */
-export class Told {
+export class Mark {
   readonly #patience: Milliseconds
   #high: HighWater | undefined
   /**
