@@ -158,15 +158,16 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
     return epochs.peek(namespace, question) ?? epochs.read(namespace, question)
   }
 
-  async function judge(
+  const judge = (
     stamp: Stamp | undefined,
     namespace: Namespace,
     depends: Depends = {},
     how?: ReadOptions,
-  ): Promise<Judgement> {
+  ): Judgement | Promise<Judgement> => {
     if (!stamp) return DEAD
-    const view = await look(namespace, how, stamp, () => tagsOf(depends) ?? [])
-    return view ? verdictOf(stamp, view, depends, now) : UNKNOWN
+    const by = (view: View | undefined) => (view ? verdictOf(stamp, view, depends, now) : UNKNOWN)
+    const view = look(namespace, how, stamp, () => tagsOf(depends) ?? [])
+    return view instanceof Promise ? view.then(by) : by(view)
   }
 
   async function publish(mode: "invalidate" | "purge", what: Publication): Promise<Published> {
@@ -177,7 +178,8 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
   }
 
   return {
-    judge,
+    // An answer from memory is not waited for.
+    judge: async (...asked) => judge(...asked),
     invalidate: (what) => publish("invalidate", what),
     purge: (what) => publish("purge", what),
     hear: ({ generation, epoch }) => void epochs.hear({ generation, last: epoch }),
@@ -186,8 +188,9 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
       // The mark, and not the answer at hand: whatever this reader was told of was accepted before the origin is read.
       return { namespace, stamp: view && { generation: view.told.generation, epoch: view.told.last } }
     },
-    async isFresh(stamp, namespace, depends, how) {
-      return (await judge(stamp, namespace, depends, how)).verdict === "fresh"
+    async isFresh(...asked) {
+      const judged = judge(...asked)
+      return (judged instanceof Promise ? await judged : judged).verdict === "fresh"
     },
     async isServable(stamp, namespace, how) {
       if (!stamp) return false
