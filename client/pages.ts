@@ -1,12 +1,11 @@
 import type { Epoch } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
-import { cloudflare } from "../protocol/tag-rules.ts"
 import { DAY, type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
 import { dependsOn, entryOf, isStorable, keyUrl, servedHeaders, storedCopy, whyForwarded } from "./page.ts"
 import { settles } from "./patience.ts"
 import { SingleFlight } from "./single-flight.ts"
-import { type LabelOptions, tagHeader } from "./tag-header.ts"
+import type { Labeller } from "./tag-header.ts"
 import type { ReadOptions, Tidemark } from "./tidemark.ts"
 
 /**
@@ -44,7 +43,7 @@ export interface EpochCacheWarning {
 }
 
 /** `C` is what the framework tells of a request. */
-export interface PagesOptions<C> extends Omit<LabelOptions, "inFront"> {
+export interface PagesOptions<C> {
   /** The reader of epochs; made once an isolate, not once a request. */
   readonly tidemark: Tidemark | ((c: C) => Tidemark)
   /** The namespace of the pages. */
@@ -60,8 +59,11 @@ export interface PagesOptions<C> extends Omit<LabelOptions, "inFront"> {
   readonly cache?: PageStore
   /** How long the cache keeps a page at most, in milliseconds. Default 30 days, as `maxCacheTtl` in the configuration. */
   readonly maxCacheTtl?: Milliseconds
-  /** The cache in front, for which responses are labelled. Default `cloudflare`, by `Cache-Tag`. `false`: none. */
-  readonly inFront?: LabelOptions["inFront"] | false
+  /**
+   * Labels responses for the cache in front, so that it can be purged by their tags: `labelsFor(cloudflare)` of
+   * `tidemark/tags`. Default: none, which is right where no cache is in front.
+   */
+  readonly labels?: Labeller
   /** The url that the page is published under. Default: the request's. */
   readonly url?: (c: C) => string
   /**
@@ -133,14 +135,12 @@ type Found =
  */
 export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Promise<Response> {
   const {
-    inFront = cloudflare,
     swr = MINUTE,
     maxCacheTtl = 30 * DAY,
     onWarning = () => undefined,
     vary = [],
     tidemark,
     namespace,
-    ...labels
   } = options
   const varied = new Set(vary.map((name) => name.toLowerCase()))
   const fills = new SingleFlight(FILL_PATIENCE)
@@ -273,11 +273,11 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
   /** Labels what was made for the cache in front, and tells its tags. */
   async function label(c: C, response: Response): Promise<readonly string[]> {
     const tags = (await options.tags?.(c, response)) ?? []
-    if (inFront === false) return tags
-    const { headers: own, dropped } = tagHeader(namespaceOf(c), tags, { ...labels, inFront })
-    for (const [name, value] of Object.entries(own)) {
+    if (!options.labels) return tags
+    const { headers, separator, dropped } = options.labels(namespaceOf(c), tags)
+    for (const [name, value] of Object.entries(headers)) {
       const present = response.headers.get(name)
-      response.headers.set(name, present ? present + inFront.separator + value : value)
+      response.headers.set(name, present ? present + separator + value : value)
     }
     if (dropped.length > 0)
       onWarning({ code: "tags-dropped", message: "Tags did not fit into the tag header.", dropped })
