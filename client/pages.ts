@@ -19,6 +19,12 @@ const FILL_PATIENCE: Milliseconds = 5 * SECOND
 /** How long Workers let work run on after the response. What was not done by then never will be. */
 const REVALIDATION_LIMIT: Milliseconds = 30 * SECOND
 
+/** A page that another isolate is making is looked for after this, then after twice that, and so on. */
+const FIRST_LOOK: Milliseconds = 50
+
+/** Behind the key of a page: what stands in the cache while it is made. */
+const CLAIM = "&claim"
+
 /** Pages remembered as not to be stored, which others then do not wait for. */
 const MAX_UNSTORABLE = 1_000
 
@@ -37,7 +43,6 @@ export type PageStore = Pick<Cache, "match" | "put" | "delete">
  */
 export interface EpochCacheWarning {
   readonly code: "no-cache-api" | "tags-dropped" | "put-failed"
-  readonly message: string
   readonly dropped?: readonly string[]
   readonly cause?: unknown
 }
@@ -209,8 +214,9 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
   function inBackground(
     visited: Request,
     revalidate: NonNullable<Turn<C>["revalidate"]>,
-    { key, waitUntil }: Visit,
+    visit: Visit,
   ): void {
+    const { key, waitUntil } = visit
     if (revalidations.running(key)) return
     const { end } = revalidations.start(key)
     // Without the visitor's signal: the page is still wanted when they have left.
@@ -218,6 +224,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     for (const name of CONDITIONS) request.headers.delete(name)
     const run = async () => {
       try {
+        if (await isClaimed(visit)) return
         const response = await revalidate(request)
         if (response instanceof Response) discard(response)
         // Only when it is stored is the next visitor served the new one.
@@ -233,16 +240,21 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
 
   /** Makes the page, and keeps it under a stamp from before. */
   async function fill(
-    { context, make, failed }: Turn<C>,
+    turn: Turn<C>,
     visit: Visit,
     { how, hadCopy }: { how: string; hadCopy: boolean },
   ): Promise<Response> {
+    const { context, make, failed } = turn
     const { cache, key, read, waitUntil } = visit
     const { done, end } = fills.start(key)
     // Others may be waiting for this: it goes on though the visitor leaves.
     waitUntil(done)
     let isBeingStored = false
     try {
+      const shares = sharesFill(visit, how)
+      const found = shares && !turn.isRevalidation ? await madeElsewhere(turn, visit) : undefined
+      if (found) return answer(turn, found, collapsed(how, found.how))
+      if (shares) claim(visit, done)
       const { stamp } = await visit.tidemark.begin(visit.namespace, read)
       if (!stamp) end()
       const response = await make()
@@ -258,7 +270,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
         try {
           await cache.put(key, copy)
         } catch (cause) {
-          onWarning({ code: "put-failed", message: "The page could not be stored.", cause })
+          onWarning({ code: "put-failed", cause })
         } finally {
           end()
         }
@@ -270,6 +282,33 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     }
   }
 
+  /**
+   * Tells the other isolates over the same cache that a page is being made. Not atomic: two that begin in the same
+   * instant both make it.
+   */
+  function claim({ cache, key, waitUntil }: Visit, done: Promise<void>): void {
+    const headers = { "cache-control": `max-age=${FILL_PATIENCE / SECOND}` }
+    const put = quietly(() => cache.put(key + CLAIM, new Response("", { headers })))
+    waitUntil(Promise.all([put, done]).then(() => quietly(() => cache.delete(key + CLAIM))))
+  }
+
+  const isClaimed = async ({ cache, key }: Visit): Promise<boolean> =>
+    (await quietly(() => cache.match(key + CLAIM))) !== undefined
+
+  /** The page that another isolate is making, when it is there; undefined where none is, or it takes too long. */
+  async function madeElsewhere(turn: Turn<C>, visit: Visit) {
+    for (let wait = FIRST_LOOK; wait < FILL_PATIENCE && (await isClaimed(visit)); wait *= 2) {
+      await new Promise((resolve) => setTimeout(resolve, wait))
+      const found = await find(turn, visit)
+      if (found.copy) return found
+    }
+    return undefined
+  }
+
+  /** Whether it is worth to wait for others that make the same page, and to have others wait. */
+  const sharesFill = ({ key }: Visit, how: string): boolean =>
+    !how.startsWith("fwd=bypass") && !unstorable.has(key)
+
   /** Labels what was made for the cache in front, and tells its tags. */
   async function label(c: C, response: Response): Promise<readonly string[]> {
     const tags = (await options.tags?.(c, response)) ?? []
@@ -279,8 +318,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       const present = response.headers.get(name)
       response.headers.set(name, present ? present + separator + value : value)
     }
-    if (dropped.length > 0)
-      onWarning({ code: "tags-dropped", message: "Tags did not fit into the tag header.", dropped })
+    if (dropped.length > 0) onWarning({ code: "tags-dropped", dropped })
     return tags
   }
 
@@ -296,8 +334,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     if (forwarded) return pass(turn, `fwd=${forwarded}`)
     const cache = await findCache(options.cache)
     if (!cache) {
-      if (!warnedOfNoCache)
-        onWarning({ code: "no-cache-api", message: "This runtime has no Cache API: nothing is cached." })
+      if (!warnedOfNoCache) onWarning({ code: "no-cache-api" })
       warnedOfNoCache = true
       return pass(turn, "fwd=bypass; detail=no-cache-api")
     }
@@ -305,21 +342,26 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     if (turn.isRevalidation)
       return fill(turn, visit, { how: "fwd=stale; detail=revalidation", hadCopy: true })
     let found = await find(turn, visit)
-    let { how } = found
-    if (!found.copy && !how.startsWith("fwd=bypass") && !unstorable.has(visit.key)) {
-      const running = fills.running(visit.key)
-      if (running && (await settles(running, FILL_PATIENCE))) {
-        found = await find(turn, visit)
-        if (found.copy) how = collapsed(how, found.how)
-      }
+    const { how } = found
+    const running = !found.copy && sharesFill(visit, how) ? fills.running(visit.key) : undefined
+    if (running && (await settles(running, FILL_PATIENCE))) {
+      found = await find(turn, visit)
+      if (found.copy) return answer(turn, found, collapsed(how, found.how))
     }
-    if (!found.copy) return fill(turn, visit, found)
-    const { copy, headers } = found
-    const before = headers["cache-status"]
-    headers["cache-status"] = `${before === undefined ? "" : `${before}, `}tidemark; ${how}`
-    const { respond = (body, status) => new Response(body, { status, headers }) } = turn
-    return respond(copy.body, copy.status, headers)
+    return found.copy ? answer(turn, found, how) : fill(turn, visit, found)
   }
+}
+
+function answer<C>(
+  { respond }: Turn<C>,
+  { copy, headers }: Extract<Found, { copy: Response }>,
+  how: string,
+): Response {
+  const { "cache-status": before } = headers
+  headers["cache-status"] = `${before === undefined ? "" : `${before}, `}tidemark; ${how}`
+  return respond
+    ? respond(copy.body, copy.status, headers)
+    : new Response(copy.body, { status: copy.status, headers })
 }
 
 function tell(response: Response, how: string): Response {

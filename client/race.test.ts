@@ -40,21 +40,31 @@ let opened = 0
 const ownCache = async () =>
   typeof caches === "undefined" ? new MapCache() : caches.open(`race-${(opened += 1)}`)
 
-/** A site of which every page says the same, a plug before it, and background work that is waited for. */
-async function setUp(
-  plug: Plug,
-  { skew = 0, ttl = TTL, ...options }: { skew?: number; ttl?: number } & Partial<PagesOptions<unknown>> = {},
-) {
+/** What stands behind a plug; several may stand before the same. */
+function aSite() {
   const clock = new Clock()
   const store = new ModelStore(clock)
   store.record({ kind: "everything", namespace: "" })
+  return { clock, store, site: { says: "old", made: 0, reads: async () => {} } }
+}
+
+/** A site of which every page says the same, a plug before it, and background work that is waited for. */
+async function setUp(
+  plug: Plug,
+  {
+    skew = 0,
+    ttl = TTL,
+    shared = aSite(),
+    ...options
+  }: { skew?: number; ttl?: number; shared?: ReturnType<typeof aSite> } & Partial<PagesOptions<unknown>> = {},
+) {
+  const { clock, store, site } = shared
   const background: Promise<unknown>[] = []
   const ctx: ExecutionContext = {
     waitUntil: (promise) => void background.push(promise),
     passThroughOnException: () => undefined,
     props: {},
   }
-  const site = { says: "old", made: 0, reads: async () => {} }
   const handler = plug(
     async () => {
       site.made += 1
@@ -183,6 +193,28 @@ describe.each(Object.entries(PLUGS))("%s", (_, plug) => {
       clock.time += 2 * TTL
     }
   })
+
+  it.each(["soft", "hard"])(
+    "makes a page once for visitors of three isolates over one cache, after a %s bump too",
+    async (mode) => {
+      const cache = await ownCache()
+      const shared = aSite()
+      const { site, store, clock } = shared
+      const isolates = await Promise.all([1, 2, 3].map(() => setUp(plug, { cache, shared })))
+      site.reads = () => new Promise((resolve) => setTimeout(resolve, 200))
+      for (const round of [1, 2]) {
+        const early = isolates[0]?.open()
+        await new Promise((resolve) => setTimeout(resolve, 50))
+        const late = isolates.flatMap(({ open }) => Array.from({ length: 5 }, () => open()))
+        const pages = await Promise.all([early, ...late])
+        await Promise.all(pages.map((page) => page?.text()))
+        for (const { idle } of isolates) await idle()
+        expect(site.made).toBe(round)
+        store.record({ kind: "namespace", namespace: "blog", hard: mode === "hard" })
+        clock.time += 2 * TTL
+      }
+    },
+  )
 })
 
 describe.skipIf(typeof caches === "undefined")(
