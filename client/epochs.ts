@@ -408,10 +408,10 @@ export class Epochs {
     const { l2, maxStale } = this.#options
     if (!l2) return
     await Promise.all(
-      asked.map((namespace) => {
+      asked.map(async (namespace) => {
         const slot = this.#memory.get(namespace)
         const lookup = slot && lookupOf(namespace, slot, this.#tenant ?? "")
-        return lookup && quietly(() => l2.put(namespace, lookup, maxStale))
+        if (lookup) await quietly(() => l2.put(namespace, lookup, maxStale))
       }),
     )
   }

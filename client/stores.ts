@@ -124,12 +124,11 @@ const mirrorStore = (read: () => Promise<unknown>): EpochStore => ({
  * What was asked of all that a mirror holds. Of a namespace that it does not hold, as it does not those that are only
  * declared by one above them, nothing is known but how far the log has come: whatever was invalidated counts.
  */
-function narrowed({ changed: _, after: __, ...told }: Lookup, request: LookupRequest): Lookup {
-  const unknown: Epoch = told.last
+function narrowed({ tenant, generation, last, asOf, ...told }: Lookup, request: LookupRequest): Lookup {
   const namespaces = Array.from(request.keys(), (namespace) => {
     const row = told.namespaces.get(namespace)
-    const wide = { epoch: unknown, watermark: unknown, hard: unknown, floor: unknown, tags: new Map() }
+    const wide = { epoch: last, watermark: last, hard: last, floor: last, tags: new Map<string, Epoch>() }
     return [namespace, row ?? wide] as const
   })
-  return { ...told, namespaces: new Map(namespaces) }
+  return { tenant, generation, last, asOf, namespaces: new Map(namespaces) }
 }

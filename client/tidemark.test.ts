@@ -498,8 +498,8 @@ describe("publishing", () => {
     expect(await tidemark.isFresh(stamp, "blog")).toBe(false)
     store.lag = 0
     clock.time += 2_000
-    const later = await tidemark.begin("blog", { fresh: { atLeast: epoch } })
-    expect(await tidemark.isFresh(later.stamp, "blog")).toBe(true)
+    const fill = await tidemark.begin("blog", { fresh: { atLeast: epoch } })
+    expect(await tidemark.isFresh(fill.stamp, "blog")).toBe(true)
   })
 
   it("says so where it cannot, and hands on a refusal", async () => {

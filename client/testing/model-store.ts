@@ -53,7 +53,6 @@ export class ModelStore implements EpochStore {
   /** What a reader publishes through its store. */
   async publish({
     mode,
-    reason: _,
     ...what
   }: Publication & { readonly mode: "invalidate" | "purge" }): Promise<Published> {
     const hard = mode === "purge"
