@@ -193,9 +193,8 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
       return (judged instanceof Promise ? await judged : judged).verdict === "fresh"
     },
     async isServable(stamp, namespace, how) {
-      if (!stamp) return false
-      const view = await look(namespace, how)
-      return view !== undefined && isServable(stamp, view.answer, view.high)
+      const { verdict } = await judge(stamp, namespace, "anything", how)
+      return verdict === "fresh" || verdict === "stale"
     },
     async key(namespace, { on = "anything", ...how } = {}) {
       const view = await look(namespace, how)
