@@ -329,7 +329,8 @@ export class Epochs {
     const asking = requestOf(wanted, along)
     const askedAt = this.#now()
     try {
-      const lookup = await store.lookup(asking, this.#after(asking.keys(), askedAt))
+      const after = this.#after(asking.keys(), askedAt)
+      const lookup = { after, ...(await store.lookup(asking, after)) }
       // The store's clock may be off by hours; only of a mirror is it the one thing to go by.
       const asOf = store.isMirror ? Math.min(lookup.asOf, askedAt) : askedAt
       if (!this.#hold({ ...lookup, asOf }, asking, request, askedAt)) throw new Error("not believed")

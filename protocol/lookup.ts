@@ -220,7 +220,8 @@ export function parseLookupJson(body: unknown): Lookup | undefined {
     last: Number(last),
     asOf: Number(asOf),
     namespaces,
-    ...(changed && Number.isFinite(body.after) ? { after: Number(body.after), changed } : {}),
+    ...(Number.isFinite(body.after) ? { after: Number(body.after) } : {}),
+    ...(changed ? { changed } : {}),
   }
 }
 
