@@ -201,7 +201,9 @@ export function createCacheHandler(options: CacheHandlerOptions): CacheHandler {
 
   async function set(key: string, pendingEntry: Promise<CacheEntry>): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
-    const settled = Promise.all([sets.get(key), promise])
+    const settled = Promise.all([sets.get(key), promise]).then(() => {
+      if (sets.get(key) === settled) sets.delete(key)
+    })
     sets.set(key, settled)
     try {
       await keep(key, await pendingEntry)
@@ -209,7 +211,6 @@ export function createCacheHandler(options: CacheHandlerOptions): CacheHandler {
       // It was not made to its end, which Next tells.
     } finally {
       resolve()
-      if (sets.get(key) === settled) sets.delete(key)
     }
   }
 
