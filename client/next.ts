@@ -241,9 +241,11 @@ export function createCacheHandler(options: CacheHandlerOptions): CacheHandler {
   async function update(tags: readonly string[], isHard: boolean): Promise<void> {
     if (!publish) return askAnew()
     const how = isHard ? "purge" : "invalidate"
-    const published = Array.from(groupByNamespace(tags, options), ([name, { isWhole, ...what }]) =>
-      tidemark[how]({ namespace: name, ...(isWhole ? {} : what), reason: "from Next.js" }),
-    )
+    const published = Array.from(groupByNamespace(tags, options), ([name, { isWhole, ...lists }]) => {
+      // An empty list is refused.
+      const named = isWhole ? [] : Object.entries(lists).filter(([, list]) => list.length > 0)
+      return tidemark[how]({ namespace: name, ...Object.fromEntries(named), reason: "from Next.js" })
+    })
     await Promise.all(published)
   }
 

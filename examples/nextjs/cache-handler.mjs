@@ -1,9 +1,10 @@
 import { existsSync, readFileSync } from "node:fs"
+import { join } from "node:path"
 import { createTidemark, workerStore } from "tidemark/client"
 import { createCacheHandler } from "tidemark/next"
 
 /** What `npm start` in the repository made. In your app, the token comes from the environment alone. */
-const devToken = new URL("../../.tidemark/dev.token", import.meta.url)
+const devToken = join(process.cwd(), "../../.tidemark/dev.token")
 
 const token =
   process.env.TIDEMARK_TOKEN ?? (existsSync(devToken) ? readFileSync(devToken, "utf8").trim() : "")

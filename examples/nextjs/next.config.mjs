@@ -1,3 +1,4 @@
+import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 
 const handler = fileURLToPath(import.meta.resolve("./cache-handler.mjs"))
@@ -8,5 +9,6 @@ export default {
   partialPrefetching: true,
   // With CACHE=next the app runs with what Next.js brings, to compare.
   ...(process.env.CACHE === "next" ? {} : { cacheHandlers: { default: handler, remote: handler } }),
-  turbopack: { root: import.meta.dirname },
+  // Where `tidemark` lies. An app that has it from the registry needs no such line.
+  turbopack: { root: join(import.meta.dirname, "../..") },
 }

@@ -1,12 +1,13 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { cpSync, mkdirSync, rmSync, writeFileSync } from "node:fs"
-import { createServer } from "node:http"
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http"
 import type { AddressInfo } from "node:net"
 import { join } from "node:path"
 import { text } from "node:stream/consumers"
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest"
 import { PACKAGE_EXPORTS } from "../../cli/package-root.ts"
+import { parseInvalidation } from "../../protocol/invalidation.ts"
 import { lookupJson, type LookupRequest } from "../../protocol/lookup.ts"
 import { Clock, ModelStore } from "../../client/testing/model-store.ts"
 
@@ -29,12 +30,19 @@ const write = (content: string) => writeFileSync(join(app, "content/post-1.txt")
 /** A Worker as the app sees it. */
 const clock = new Clock()
 const store = new ModelStore(clock)
-const worker = createServer(async (request, response) => {
+const worker = createServer((request, response) => void answerAsWorker(request, response))
+
+async function answerAsWorker(request: IncomingMessage, response: ServerResponse) {
   clock.time = Date.now()
   const { pathname, searchParams } = new URL(request.url ?? "", "http://worker")
   const answer = (body: unknown) =>
     response.setHeader("content-type", "application/json").end(JSON.stringify(body))
-  if (pathname === "/v1/invalidations") return answer(await store.publish(JSON.parse(await text(request))))
+  if (pathname === "/v1/invalidations") {
+    const what = JSON.parse(await text(request))
+    const { errors } = { errors: undefined, ...parseInvalidation(what) }
+    if (errors) response.statusCode = 422
+    return answer(errors ?? (await store.publish(what)))
+  }
   const after = searchParams.get("after")
   const asked: LookupRequest =
     request.method === "POST"
@@ -50,7 +58,7 @@ const worker = createServer(async (request, response) => {
           }),
         )
   answer(lookupJson(await store.lookup(asked, after === null ? undefined : Number(after))))
-})
+}
 
 const running: ChildProcess[] = []
 
@@ -100,6 +108,9 @@ async function start(extra?: Readonly<Record<string, string>>) {
   return { read, pressPurge, output }
 }
 
+/** What the store was asked while the app was built. */
+let askedByBuild = 0
+
 type App = Awaited<ReturnType<typeof start>>
 let ours: [App, App]
 let stock: [App, App]
@@ -128,6 +139,7 @@ beforeAll(async () => {
   const { child, output } = run(["build", "--webpack"])
   const [code] = await once(child, "close")
   expect(code, output()).toBe(0)
+  askedByBuild = store.requests.length
   ours = [await start(), await start()]
   stock = [await start({ CACHE: "next" }), await start({ CACHE: "next" })]
 })
@@ -151,6 +163,10 @@ function publish(mode: "invalidate" | "purge", what: object = { tags: ["post-1"]
 }
 
 describe("a real app", () => {
+  it("asks the store for what it prerenders, too", () => {
+    expect(askedByBuild).toBeGreaterThan(0)
+  })
+
   it("shows an entry until it is purged, in every process, whoever published", async () => {
     write("v1")
     await publish("purge")

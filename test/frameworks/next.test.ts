@@ -14,6 +14,7 @@ import {
 import { type EpochStore, StoreRefusal } from "../../client/store.ts"
 import { Clock, ModelStore } from "../../client/testing/model-store.ts"
 import { createTidemark, type TidemarkOptions } from "../../client/tidemark.ts"
+import { parseInvalidation } from "../../protocol/invalidation.ts"
 
 const TTL = 5_000
 const MAX_STALE = 60_000
@@ -72,6 +73,12 @@ function setUp({ reader, ...options }: SetUp = {}) {
   const clock = new Clock()
   const store = new ModelStore(clock)
   store.record({ kind: "everything", namespace: "" })
+  const record = store.publish.bind(store)
+  store.publish = (what) => {
+    // As a Worker would: the model takes anything.
+    expect(parseInvalidation(what)).not.toHaveProperty("errors")
+    return record(what)
+  }
   const warnings: CacheHandlerWarning[] = []
   const tidemark = createTidemark({ store, now: clock.now, random: () => 0, maxStale: MAX_STALE, ...reader })
   const handler = createCacheHandler({
