@@ -152,7 +152,10 @@ describe("the handler", () => {
     const slow = Promise.withResolvers<CacheEntry>()
     const both = [handler.set("a", slow.promise), handler.set("a", Promise.resolve(made({ text: "quick" })))]
     await both[1]
-    const waiting = read("a")
+    let answered = false
+    const waiting = read("a").finally(() => (answered = true))
+    await new Promise((resolve) => setTimeout(resolve, 10))
+    expect(answered).toBe(false)
     slow.resolve(made({ text: "slow" }))
     expect(await waiting).toBe("slow")
     await Promise.all(both)
@@ -287,6 +290,31 @@ describe("the in-flight race", () => {
     expect(await read("a")).toBe("old, revalidate")
   })
 
+  it("has it however many looked for anything since", async () => {
+    const { handler, read } = setUp()
+    await handler.refreshTags()
+    const entry = made()
+    for (let count = 0; count < 1_001; count += 1) await handler.refreshTags()
+    await handler.set("a", Promise.resolve(entry))
+    expect(await read("a")).toBe("old")
+  })
+
+  it("is given the newest one, also where one of before comes late", async () => {
+    const kept: StoredEntry[] = []
+    const { tidemark } = setUp()
+    let epoch = 2
+    const handler = createCacheHandler({
+      tidemark: { ...tidemark, begin: async (namespace) => ({ namespace, stamp: { generation: 1, epoch } }) },
+      namespace: "blog",
+      storage: { get: () => undefined, set: (_, entry) => void kept.push(entry) },
+    })
+    await handler.refreshTags()
+    epoch = 1
+    await handler.refreshTags()
+    await handler.set("a", Promise.resolve(made()))
+    expect(kept[0]?.stamp).toBe("1.2")
+  })
+
   it("forgets the oldest of very many stamps, and then keeps nothing that is as old", async () => {
     const { handler, read, publish } = setUp()
     await handler.refreshTags()
@@ -378,15 +406,35 @@ describe("an invalidation", () => {
     expect(clock.time).toBe(new Clock().time)
   })
 
-  it("is learnt in judging, and the entry made for that look is then a hit", async () => {
-    const { handler, fill, read, store, tidemark, clock } = setUp()
+  it("that is learnt only in judging counts for the entry that is made for that very look", async () => {
+    const entries = new Map<string, StoredEntry>()
+    const storage: EntryStorage = {
+      get: (key) => entries.get(key),
+      set: (key, entry) => void entries.set(key, entry),
+    }
+    const { fill, publish, store, clock } = setUp({ storage })
     await fill("a")
+    publish({ values: ["other"] })
+    // A process that knows what changed within a day, and must ask for the tags of what is older.
+    clock.time += 48 * HOUR
+    const tidemark = createTidemark({ store, now: clock.now, random: () => 0 })
+    const handler = createCacheHandler({ tidemark, namespace: "blog", storage, swr: Infinity })
+    await handler.refreshTags()
     clock.time += 1
-    const { epoch, generation } = store.record({ kind: "tags", namespace: "blog", values: ["post"] })
-    tidemark.hear({ epoch, generation })
-    expect(await read("a")).toBe("old, revalidate")
+    store.record({ kind: "tags", namespace: "blog", values: ["post"] })
+    expect((await handler.get("a", []))?.revalidate).toBe(-1)
     await handler.set("a", Promise.resolve(made({ text: "new" })))
-    expect(await read("a")).toBe("new")
+    const found = await handler.get("a", [])
+    expect(`${await textOf(found)} ${found?.revalidate}`).toBe("new 3600")
+  })
+
+  it("of the app's namespace reaches what has only tags of others", async () => {
+    const { fill, read, publish } = setUp({ namespaceOf: () => "shop" })
+    await fill("a")
+    publish({ namespace: "shop", values: ["other"], hard: false })
+    expect(await read("a")).toBe("old")
+    publish({ kind: "namespace", values: [], hard: true })
+    expect(await read("a")).toBe("miss")
   })
 
   it.each([HOUR, -HOUR])("is seen, and ends, with a clock that is %i ms off", async (off) => {
