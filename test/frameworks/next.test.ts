@@ -629,6 +629,27 @@ describe("what is no entry of ours", () => {
     ])
   })
 
+  it("an entry may travel as JSON", async () => {
+    const kept = new Map<string, string>()
+    const { fill, read, publish } = setUp({
+      storage: {
+        get(key) {
+          const entry = JSON.parse(kept.get(key) ?? "null")
+          return entry ? { ...entry, value: Buffer.from(entry.value, "base64") } : undefined
+        },
+        set: (key, entry) =>
+          void kept.set(
+            key,
+            JSON.stringify({ ...entry, value: Buffer.from(entry.value).toString("base64") }),
+          ),
+      },
+    })
+    await fill("a", { text: "naïve 🌊", expire: Infinity })
+    expect(await read("a")).toBe("naïve 🌊")
+    publish({ hard: true })
+    expect(await read("a")).toBe("miss")
+  })
+
   it("a storage is given plain data, and how long it may be of use", async () => {
     const kept: [string, StoredEntry, number][] = []
     const storage: EntryStorage = { get: () => undefined, set: (...given) => void kept.push(given) }

@@ -1,6 +1,6 @@
 import { updateTag } from "next/cache"
 import { Suspense } from "react"
-import { readPost } from "../read-post.js"
+import { readPost } from "./read-post.jsx"
 
 async function purge() {
   "use server"

@@ -1,4 +1,4 @@
-import { readPost } from "../../read-post.js"
+import { readPost } from "../read-post.jsx"
 
 /** Prerendered as a whole: a page that Next.js keeps by itself, and reads no entry for. */
 export default async function Page() {
