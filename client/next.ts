@@ -351,11 +351,11 @@ function isStoredEntry(entry: unknown): entry is StoredEntry {
   )
 }
 
-/** A new stream for each reader: none can be read twice. */
+/** A new stream for each reader, as none can be read twice; and new bytes, which React hands on to whoever may write. */
 const streamOf = (bytes: Uint8Array): ReadableStream<Uint8Array> =>
   new ReadableStream({
     start(controller) {
-      controller.enqueue(bytes)
+      controller.enqueue(new Uint8Array(bytes))
       controller.close()
     },
   })

@@ -16,7 +16,7 @@ import { Clock, ModelStore } from "../../client/testing/model-store.ts"
 const TTL = 50
 /** How long making the slow page takes, in seconds. */
 const SLOW = 0.3
-const RACES = 5
+const RACES = 3
 
 const app = join(import.meta.dirname, ".tidemark/next-app")
 const next = join(import.meta.dirname, "node_modules/next/dist/bin/next")

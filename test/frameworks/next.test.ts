@@ -112,12 +112,14 @@ describe("the handler", () => {
   })
 
   it("keeps what was made, with a new stream for each reader", async () => {
-    const { handler, fill } = setUp()
+    const { handler, fill, read } = setUp()
     await fill("a", { value: streamOf("one ", "two"), tags: ["post", "_N_RP_lang"] })
     const first = await handler.get("a", [])
     const second = await handler.get("a", [])
     expect(await textOf(second)).toBe("one two")
     expect(await textOf(first)).toBe("one two")
+    for await (const chunk of (await handler.get("a", []))?.value ?? []) chunk.fill(0)
+    expect(await read("a")).toBe("one two")
     const { value: _, timestamp, ...rest } = first ?? made()
     expect(rest).toEqual({ tags: ["post", "_N_RP_lang"], stale: 300, expire: 86_400, revalidate: 3_600 })
     expect(timestamp).toBeLessThan(nextClock())
