@@ -40,13 +40,13 @@ class MemoryCache implements IncrementalCacheLike {
   readonly kept = new Map<string, Entry>()
   time = 1_000
 
-  async get(key: string): Promise<Entry | null> {
-    return this.kept.get(key) ?? null
+  async get(key: string, cacheType = ""): Promise<Entry | null> {
+    return this.kept.get(key + cacheType) ?? null
   }
 
-  async set(key: string, value: unknown): Promise<void> {
+  async set(key: string, value: unknown, cacheType = ""): Promise<void> {
     this.time += 1
-    this.kept.set(key, { value, lastModified: this.time })
+    this.kept.set(key + cacheType, { value, lastModified: this.time })
   }
 
   async delete(key: string): Promise<void> {
@@ -99,12 +99,11 @@ describe("what is stored", () => {
   })
 
   it("keeps its tags where OpenNext takes them off what a cache in memory handed out", async () => {
-    const { cache, fill, look, publish } = setUp()
+    const { cache, fill } = setUp()
     await fill("/a", page("a"))
     const entry = await within(() => cache.get("/a"))
     delete entry?.value.meta.headers["x-next-cache-tags"]
-    publish({ kind: "tags", namespace: "site", values: ["a"], hard: true })
-    expect(await look("/a", ["a"])).toBe("miss")
+    expect(await within(() => cache.get("/a"))).toMatchObject({ value: page("a") })
   })
 
   it("is nothing where nothing was known before it was made, or nobody looked before", async () => {
@@ -195,6 +194,32 @@ describe("entries that were written in the same millisecond", () => {
     // What is not told apart is judged by the older.
     expect(await isStale(["/new", "/old"])).toBe(true)
     expect(await isStale(["/old", "/new"])).toBe(true)
+  })
+})
+
+describe("what `use cache` made", () => {
+  it("is judged by the tags of its path too, whether it was read before these were told or after", async () => {
+    const { cache, inner, tagCache, publish } = setUp()
+    const made = (key: string) =>
+      within(async () => {
+        await cache.get(key, "composable")
+        await cache.set(key, { value: "made", tags: [key] }, "composable")
+      })
+    await made("old")
+    publish({ kind: "tags", namespace: "site", values: ["_N_T_/a"] })
+    await made("new")
+    /** As Next.js does: the first entry, then once the tags of the path, then others. */
+    const read = (first: string, second: string) =>
+      within(async () => {
+        const found = await cache.get(first, "composable")
+        const expiration = await tagCache.getLastRevalidated(["_N_T_/a"])
+        const another = await cache.get(second, "composable")
+        return [found !== null && expiration === 0, another !== null && expiration === 0]
+      })
+    expect(await read("new", "new")).toEqual([true, true])
+    expect(await read("new", "old")).toEqual([true, false])
+    expect(await read("old", "new")).toEqual([false, false])
+    expect(inner.kept.size).toBe(2)
   })
 })
 

@@ -155,8 +155,11 @@ function cachesOf(env: Env) {
   }
 }
 
-const request = <T>(work: () => Promise<T>): Promise<T> =>
-  runWithOpenNextRequestContext({ isISRRevalidation: false }, work)
+type WaitUntil = (promise: Promise<unknown>) => void
+
+/** Without `waitUntil` what a request stores is stored when it ends. */
+const request = <T>(work: () => Promise<T>, waitUntil?: WaitUntil): Promise<T> =>
+  runWithOpenNextRequestContext({ isISRRevalidation: false, ...(waitUntil ? { waitUntil } : {}) }, work)
 
 const cache = new Cache()
 const page = (html: string, tags: readonly string[]): IncrementalCacheValue => ({
@@ -167,8 +170,8 @@ const page = (html: string, tags: readonly string[]): IncrementalCacheValue => (
   status: 200,
 })
 
-async function serves(key: string, html: string): Promise<boolean> {
-  const entry = await request(() => cache.get(key))
+async function serves(key: string, html: string, waitUntil?: WaitUntil): Promise<boolean> {
+  const entry = await request(() => cache.get(key), waitUntil)
   return entry?.value?.kind === "APP_PAGE" && entry.value.html === html
 }
 
@@ -203,7 +206,7 @@ async function race(tries: number, name: string): Promise<number> {
   return old
 }
 
-async function carry(order: Order): Promise<number> {
+async function carry(order: Order, waitUntil: WaitUntil): Promise<number> {
   switch (order.do) {
     case "race":
       return race(order.tries, order.kind)
@@ -224,7 +227,7 @@ async function carry(order: Order): Promise<number> {
       let served = 0
       for (const key of order.pages) {
         ahead += order.every
-        if (await serves(key, key)) served += 1
+        if (await serves(key, key, waitUntil)) served += 1
       }
       return served
     }
@@ -237,7 +240,7 @@ async function carry(order: Order): Promise<number> {
 let caches: ReturnType<typeof cachesOf> | undefined
 
 export default {
-  async fetch(incoming: Request, env: Env, ctx: unknown): Promise<Response> {
+  async fetch(incoming: Request, env: Env, ctx: { waitUntil: WaitUntil }): Promise<Response> {
     if (!caches) {
       await env.NEXT_TAG_CACHE_D1.exec(
         "CREATE TABLE IF NOT EXISTS revalidations (tag TEXT NOT NULL, revalidatedAt INTEGER NOT NULL, stale INTEGER, expire INTEGER default NULL, UNIQUE(tag) ON CONFLICT REPLACE)",
@@ -258,7 +261,7 @@ export default {
     const order = (await incoming.json()) as Order
     Object.assign(globals, caches[order.kind])
     Object.assign(counts, { d1: 0, do: 0, kv: 0, fetch: 0 })
-    const served = await carry(order)
+    const served = await carry(order, (promise) => ctx.waitUntil(promise))
     return Response.json({ served, counts } satisfies Report)
   },
 }
