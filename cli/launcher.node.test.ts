@@ -53,6 +53,14 @@ describe("the Node version", () => {
   })
 })
 
+/** What its `exports` name, and where that lies. */
+const ENTRIES = [
+  ["tidemark/config", "protocol/config/define"],
+  ["tidemark/worker", "worker/index"],
+  ["tidemark/client", "client/index"],
+  ["tidemark/hono", "client/hono"],
+] as const
+
 /** A package of stand-ins around the real launcher; each says who it is, and what it was given. */
 function layOut(root: string, { built }: { built: boolean }): string {
   const put = (path: string, text: string) => {
@@ -64,14 +72,15 @@ function layOut(root: string, { built }: { built: boolean }): string {
     `export async function main(args${built ? "" : ": readonly string[]"}) {
        process.stdout.write(JSON.stringify(["${name}", ...args]))
      }`
-  put("package.json", '{ "name": "tidemark", "type": "module" }')
+  const exports = Object.fromEntries(
+    ENTRIES.map(([name, file]) => [name.replace("tidemark", "."), `./dist/${file}.js`]),
+  )
+  put("package.json", JSON.stringify({ name: "tidemark", type: "module", exports }))
   mkdirSync(join(root, "cli"))
   copyFileSync(LAUNCHER, join(root, "cli/tidemark.js"))
   module("relay-node/main", part("relay"))
   module("relay-node/gateway/main", part("gateway"))
-  for (const name of ["protocol/config/define", "worker/index", "client/index", "client/hono"]) {
-    module(name, `export const name = "${name}"`)
-  }
+  for (const [, file] of ENTRIES) module(file, `export const name = "${file}"`)
   module(
     "cli/main",
     `import { pathToFileURL } from "node:url"

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 
@@ -17,19 +17,14 @@ export const packageRoot = join(here, isClone ? ".." : "../..")
 export const moduleFile = (name: string): string =>
   isClone ? join(packageRoot, `${name}.ts`) : join(packageRoot, "dist", `${name}.js`)
 
-/** What `tidemark/…` means to code that is bundled: always the running package. */
-export const PACKAGE_EXPORTS: Readonly<Record<string, string>> = {
-  "tidemark/config": moduleFile("protocol/config/define"),
-  "tidemark/worker": moduleFile("worker/index"),
-  "tidemark/client": moduleFile("client/index"),
-  "tidemark/astro": moduleFile("client/astro"),
-  "tidemark/fetch": moduleFile("client/fetch"),
-  "tidemark/hono": moduleFile("client/hono"),
-  "tidemark/next": moduleFile("client/next"),
-  "tidemark/nitro": moduleFile("client/nitro"),
-  "tidemark/node": moduleFile("client/node"),
-  "tidemark/opennext": moduleFile("client/opennext"),
-  "tidemark/sveltekit": moduleFile("client/sveltekit"),
-  "tidemark/tags": moduleFile("client/tags"),
-  "tidemark/workers-cache": moduleFile("client/workers-cache"),
+const { exports } = JSON.parse(readFileSync(join(packageRoot, "package.json"), "utf8")) as {
+  readonly exports: Readonly<Record<string, string>>
 }
+
+/** What `tidemark/…` means to code that is bundled: always the running package. */
+export const PACKAGE_EXPORTS: Readonly<Record<string, string>> = Object.fromEntries(
+  Object.entries(exports).map(([name, file]) => [
+    name.replace(/^\./, "tidemark"),
+    moduleFile(file.slice("./dist/".length, -".js".length)),
+  ]),
+)

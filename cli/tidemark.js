@@ -7,15 +7,6 @@ const OLDEST = [22, 19]
 /** `relay` and `gateway` run for days: they are started without what the other commands load. */
 const PARTS = { relay: "relay-node/main", gateway: "relay-node/gateway/main" }
 
-/** What users' files import, and where the running package keeps it. */
-const ENTRIES = {
-  "tidemark/config": "protocol/config/define",
-  "tidemark/worker": "worker/index",
-  "tidemark/client": "client/index",
-  "tidemark/hono": "client/hono",
-  "tidemark/workers-cache": "client/workers-cache",
-}
-
 /** The modules that import a configuration, which is always an ES module. */
 const CONFIG_IMPORTERS = ["cli/config-file", "relay-node/main"]
 
@@ -25,7 +16,7 @@ function isOld(version) {
 }
 
 async function start() {
-  const { existsSync } = await import("node:fs")
+  const { existsSync, readFileSync } = await import("node:fs")
   const { enableCompileCache, registerHooks } = await import("node:module")
   // Node 23 before 23.5 is newer by its number, and lacks this.
   if (isOld(process.versions.node) || registerHooks === undefined) {
@@ -44,12 +35,21 @@ async function start() {
   const locate = (module) =>
     new URL(inClone ? `../${module}.ts` : `../dist/${module}.js`, import.meta.url).href
 
+  /** What users' files import, and where the running package keeps it. */
+  const { exports } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
+  const entries = new Map(
+    Object.entries(exports).map(([name, file]) => [
+      name.replace(/^\./, "tidemark"),
+      locate(file.slice("./dist/".length, -".js".length)),
+    ]),
+  )
+
   // A configuration may lie anywhere, also where no tidemark is installed, or another one.
   const importers = CONFIG_IMPORTERS.map(locate)
   registerHooks({
     resolve(specifier, context, nextResolve) {
-      const entry = Object.hasOwn(ENTRIES, specifier) ? ENTRIES[specifier] : undefined
-      if (entry !== undefined) return { url: locate(entry), shortCircuit: true }
+      const url = entries.get(specifier)
+      if (url !== undefined) return { url, shortCircuit: true }
       const resolved = nextResolve(specifier, context)
       // What is a module does not depend on the package.json that happens to lie beside it, often with "commonjs".
       const isConfig = importers.includes(context.parentURL) && /^file:[^?]*\.ts(\?|$)/.test(specifier)

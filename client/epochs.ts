@@ -55,7 +55,7 @@ export interface Question {
 /** What is known of a namespace, and what to hold it against. */
 export interface View {
   readonly answer: Answer
-  /** The reader's mark, or what was asked for, whichever is higher. */
+  /** The reader's mark when it was asked, or what was asked for, whichever is higher. */
   readonly high: HighWater
   /** The reader's mark: what an entry may be stamped with whose origin is read from now on. */
   readonly told: HighWater
@@ -129,10 +129,11 @@ export class Epochs {
   /** What is known of a namespace, where that is current enough to judge by without asking or waiting. */
   peek(namespace: Namespace, question: Question): View | undefined {
     const slot = this.#memory.get(namespace)
-    if (!slot?.row || !this.#isCurrent(slot) || this.#isBehind(slot, question)) return undefined
+    const least = this.#least(question)
+    if (!slot?.row || !this.#isCurrent(slot) || isBehind(slot, least)) return undefined
     if (missingTags(slot, question).length > 0) return undefined
     slot.usedAt = this.#now()
-    return this.#view(slot, question, this.#sent)
+    return this.#view(slot, question, this.#sent, least)
   }
 
   /** What is known of a namespace, current enough to judge by; undefined where nothing is. Never rejects. */
@@ -140,9 +141,11 @@ export class Epochs {
     if (!isNamespace(namespace)) return undefined
     const { ttl, l2 } = this.#options
     const since = this.#sent
+    // What was known when it was asked: held against what is told meanwhile, no answer would ever be new enough.
+    const least = this.#least(question)
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const slot = this.#use(namespace)
-      const behind = this.#isBehind(slot, question)
+      const behind = isBehind(slot, least)
       const missing = behind ? [] : missingTags(slot, question).slice(0, MAX_SELECTORS)
       const serves = slot.row && !behind && missing.length === 0
       if (serves && (this.#isCurrent(slot) || slot.gave > since)) break
@@ -155,9 +158,9 @@ export class Epochs {
         this.#fly(namespace, missing, question, false)
         break
       }
-      await this.#wait(namespace, missing, question, since)
+      await this.#wait(namespace, missing, { ...question, atLeast: least }, since)
     }
-    return this.#view(this.#use(namespace), question, since)
+    return this.#view(this.#use(namespace), question, since, least)
   }
 
   #now(): Milliseconds {
@@ -173,12 +176,8 @@ export class Epochs {
   }
 
   /** What has to be told of at least, so as to be used for more than to say no. */
-  #least({ atLeast }: Pick<Question, "atLeast">): Epoch {
+  #least({ atLeast }: Question): Epoch {
     return Math.max(this.#mark.high?.last ?? 0, atLeast, this.#wrote)
-  }
-
-  #isBehind({ row }: Slot, question: Pick<Question, "atLeast">): boolean {
-    return row !== undefined && row.last < this.#least(question)
   }
 
   #isUsable({ row, gave }: Slot, since: number): boolean {
@@ -191,15 +190,14 @@ export class Epochs {
     return age < 2 * ttl || mayServe || gave > since
   }
 
-  #view(slot: Slot, question: Question, since: number): View | undefined {
+  #view(slot: Slot, question: Question, since: number, last: Epoch): View | undefined {
     const told = this.#mark.high
     if (!slot.row || !told || !this.#isUsable(slot, since)) return undefined
-    const last = this.#least(question)
     return {
       answer: slot.row,
-      high: last > told.last ? { ...told, last } : told,
+      high: last === told.last ? told : { ...told, last },
       told,
-      isBlind: !this.#isBehind(slot, question) && missingTags(slot, question).length > 0,
+      isBlind: !isBehind(slot, last) && missingTags(slot, question).length > 0,
     }
   }
 
@@ -213,8 +211,9 @@ export class Epochs {
    * Sees to it that a flight asks this: one under way, or a new one.
    *
    * @param waits then one under way counts only if somebody keeps it alive, and if it was sent not long ago
+   * @param atLeast what whoever waits needs to be told of
    */
-  #fly(namespace: Namespace, tags: readonly string[], { atLeast, waitUntil }: Question, waits: boolean) {
+  #fly(namespace: Namespace, tags: readonly string[], { waitUntil }: Question, waits: boolean, atLeast = 0) {
     const now = this.#now()
     for (const flight of this.#flying) if (now - flight.sentAt >= PATIENCE) this.#flying.delete(flight)
     const joined = [...this.#flying].find(
@@ -237,7 +236,7 @@ export class Epochs {
     question: Question,
     since: number,
   ): Promise<void> {
-    const { joined, flight } = this.#fly(namespace, tags, question, true)
+    const { joined, flight } = this.#fly(namespace, tags, question, true, question.atLeast)
     if (!(await settles(flight.answered, PATIENCE))) {
       this.#flying.delete(flight)
       if (this.#next === flight) this.#next = undefined
@@ -313,7 +312,7 @@ export class Epochs {
         }
         const slot = this.#memory.get(namespace)
         const missing = [...tags].filter((tag) => !slot?.row?.tags.has(tag))
-        if (!slot || !this.#isCurrent(slot) || this.#isBehind(slot, { atLeast }) || missing.length > 0)
+        if (!slot || !this.#isCurrent(slot) || isBehind(slot, atLeast) || missing.length > 0)
           left.set(namespace, missing)
       }),
     )
@@ -426,6 +425,9 @@ export class Epochs {
     return this.#now() + RETRY_AFTER * (1 + this.#options.random())
   }
 }
+
+/** Whether what is held tells less of the log than this. */
+const isBehind = ({ row }: Slot, least: Epoch): boolean => row !== undefined && row.last < least
 
 /** Those of a question's tags that have to be asked: they are not held, and its stamp is older than what is known of all. */
 function missingTags({ row, knownSince }: Slot, { stamp, tags }: Question): string[] {

@@ -531,6 +531,23 @@ describe("a wake", () => {
     expect(store.requests).toHaveLength(before + 1)
   })
 
+  it("that comes while the store is asked does not make its answer too old: what was known before counts", async () => {
+    const { clock, store, tidemark } = setUp()
+    store.record({ kind: "everything", namespace: "" })
+    const { stamp } = await tidemark.begin("blog")
+    clock.time += 2 * TTL
+    store.onLookup = () => {
+      tidemark.hear(store.record({ kind: "namespace", namespace: "shop" }))
+    }
+    const before = store.requests.length
+    expect((await tidemark.judge(stamp, "blog", { tags: ["a"] })).verdict).toBe("fresh")
+    expect(store.requests.length - before).toBe(1)
+    // The next one knew of it before it asked.
+    store.onLookup = () => undefined
+    tidemark.hear(store.record({ kind: "tags", namespace: "blog", values: ["a"] }))
+    expect((await tidemark.judge(stamp, "blog", { tags: ["a"] })).verdict).toBe("stale")
+  })
+
   it("of a new generation ends the one before", async () => {
     const { store, tidemark } = setUp()
     store.record({ kind: "everything", namespace: "" })

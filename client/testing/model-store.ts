@@ -56,6 +56,9 @@ export class ModelStore implements EpochStore {
     ...what
   }: Publication & { readonly mode: "invalidate" | "purge" }): Promise<Published> {
     const hard = mode === "purge"
+    for (const [name, list] of Object.entries(what))
+      if (Array.isArray(list) && list.length === 0)
+        throw new StoreRefusal(422, `/${name} must have at least 1 item`)
     if ("everything" in what) this.record({ kind: "everything", namespace: "", hard })
     else {
       const { namespace, tags = [], urls = [], prefixes = [], hosts = [] } = what
