@@ -1,11 +1,11 @@
 import { headKey } from "../protocol/keys.ts"
 import { type Head, parseHead } from "../protocol/epoch.ts"
-import { lookupCommands, readLookup } from "../protocol/lookup.ts"
 import { NAME } from "../protocol/namespace.ts"
 import { asList, asText, type Command, type Reply } from "../protocol/store.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { settles } from "./patience.ts"
 import { type EpochStore, StoreRefusal } from "./store.ts"
+import { pipelineStore, type TenantOptions } from "./stores.ts"
 
 /** As much of a connection of node-redis as is needed. */
 export interface RedisConnection {
@@ -22,9 +22,7 @@ export interface RedisPool {
   execute<T>(work: (connection: RedisConnection) => Promise<T>): Promise<T>
 }
 
-export interface RedisStoreOptions {
-  /** Whose epochs. Default `default`. */
-  readonly tenant?: string
+export interface RedisStoreOptions extends TenantOptions {
   /** After this many milliseconds the store counts as away. Default 2,000; 0 is refused. */
   readonly timeout?: Milliseconds
   /** The clock, in milliseconds since 1970. Default `Date.now`. */
@@ -50,13 +48,7 @@ export function redisStore(
 ): EpochStore {
   checkTenant(tenant)
   if (!(timeout > 0 && timeout < Infinity)) throw new RangeError(`timeout must be above 0 ms, got ${timeout}`)
-  return {
-    async lookup(request, after) {
-      const asOf = now()
-      const replies = await exchange(client, lookupCommands(tenant, request, after), timeout)
-      return readLookup(tenant, request, replies, asOf, after)
-    },
-  }
+  return pipelineStore((commands) => exchange(client, commands, timeout), tenant, now)
 }
 
 /**
