@@ -89,6 +89,7 @@ class Follower implements Wakes {
   readonly #checking: Promise<void>
   /** The newest position that was heard of. */
   #seen: Position | undefined
+  #following: Promise<void> | undefined
   readonly #dirty = new Set<Sweepable>()
   #sweeping: Promise<void> | undefined
   #unreadable = 0
@@ -118,8 +119,7 @@ class Follower implements Wakes {
       subscriber.on("ready", () => subscriber.destroy())
       subscriber.destroy()
     }
-    await this.#checking
-    await this.#sweeping
+    await Promise.all([this.#checking, this.#following, this.#sweeping])
   }
 
   #connect(): void {
@@ -134,7 +134,7 @@ class Follower implements Wakes {
   }
 
   readonly #onReady = (): void => {
-    void this.#follow()
+    this.#following = this.#follow()
   }
 
   /** After a connection: the subscription first, so that nothing falls between it and the head. */
