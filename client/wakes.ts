@@ -6,8 +6,9 @@ import type { Sweepable } from "./local-cache.ts"
 import { checkTenant, NoAnswer, readHead, type RedisConnection } from "./redis-store.ts"
 import type { Tidemark } from "./tidemark.ts"
 
-/** Between two sweeps: so often at most is the store asked because of wakes, however many there are. */
+/** Between two sweeps: at least this, and so long that sweeping takes a fifth of the time, however many wakes there are. */
 const PAUSE: Milliseconds = 50
+const REST = 4
 
 /** The head's answer is waited for so long. */
 const HEAD_TIMEOUT: Milliseconds = 2 * SECOND
@@ -234,10 +235,11 @@ class Follower implements Wakes {
   async #sweepDirty(): Promise<void> {
     const { signal } = this.#closing
     while (this.#dirty.size > 0 && !signal.aborted) {
+      const began = performance.now()
       const caches = [...this.#dirty]
       this.#dirty.clear()
       await Promise.allSettled(caches.map(async (cache) => cache.sweep()))
-      await pause(PAUSE, signal)
+      await pause(Math.max(PAUSE, REST * (performance.now() - began)), signal)
     }
     this.#sweeping = undefined
   }
