@@ -9,6 +9,12 @@ const BOTH = ["protocol/**/*.test.ts", "dispatch/**/*.test.ts", "worker/**/*.tes
 /** Needs Node itself: a real server, a process, a file. Named so, beside the code it tests. */
 const NODE_ONLY = "**/*.node.test.ts"
 
+/** Whole systems of several processes, and faults that are counted. */
+const WHOLE = ["faults", "model", "mutants", "path", "relay", "soak"].map((name) => `test/${name}/**/*.test.ts`)
+
+/** Configurations that tests import: a clone is not built. And an example's Next.js, which is not installed. */
+const ALIASES = { ...PACKAGE_EXPORTS, "next/cache": moduleFile("test/support/next-cache") }
+
 /** Longer than anything takes on a busy machine with two cores: what is met in time is never by chance. */
 const PATIENCE = { testTimeout: 120_000, hookTimeout: 120_000, expect: { poll: { timeout: 20_000 } } }
 
@@ -50,14 +56,24 @@ export default defineConfig({
         },
       },
       {
-        // Configurations that tests import: a clone is not built. And an example's Next.js, which is not installed.
-        resolve: { alias: { ...PACKAGE_EXPORTS, "next/cache": moduleFile("test/support/next-cache") } },
+        resolve: { alias: ALIASES },
         test: {
           name: "system",
           include: ["test/**/*.test.ts"],
-          exclude: [...IGNORED, "test/frameworks/**"],
+          exclude: [...IGNORED, ...WHOLE, "test/frameworks/**"],
           globalSetup: ["test/support/servers.ts"],
-          // Whole systems, and faults that are counted: one at a time, after all else.
+          maxWorkers: 2,
+          ...PATIENCE,
+        },
+      },
+      {
+        resolve: { alias: ALIASES },
+        test: {
+          name: "whole",
+          include: WHOLE,
+          exclude: IGNORED,
+          globalSetup: ["test/support/servers.ts"],
+          // One at a time, after all else.
           fileParallelism: false,
           sequence: { groupOrder: 1 },
           ...PATIENCE,

@@ -1,9 +1,6 @@
-import type { Epoch } from "../protocol/epoch.ts"
-import { askedTags } from "../protocol/freshness.ts"
-import type { Lookup, LookupRequest } from "../protocol/lookup.ts"
+import type { LookupRequest } from "../protocol/lookup.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { isTag, URL_TAG } from "../protocol/selector.ts"
-import type { Milliseconds } from "../protocol/time.ts"
 
 /**
  * @param wanted tags and urls as `askedTags` gives them
@@ -21,20 +18,6 @@ const split = (members: readonly string[]) => ({
   tags: members.filter((member) => !member.startsWith(URL_TAG)),
   urls: members.filter((member) => member.startsWith(URL_TAG)).map((member) => member.slice(URL_TAG.length)),
 })
-
-/**
- * An answer with everything in it that it says: a tag that was asked and is not listed counts as the floor.
- *
- * @param asOf when it was true, by our clock
- */
-export function complete(lookup: Lookup, asked: LookupRequest, asOf: Milliseconds): Lookup {
-  const namespaces = new Map(lookup.namespaces)
-  for (const [namespace, told] of lookup.namespaces) {
-    const unlisted = askedTags(asked.get(namespace) ?? {}).map((tag): [string, Epoch] => [tag, told.floor])
-    namespaces.set(namespace, { ...told, tags: new Map([...unlisted, ...told.tags]) })
-  }
-  return { ...lookup, namespaces, asOf }
-}
 
 /** What cannot be published need not be asked, and would get the whole request refused. */
 export const isAskable = (member: string): boolean => member.startsWith(URL_TAG) || isTag(member)

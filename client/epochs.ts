@@ -1,14 +1,14 @@
 import type { Epoch, Stamp } from "../protocol/epoch.ts"
-import type { Answer, HighWater } from "../protocol/freshness.ts"
-import type { Lookup } from "../protocol/lookup.ts"
+import { type Answer, askedTags, type HighWater } from "../protocol/freshness.ts"
+import type { Asked, Lookup } from "../protocol/lookup.ts"
 import { isNamespace, type Namespace } from "../protocol/namespace.ts"
 import { DAY, type Milliseconds, SECOND } from "../protocol/time.ts"
-import { complete, isAskable, requestOf } from "./asking.ts"
+import { isAskable, requestOf } from "./asking.ts"
 import type { EpochCache } from "./l2.ts"
-import { ageOf, hold, Memory, missingTags, type Slot } from "./memory.ts"
+import { Mark } from "./mark.ts"
+import { ageOf, byUse, hold, type Memory, type Slot, slotOf } from "./memory.ts"
 import { settles } from "./patience.ts"
 import { type EpochStore, MAX_NAMESPACES, MAX_SELECTORS, StoreRefusal } from "./store.ts"
-import { Told } from "./told.ts"
 
 /**
  * A store that failed, or lagged, is not asked again before this has passed; some wait up to twice as long, so that
@@ -46,7 +46,7 @@ export interface Question {
   /** Tags are only asked where this stamp needs them; without one, never. */
   readonly stamp?: Stamp | undefined
   /** As `askedTags` gives them. */
-  readonly tags: readonly string[]
+  readonly tags: () => readonly string[]
   /** Answers that tell less than this are used for nothing but to say no. */
   readonly atLeast: Epoch
   readonly waitUntil: WaitUntil | undefined
@@ -59,10 +59,8 @@ export interface View {
   readonly high: HighWater
   /** The reader's mark: what an entry may be stamped with whose origin is read from now on. */
   readonly told: HighWater
-  /** The question's tags, without those that nobody can invalidate because they are no tags. */
-  readonly tags: readonly string[]
-  /** Some of those tags could not be asked. */
-  readonly tagsMissing: boolean
+  /** Some of the question's tags had to be asked, and could not be. */
+  readonly isBlind: boolean
 }
 
 /** One round of asking: for everything that was wanted in the same tick. */
@@ -70,18 +68,15 @@ interface Flight {
   /** Counted from 1 when it is sent; 0 before. */
   number: number
   sentAt: Milliseconds
-  readonly wants: Map<Namespace, Want>
+  readonly wants: Map<Namespace, Set<string>>
+  /** What somebody who waits for it needs to be told of at least. */
+  atLeast: Epoch
   /** Whether somebody keeps it alive by waiting for it. One that nobody does may be lost with its request. */
   attended: boolean
   /** Settles when what it brought is held, and tells of which namespaces. Never rejects. */
   answered: Promise<readonly Namespace[]>
   /** Settles when the cache below has it too. Never rejects. */
   landed: Promise<unknown>
-}
-
-interface Want {
-  readonly tags: Set<string>
-  atLeast: Epoch
 }
 
 /**
@@ -92,8 +87,8 @@ interface Want {
  */
 export class Epochs {
   readonly #options: EpochsOptions
-  readonly #told: Told
-  readonly #memory = new Memory()
+  readonly #mark: Mark
+  readonly #memory: Memory = new Map()
   readonly #flying = new Set<Flight>()
   #next: Flight | undefined
   #sent = 0
@@ -108,152 +103,175 @@ export class Epochs {
   constructor(options: EpochsOptions) {
     // With a ttl of 0 no answer of a cache would ever do.
     this.#options = options.ttl > 0 ? options : { ...options, l2: undefined }
-    this.#told = new Told(options.maxStale)
+    this.#mark = new Mark(options.maxStale)
   }
 
-  /** Somebody tells that the log has come further. What is held tells less then, and is asked anew when it is used. */
-  heard(mark: HighWater): void {
-    this.#tell(mark, false)
-  }
-
-  /** Whether a mark is believed. */
-  #tell(mark: HighWater, isFirstHand: boolean): boolean {
-    const { high } = this.#told
-    const heard = this.#told.hear(mark, this.#options.now(), isFirstHand)
-    if (heard === "renewed") this.#memory.forgetAnswers()
-    // Of which generation it was is not known; if of the first that is told, it still counts.
-    if (heard === "renewed" && high) this.#wrote = 0
-    if (heard === "renewed" || heard === "risen") this.#sentWhenRaised = this.#sent
+  /** Somebody tells that the log has come as far as this. Whether they are believed. */
+  hear(mark: HighWater, isFirstHand = false): boolean {
+    const { high } = this.#mark
+    const heard = this.#mark.hear(mark, this.#now(), isFirstHand)
+    if (heard === "renewed") {
+      for (const slot of this.#memory.values()) delete slot.row
+      // Of which generation it was is not known; if of the first that is told, it still counts.
+      if (high) this.#wrote = 0
+    }
+    if (this.#mark.high !== high) this.#sentWhenRaised = this.#sent
     return heard !== "ignored"
   }
 
   /** This reader's own publish was accepted. In which generation was not said: if in a new one, its first answer tells. */
-  wrote(epoch: Epoch): void {
-    const { high } = this.#told
-    if (high) this.heard({ generation: high.generation, last: epoch })
-    else this.#wrote = Math.max(this.#wrote, epoch)
+  wrote(last: Epoch): void {
+    const { high } = this.#mark
+    if (high) this.hear({ ...high, last })
+    else this.#wrote = Math.max(this.#wrote, last)
+  }
+
+  /** What is known of a namespace, where that is current enough to judge by without asking or waiting. */
+  peek(namespace: Namespace, question: Question): View | undefined {
+    const slot = this.#memory.get(namespace)
+    if (!slot?.row || !this.#isCurrent(slot) || this.#isBehind(slot, question)) return undefined
+    if (missingTags(slot, question).length > 0) return undefined
+    slot.usedAt = this.#now()
+    return this.#view(slot, question, this.#sent)
   }
 
   /** What is known of a namespace, current enough to judge by; undefined where nothing is. Never rejects. */
-  async read(namespace: Namespace, asked: Question): Promise<View | undefined> {
+  async read(namespace: Namespace, question: Question): Promise<View | undefined> {
     if (!isNamespace(namespace)) return undefined
-    const question = { ...asked, atLeast: Math.max(asked.atLeast, this.#wrote) }
-    const { ttl, now } = this.#options
+    const { ttl, l2 } = this.#options
     const since = this.#sent
-    const stamp = question.stamp?.epoch ?? 0
-    let tags = question.tags
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
-      const slot = this.#memory.use(namespace, now())
-      const needsTags = this.#needsTags(slot, question)
-      if (needsTags) tags = tags.filter((tag) => isAskable(tag))
-      const missing = needsTags ? missingTags(slot, stamp, tags).slice(0, MAX_SELECTORS) : []
-      const behind = this.#isBehind(slot, question.atLeast)
-      const serves = slot.row !== undefined && missing.length === 0 && !behind
-      const age = slot.row ? ageOf(slot.row, now()) : Infinity
-      if (serves && (age < ttl * (1 + slot.jitter) || slot.gave > since)) break
+      const slot = this.#use(namespace)
+      const behind = this.#isBehind(slot, question)
+      const missing = behind ? [] : missingTags(slot, question).slice(0, MAX_SELECTORS)
+      const serves = slot.row && !behind && missing.length === 0
+      if (serves && (this.#isCurrent(slot) || slot.gave > since)) break
+      const mayRefresh = serves && ageOf(slot.row!, this.#now()) < 2 * ttl
       // While the store is let alone, only the cache below is asked, and only for what is not known at all.
-      const lags = isAhead(slot.laggingUntil, now()) && (behind || (serves && age < 2 * ttl))
-      const letAlone = lags || [this.#retryAt, slot.refusedUntil].some((until) => isAhead(until, now()))
-      if (letAlone && (slot.row || !this.#options.l2 || round > 0)) break
-      if ((serves && age < 2 * ttl) || (this.#failing && this.#isUsable(slot, since))) {
-        this.#refresh(namespace, missing, question)
+      const lags = this.#isAhead(slot.laggingUntil) && (behind || mayRefresh)
+      const letAlone = lags || this.#isAhead(this.#retryAt) || this.#isAhead(slot.refusedUntil)
+      if (letAlone && (slot.row || !l2 || round > 0)) break
+      if (mayRefresh || (this.#failing && this.#isUsable(slot, since))) {
+        this.#fly(namespace, missing, question, false)
         break
       }
-      await this.#ask(namespace, missing, question, since)
+      await this.#wait(namespace, missing, question, since)
     }
-    return this.#view(this.#memory.use(namespace, now()), question, tags, since)
+    return this.#view(this.#use(namespace), question, since)
   }
 
-  #needsTags({ row }: Slot, { stamp, tags, atLeast }: Question): boolean {
-    if (!row || !stamp || tags.length === 0 || this.#isBehind({ row }, atLeast)) return false
-    return stamp.generation === row.generation && stamp.epoch >= row.epoch && stamp.epoch < row.watermark
+  #now(): Milliseconds {
+    return this.#options.now()
   }
 
-  #isBehind({ row }: Pick<Slot, "row">, atLeast: Epoch): boolean {
-    return row !== undefined && row.last < Math.max(this.#told.high?.last ?? 0, atLeast)
+  #use(namespace: Namespace): Slot {
+    return slotOf(this.#memory, namespace, this.#now())
+  }
+
+  #isCurrent({ row, jitter }: Slot): boolean {
+    return row !== undefined && ageOf(row, this.#now()) < this.#options.ttl * (1 + jitter)
+  }
+
+  /** What has to be told of at least, so as to be used for more than to say no. */
+  #least({ atLeast }: Pick<Question, "atLeast">): Epoch {
+    return Math.max(this.#mark.high?.last ?? 0, atLeast, this.#wrote)
+  }
+
+  #isBehind({ row }: Slot, question: Pick<Question, "atLeast">): boolean {
+    return row !== undefined && row.last < this.#least(question)
   }
 
   #isUsable({ row, gave }: Slot, since: number): boolean {
     if (!row) return false
-    const { ttl, maxStale, onStoreFailure, now } = this.#options
+    const { ttl, maxStale, onStoreFailure } = this.#options
+    const age = ageOf(row, this.#now())
     // What the store itself had from elsewhere may be older than we asked: that much it lags, as a mirror does.
-    const lag = row.askedAt - row.asOf
-    const age = ageOf(row, now())
-    if (age < 2 * ttl || (age + lag <= maxStale && onStoreFailure === "serve-stale")) return true
+    const mayServe = onStoreFailure === "serve-stale" && age + row.askedAt - row.asOf <= maxStale
     // Asked for by this very look-up, it is the best there is.
-    return gave > since
+    return age < 2 * ttl || mayServe || gave > since
   }
 
-  #view(slot: Slot, question: Question, tags: readonly string[], since: number): View | undefined {
-    const { row } = slot
-    const told = this.#told.high
-    if (!row || !told || !this.#isUsable(slot, since)) return undefined
-    const knowsAll = question.stamp !== undefined && question.stamp.epoch >= slot.knownSince
+  #view(slot: Slot, question: Question, since: number): View | undefined {
+    const told = this.#mark.high
+    if (!slot.row || !told || !this.#isUsable(slot, since)) return undefined
+    const last = this.#least(question)
     return {
-      // A tag that is not held is no younger than what is known of all: for this stamp, that is as good as never.
-      answer: { ...row, floor: knowsAll ? 0 : row.floor, tags: slot.tags },
-      high: { generation: told.generation, last: Math.max(told.last, question.atLeast) },
+      answer: slot.row,
+      high: last > told.last ? { ...told, last } : told,
       told,
-      tags,
-      tagsMissing: !knowsAll && tags.some((tag) => !slot.tags.has(tag)),
+      isBlind: !this.#isBehind(slot, question) && missingTags(slot, question).length > 0,
     }
   }
 
-  /** Sees to it that one refresh runs, and waits for nothing. */
-  #refresh(namespace: Namespace, tags: readonly string[], { waitUntil }: Question): void {
-    const now = this.#options.now()
-    for (const flight of this.#flying) if (now - flight.sentAt >= PATIENCE) this.#flying.delete(flight)
-    if ([...this.#flying].some((flight) => covers(flight, namespace, tags))) return
-    const flight = this.#board(namespace, tags, 0)
-    if (!waitUntil) return
-    flight.attended = true
-    waitUntil(flight.landed)
+  /** Whether a time to retry is still to come. One further ahead than any is set was set before the clock went back. */
+  #isAhead(until: Milliseconds): boolean {
+    const left = until - this.#now()
+    return left > 0 && left <= 2 * RETRY_AFTER
   }
 
-  /** Waits for a flight that asks this: one under way, if somebody keeps it alive, or a new one. */
-  async #ask(
+  /**
+   * Sees to it that a flight asks this: one under way, or a new one.
+   *
+   * @param waits then one under way counts only if somebody keeps it alive, and if it was sent not long ago
+   */
+  #fly(namespace: Namespace, tags: readonly string[], { atLeast, waitUntil }: Question, waits: boolean) {
+    const now = this.#now()
+    for (const flight of this.#flying) if (now - flight.sentAt >= PATIENCE) this.#flying.delete(flight)
+    const joined = [...this.#flying].find(
+      ({ wants, attended, sentAt }) =>
+        tags.every((tag) => wants.get(namespace)?.has(tag)) &&
+        wants.has(namespace) &&
+        (!waits || (attended && now - sentAt < this.#options.ttl)),
+    )
+    const flight = joined ?? this.#board(namespace, tags)
+    if (joined && !waits) return { joined, flight }
+    flight.atLeast = Math.max(flight.atLeast, atLeast)
+    flight.attended ||= waits || waitUntil !== undefined
+    waitUntil?.(flight.landed)
+    return { joined, flight }
+  }
+
+  async #wait(
     namespace: Namespace,
     tags: readonly string[],
-    { atLeast, waitUntil }: Question,
+    question: Question,
     since: number,
   ): Promise<void> {
-    const { ttl, now } = this.#options
-    const joined = [...this.#flying].find(
-      (flight) => flight.attended && now() - flight.sentAt < ttl && covers(flight, namespace, tags),
-    )
-    const flight = joined ?? this.#board(namespace, tags, atLeast)
-    flight.attended = true
-    waitUntil?.(flight.landed)
+    const { joined, flight } = this.#fly(namespace, tags, question, true)
     if (!(await settles(flight.answered, PATIENCE))) {
       this.#flying.delete(flight)
       if (this.#next === flight) this.#next = undefined
       if (!joined) this.#fail()
       return
     }
-    const slot = this.#memory.find(namespace)
-    if (slot?.row && slot.row.last < atLeast && flight.number > since) slot.laggingUntil = this.#retryTime()
+    const slot = this.#use(namespace)
+    if (slot.row && slot.row.last < question.atLeast && flight.number > since)
+      slot.laggingUntil = this.#retryTime()
   }
 
   /** Puts a wish on the flight of this tick, or on another one where that is full. */
-  #board(namespace: Namespace, tags: readonly string[], atLeast: Epoch): Flight {
-    if (this.#next && !hasRoom(this.#next, namespace, tags.length)) this.#next = undefined
+  #board(namespace: Namespace, tags: readonly string[]): Flight {
+    const { wants } = this.#next ?? {}
+    if (wants) {
+      const asked = [...wants.values()].reduce((sum, each) => sum + each.size, tags.length)
+      if (asked > MAX_SELECTORS || (wants.size >= MAX_NAMESPACES && !wants.has(namespace)))
+        this.#next = undefined
+    }
     const flight = (this.#next ??= this.#prepare())
-    const want = flight.wants.get(namespace) ?? { tags: new Set(), atLeast: 0 }
-    for (const tag of tags) want.tags.add(tag)
-    want.atLeast = Math.max(want.atLeast, atLeast)
-    flight.wants.set(namespace, want)
+    flight.wants.set(namespace, new Set([...(flight.wants.get(namespace) ?? []), ...tags]))
     return flight
   }
 
   #prepare(): Flight {
-    const none = Promise.resolve([])
+    const answered = Promise.resolve([])
     const flight: Flight = {
       number: 0,
       sentAt: 0,
       wants: new Map(),
+      atLeast: 0,
       attended: false,
-      answered: none,
-      landed: none,
+      answered,
+      landed: answered,
     }
     flight.answered = this.#send(flight)
     flight.landed = flight.answered.then((asked) => this.#keep(asked))
@@ -264,41 +282,41 @@ export class Epochs {
     // What else is asked in this tick comes along.
     await Promise.resolve()
     if (this.#next === flight) this.#next = undefined
-    const { now } = this.#options
     flight.number = this.#sent += 1
-    flight.sentAt = now()
+    flight.sentAt = this.#now()
     this.#flying.add(flight)
     try {
       const wanted = await this.#askCache(flight)
-      if (wanted.size === 0 || isAhead(this.#retryAt, now())) return []
-      const inUse = this.#memory.usedSince(now() - 2 * this.#options.ttl)
-      const along = inUse.filter((name) => !wanted.has(name)).slice(0, MAX_NAMESPACES - wanted.size)
-      return await this.#askStore(wanted, along, flight.number)
+      if (wanted.size === 0 || this.#isAhead(this.#retryAt)) return []
+      const since = this.#now() - 2 * this.#options.ttl
+      const inUse = byUse(this.#memory).filter((name) => {
+        const slot = this.#memory.get(name)
+        return slot?.along && slot.usedAt >= since && !wanted.has(name)
+      })
+      const room = MAX_NAMESPACES - wanted.size
+      return await this.#askStore(wanted, room > 0 ? inUse.slice(-room) : [], flight.number)
     } finally {
       this.#flying.delete(flight)
     }
   }
 
   /** Asks the cache below, and returns what is left to ask of the store. */
-  async #askCache({ wants }: Flight): Promise<Map<Namespace, string[]>> {
-    const { l2, ttl, now } = this.#options
-    if (l2) {
-      await Promise.all(
-        Array.from(wants.keys(), async (namespace) => {
-          const found = await quietly(() => l2.get(namespace))
-          if (!found || (this.#tenant !== undefined && found.tenant !== this.#tenant)) return
-          const asOf = Math.min(found.asOf, now())
-          this.#hear({ ...found, asOf }, wants, { number: 0, askedAt: asOf })
-        }),
-      )
-    }
+  async #askCache({ wants, atLeast }: Flight): Promise<Map<Namespace, string[]>> {
+    const { l2 } = this.#options
     const left = new Map<Namespace, string[]>()
-    for (const [namespace, want] of wants) {
-      const slot = this.#memory.find(namespace)
-      const missing = slot?.row ? [...want.tags].filter((tag) => !slot.tags.has(tag)) : [...want.tags]
-      const isCurrent = slot?.row && ageOf(slot.row, now()) < ttl && !this.#isBehind(slot, want.atLeast)
-      if (!isCurrent || missing.length > 0) left.set(namespace, missing)
-    }
+    await Promise.all(
+      Array.from(wants, async ([namespace, tags]) => {
+        const found = await quietly(() => l2?.get(namespace))
+        if (found && (this.#tenant ?? found.tenant) === found.tenant) {
+          const asOf = Math.min(found.asOf, this.#now())
+          this.#hold({ ...found, asOf }, new Map([[namespace, {}]]), 0, asOf)
+        }
+        const slot = this.#memory.get(namespace)
+        const missing = [...tags].filter((tag) => !slot?.row?.tags.has(tag))
+        if (!slot || !this.#isCurrent(slot) || this.#isBehind(slot, { atLeast }) || missing.length > 0)
+          left.set(namespace, missing)
+      }),
+    )
     return left
   }
 
@@ -307,24 +325,20 @@ export class Epochs {
     along: readonly Namespace[],
     request: number,
   ): Promise<readonly Namespace[]> {
-    const { store, now } = this.#options
+    const { store } = this.#options
     const asking = requestOf(wanted, along)
-    const askedAt = now()
-    let lookup: Lookup
+    const askedAt = this.#now()
     try {
-      const answer = await store.lookup(asking, this.#after(asking.keys(), askedAt))
+      const lookup = await store.lookup(asking, this.#after(asking.keys(), askedAt))
       // The store's clock may be off by hours; only of a mirror is it the one thing to go by.
-      lookup = complete(answer, asking, store.isMirror ? Math.min(answer.asOf, askedAt) : askedAt)
+      const asOf = store.isMirror ? Math.min(lookup.asOf, askedAt) : askedAt
+      if (!this.#hold({ ...lookup, asOf }, asking, request, askedAt)) throw new Error("not believed")
+      this.#tenant = lookup.tenant
     } catch (error) {
       if (error instanceof StoreRefusal) return this.#refused(wanted, along, request)
       this.#fail()
       return []
     }
-    if (!this.#hear(lookup, asking, { number: request, askedAt })) {
-      this.#fail()
-      return []
-    }
-    this.#tenant = lookup.tenant
     this.#failing = false
     this.#retryAt = 0
     return [...asking.keys()]
@@ -332,7 +346,7 @@ export class Epochs {
 
   /** Since when it is to be told what changed: since what is held of all that are asked, so that all can be kept up. */
   #after(asked: Iterable<Namespace>, now: Milliseconds): Epoch {
-    const held = Array.from(asked, (namespace) => this.#memory.find(namespace)?.row?.last ?? Infinity)
+    const held = Array.from(asked, (namespace) => this.#memory.get(namespace)?.row?.last ?? Infinity)
     const oldest = Math.min(...held)
     return oldest < Infinity ? oldest : Math.max(0, Math.floor((now - LOOK_BACK) * 1_000))
   }
@@ -343,13 +357,9 @@ export class Epochs {
     along: readonly Namespace[],
     request: number,
   ): Promise<readonly Namespace[]> {
-    for (const namespace of along) {
-      const slot = this.#memory.find(namespace)
-      if (slot) slot.along = false
-    }
-    const [only] = wanted.keys()
-    if (wanted.size === 1 && along.length === 0 && only !== undefined) {
-      this.#memory.use(only, this.#options.now()).refusedUntil = this.#retryTime()
+    for (const namespace of along) this.#use(namespace).along = false
+    if (wanted.size === 1 && along.length === 0) {
+      for (const namespace of wanted.keys()) this.#use(namespace).refusedUntil = this.#retryTime()
       return []
     }
     const alone = Array.from(wanted, (one) => this.#askStore(new Map([one]), [], request))
@@ -357,32 +367,38 @@ export class Epochs {
   }
 
   /** Takes an answer in; its number is 0 where a cache had it. False where it is not to be believed. */
-  #hear(
-    lookup: Lookup,
-    wanted: ReadonlyMap<Namespace, unknown>,
-    { number, askedAt }: { readonly number: number; readonly askedAt: Milliseconds },
+  #hold(
+    { generation, last, asOf, after = Infinity, changed, namespaces }: Lookup,
+    wanted: ReadonlyMap<Namespace, Partial<Asked>>,
+    request: number,
+    askedAt: Milliseconds,
   ): boolean {
-    const now = this.#options.now()
-    const { generation, last, asOf } = lookup
+    const { ttl, maxStale, random } = this.#options
     // A mirror that nobody writes any more tells nothing.
-    if (askedAt - asOf > this.#options.maxStale) return false
-    if (!this.#tell({ generation, last }, number > 0)) return false
-    const { after = Infinity } = lookup
-    for (const [namespace, { tags, ...told }] of lookup.namespaces) {
+    if (askedAt - asOf > maxStale || !this.hear({ generation, last }, request > 0)) return false
+    for (const [namespace, { tags, ...row }] of namespaces) {
       // To be asked along is no use of its own: what nobody reads any more drops out.
-      const slot =
-        this.#memory.find(namespace) ?? (wanted.has(namespace) ? this.#memory.use(namespace, now) : undefined)
+      const slot = this.#memory.get(namespace) ?? (wanted.has(namespace) ? this.#use(namespace) : undefined)
       if (!slot) continue
-      if (number > 0) {
+      if (request > 0) {
         slot.along = true
         // An answer may also tell less because it was asked for before the mark rose.
-        const lags = last < (this.#told.high?.last ?? 0) && number > this.#sentWhenRaised
+        const lags = last < (this.#mark.high?.last ?? 0) && request > this.#sentWhenRaised
         slot.laggingUntil = lags ? this.#retryTime() : 0
       }
-      slot.jitter = this.#options.random() / 10
-      const row = { ...told, generation, last, asOf, askedAt }
-      const changed = lookup.changed?.get(namespace) ?? null
-      hold(slot, row, { tags, changed, after }, { request: number, now, useUpTo: 2 * this.#options.ttl })
+      slot.jitter = random() / 10
+      // A tag that was asked and is not listed counts as the floor.
+      const unlisted = askedTags(wanted.get(namespace) ?? {}).map((tag) => [tag, row.floor] as const)
+      const told = {
+        ...row,
+        generation,
+        last,
+        asOf,
+        askedAt,
+        after,
+        changed: changed?.get(namespace) ?? null,
+      }
+      hold(slot, { ...told, asked: [...unlisted, ...tags] }, request, this.#now(), 2 * ttl)
     }
     return true
   }
@@ -391,12 +407,13 @@ export class Epochs {
   async #keep(asked: readonly Namespace[]): Promise<void> {
     const { l2, maxStale } = this.#options
     if (!l2) return
-    const puts = asked.map((namespace) => {
-      const slot = this.#memory.find(namespace)
-      const lookup = slot && lookupOf(namespace, slot, this.#tenant ?? "")
-      return lookup && quietly(() => l2.put(namespace, lookup, maxStale))
-    })
-    await Promise.all(puts)
+    await Promise.all(
+      asked.map((namespace) => {
+        const slot = this.#memory.get(namespace)
+        const lookup = slot && lookupOf(namespace, slot, this.#tenant ?? "")
+        return lookup && quietly(() => l2.put(namespace, lookup, maxStale))
+      }),
+    )
   }
 
   #fail(): void {
@@ -405,43 +422,37 @@ export class Epochs {
   }
 
   #retryTime(): Milliseconds {
-    const { now, random } = this.#options
-    return now() + RETRY_AFTER * (1 + random())
+    return this.#now() + RETRY_AFTER * (1 + this.#options.random())
   }
 }
 
-/** Whether a time to retry is still to come. One further ahead than any is set was set before the clock went back. */
-const isAhead = (until: Milliseconds, now: Milliseconds): boolean =>
-  now < until && until - now <= 2 * RETRY_AFTER
-
-const covers = ({ wants }: Flight, namespace: Namespace, tags: readonly string[]): boolean => {
-  const want = wants.get(namespace)
-  return want !== undefined && tags.every((tag) => want.tags.has(tag))
-}
-
-const hasRoom = ({ wants }: Flight, namespace: Namespace, tags: number): boolean => {
-  const asked = [...wants.values()].reduce((sum, want) => sum + want.tags.size, tags)
-  return asked <= MAX_SELECTORS && (wants.has(namespace) || wants.size < MAX_NAMESPACES)
+/** Those of a question's tags that have to be asked: they are not held, and its stamp is older than what is known of all. */
+function missingTags({ row, knownSince }: Slot, { stamp, tags }: Question): string[] {
+  if (!row || stamp?.generation !== row.generation) return []
+  const isByTags = stamp.epoch >= row.epoch && stamp.epoch < row.watermark && stamp.epoch < knownSince
+  return isByTags ? tags().filter((tag) => !row.tags.has(tag) && isAskable(tag)) : []
 }
 
 /** What is held of a namespace, as an answer. */
-function lookupOf(namespace: Namespace, { row, tags, knownSince: after }: Slot, tenant: string) {
+function lookupOf(
+  namespace: Namespace,
+  { row, knownSince: after }: Slot,
+  tenant: string,
+): Lookup | undefined {
   if (!row) return undefined
-  const { generation, last, asOf, askedAt: _, ...told } = row
-  const changed = new Map([...tags].filter(([, epoch]) => epoch > after))
+  const changed = new Map([...row.tags].filter(([, epoch]) => epoch > after))
   return {
+    ...row,
     tenant,
-    generation,
-    last,
-    asOf,
-    namespaces: new Map([[namespace, { ...told, tags: new Map(tags) }]]),
+    // A copy: what is held goes on changing.
+    namespaces: new Map([[namespace, { ...row, tags: new Map(row.tags) }]]),
     after,
     changed: new Map([[namespace, changed]]),
   }
 }
 
 /** A cache that fails is a cache that has nothing. */
-async function quietly<T>(work: () => Promise<T>): Promise<T | undefined> {
+async function quietly<T>(work: () => Promise<T> | undefined): Promise<T | undefined> {
   try {
     return await work()
   } catch {

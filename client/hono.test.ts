@@ -1,7 +1,7 @@
 import { type Context, type ExecutionContext, Hono } from "hono"
 import { describe, expect, it } from "vitest"
 import { epochCache, type EpochCacheOptions, type EpochCacheWarning } from "./hono.ts"
-import { fastly } from "../protocol/tag-rules.ts"
+import { cloudflare, fastly, labelsFor } from "./tags.ts"
 import { MapCache } from "./testing/map-cache.ts"
 import { Clock, ModelStore } from "./testing/model-store.ts"
 import { createTidemark, type TidemarkOptions } from "./tidemark.ts"
@@ -79,6 +79,7 @@ describe("a page behind the epoch cache", () => {
 
   it("is served with the headers that its handler gave it, and nothing of ours", async () => {
     const { open, idle } = setUp({
+      labels: labelsFor(cloudflare),
       page: (c) =>
         c.text("page", 200, {
           "cache-control": "public, s-maxage=60",
@@ -423,7 +424,7 @@ describe("keys", () => {
 
 describe("the tag header", () => {
   it("is on what comes from the handler and on what comes from the cache", async () => {
-    const { open, idle } = setUp({ inFront: fastly })
+    const { open, idle } = setUp({ labels: labelsFor(fastly) })
     for (let visit = 0; visit < 2; visit += 1) {
       expect((await open("/a")).headers.get("surrogate-key")).toBe("ns/blog post-a")
       await idle()
@@ -432,14 +433,14 @@ describe("the tag header", () => {
 
   it("joins what the handler put there, and is left out where that was asked", async () => {
     const own = { page: (c: Context) => c.text("page", 200, { "surrogate-key": "own" }) }
-    const { open } = setUp({ ...own, inFront: fastly })
+    const { open } = setUp({ ...own, labels: labelsFor(fastly) })
     expect((await open("/a")).headers.get("surrogate-key")).toBe("own ns/blog post-a")
-    const without = setUp({ ...own, inFront: false })
+    const without = setUp(own)
     expect([...(await without.open("/a")).headers.keys()]).not.toContain("cache-tag")
   })
 
   it("tells by a warning which tags it had no room for; the page is still invalidated by them here", async () => {
-    const { visit, store, clock, warnings } = setUp({ budget: 10 })
+    const { visit, store, clock, warnings } = setUp({ labels: labelsFor(cloudflare, { budget: 10 }) })
     await visit()
     expect(warnings).toEqual([
       { code: "tags-dropped", message: "Tags did not fit into the tag header.", dropped: ["post-a"] },
@@ -455,7 +456,7 @@ describe("a page with more tags than a stored copy can carry", () => {
   const many = Array.from({ length: 900 }, (_, index) => `a-rather-long-tag-${index}`)
 
   it("counts as depending on anything in its namespace", async () => {
-    const { visit, store, clock } = setUp({ tags: () => many, inFront: false })
+    const { visit, store, clock } = setUp({ tags: () => many })
     await visit()
     expect(await visit()).toBe("/a v1 | tidemark; hit")
     clock.time += 1
@@ -465,7 +466,7 @@ describe("a page with more tags than a stored copy can carry", () => {
   })
 
   it("and any character, where it can", async () => {
-    const { visit, store, clock } = setUp({ tags: () => ['naïve 🌊, "tag"'], inFront: false })
+    const { visit, store, clock } = setUp({ tags: () => ['naïve 🌊, "tag"'] })
     await visit()
     clock.time += 1
     store.record({ kind: "tags", namespace: "blog", values: ["other"], hard: true })
@@ -482,7 +483,8 @@ describe.skipIf("caches" in globalThis)("where there is no Cache API (this runti
     const warnings: EpochCacheWarning[] = []
     const { tidemark } = setUp()
     const app = new Hono()
-    app.use(epochCache({ tidemark, namespace: "blog", app, onWarning: (warning) => warnings.push(warning) }))
+    const onWarning = (warning: EpochCacheWarning) => warnings.push(warning)
+    app.use(epochCache({ tidemark, namespace: "blog", app, labels: labelsFor(cloudflare), onWarning }))
     app.get("*", (c) => c.text("page"))
     for (let visit = 0; visit < 2; visit += 1) {
       const response = await app.request("/a")

@@ -1,4 +1,5 @@
 import type { Context, Env, ExecutionContext, MiddlewareHandler } from "hono"
+import type { StatusCode } from "hono/utils/http-status"
 import type { WaitUntil } from "./epochs.ts"
 import { createPages, type PagesOptions } from "./pages.ts"
 
@@ -31,7 +32,8 @@ export function epochCache<E extends Env = any>({
 
   return async function serveFromEpochCache(c, next) {
     const executionCtx = executionCtxOf(c)
-    const response = await serve({
+    let hit: Response | undefined
+    await serve({
       context: c,
       request: c.req.raw,
       waitUntil: waitUntilOf(executionCtx),
@@ -43,6 +45,8 @@ export function epochCache<E extends Env = any>({
         return c.res
       },
       failed: () => c.error !== undefined,
+      // Through the context, so that headers which others prepared are not lost.
+      respond: (body, status, headers) => (hit = c.newResponse(body, status as StatusCode, headers)),
       revalidate:
         app &&
         (async (request) => {
@@ -50,8 +54,7 @@ export function epochCache<E extends Env = any>({
           return app.fetch(request, c.env, executionCtx)
         }),
     })
-    // Through the context, so that headers which others prepared are not lost.
-    return response === c.res ? undefined : c.newResponse(response.body, response)
+    return hit
   }
 }
 

@@ -3,23 +3,28 @@ import type { Answer } from "../protocol/freshness.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import type { Milliseconds } from "../protocol/time.ts"
 
-/** Namespaces that one reader holds; of more, those used longest ago are forgotten, and asked again when needed. */
+/** Namespaces that one reader holds; of more, the one used longest ago is forgotten, and asked again when needed. */
 export const MAX_HELD_NAMESPACES = 64
 
-/** Tags and urls that are held of one namespace, likewise. With ordinary tags, some 5 MB in all at the very most. */
+/**
+ * Tags and urls that are held of one namespace; of more, those told first are forgotten. With ordinary tags, some 5 MB
+ * in all at the very most.
+ */
 export const MAX_HELD_TAGS = 1_024
 
-/** What an answer told of one namespace, without its tags, and when the store was asked. */
-export interface Row extends Omit<Answer, "tags"> {
+/** What an answer told of one namespace, and when the store was asked. */
+export interface Row extends Answer {
+  /** Epochs of tags as they are under this row: what it tells has changed since is kept up with. */
+  readonly tags: Map<string, Epoch>
   readonly asOf: Milliseconds
   /** When we asked: not before `asOf`, and much later where the store had it from elsewhere. */
   readonly askedAt: Milliseconds
 }
 
-/** What an answer told of tags and urls, in the form of `askedTags`. */
-export interface ToldTags {
-  /** Those that were asked. */
-  readonly tags: Iterable<readonly [string, Epoch]>
+/** An answer before its tags are joined with those that are held. */
+export interface Told extends Omit<Row, "tags"> {
+  /** Those that were asked, in the form of `askedTags`. */
+  readonly asked: Iterable<readonly [string, Epoch]>
   /** All that changed after an epoch; null where the store could not say. */
   readonly changed: ReadonlyMap<string, Epoch> | null
   readonly after: Epoch
@@ -30,16 +35,14 @@ export interface ToldTags {
  * old as can be, or it would be used for as long as the clock went back.
  */
 export const ageOf = ({ askedAt }: Row, now: Milliseconds): Milliseconds =>
-  askedAt > now ? Number.POSITIVE_INFINITY : now - askedAt
+  askedAt > now ? Infinity : now - askedAt
 
 /** What a reader holds of one namespace. */
 export interface Slot {
-  row: Row | undefined
+  row?: Row
   /** Number of the request that gave `row`; 0 for one that a cache had. */
   gave: number
-  /** Epochs of tags as they are under `row`: what it tells has changed since is kept up with. */
-  readonly tags: Map<string, Epoch>
-  /** A tag that is not in `tags` was not invalidated after this. */
+  /** A tag that is not held was not invalidated after this. */
   knownSince: Epoch
   /** The store said no to this namespace, and is not asked for it before. */
   refusedUntil: Milliseconds
@@ -52,52 +55,24 @@ export interface Slot {
   along: boolean
 }
 
-/** What a reader holds, bounded. */
-export class Memory {
-  /** In the order of their last use. */
-  readonly #slots = new Map<Namespace, Slot>()
+export type Memory = Map<Namespace, Slot>
 
-  /** The slot of a namespace, made where there is none. */
-  use(namespace: Namespace, now: Milliseconds): Slot {
-    const slot = this.#slots.get(namespace) ?? emptySlot()
-    slot.usedAt = now
-    touch(this.#slots, namespace, slot, MAX_HELD_NAMESPACES)
-    return slot
+/** The slot of a namespace that is used, made where there is none. */
+export function slotOf(memory: Memory, namespace: Namespace, usedAt: Milliseconds): Slot {
+  let slot = memory.get(namespace)
+  if (!slot) {
+    slot = { gave: 0, knownSince: 0, refusedUntil: 0, laggingUntil: 0, usedAt, jitter: 0, along: false }
+    memory.set(namespace, slot)
+    const [oldest] = memory.size > MAX_HELD_NAMESPACES ? byUse(memory) : []
+    if (oldest !== undefined) memory.delete(oldest)
   }
-
-  /** The slot of a namespace, without counting as a use. */
-  find(namespace: Namespace): Slot | undefined {
-    return this.#slots.get(namespace)
-  }
-
-  /** Namespaces used since, latest first, that may be asked along with others. */
-  usedSince(since: Milliseconds): Namespace[] {
-    return [...this.#slots]
-      .filter(([, slot]) => slot.along && slot.usedAt >= since)
-      .map(([namespace]) => namespace)
-      .toReversed()
-  }
-
-  /** Forgets every answer: another generation has begun. Not who may not be asked. */
-  forgetAnswers(): void {
-    for (const slot of this.#slots.values()) {
-      const { refusedUntil, usedAt, along } = slot
-      Object.assign(slot, emptySlot(), { refusedUntil, usedAt, along })
-    }
-  }
+  slot.usedAt = usedAt
+  return slot
 }
 
-const emptySlot = (): Slot => ({
-  row: undefined,
-  gave: 0,
-  tags: new Map(),
-  knownSince: 0,
-  refusedUntil: 0,
-  laggingUntil: 0,
-  usedAt: 0,
-  jitter: 0,
-  along: false,
-})
+/** Namespaces in the order of their last use. */
+export const byUse = (memory: Memory): Namespace[] =>
+  [...memory].toSorted(([, a], [, b]) => a.usedAt - b.usedAt).map(([namespace]) => namespace)
 
 /**
  * Takes an answer in where it is better than what is held: it tells more of the log, or as much and later. One that
@@ -105,57 +80,37 @@ const emptySlot = (): Slot => ({
  */
 export function hold(
   slot: Slot,
-  row: Row,
-  { tags, changed, after }: ToldTags,
-  {
-    request,
-    now,
-    useUpTo,
-  }: { readonly request: number; readonly now: Milliseconds; readonly useUpTo: Milliseconds },
+  { asked, changed, after, ...told }: Told,
+  request: number,
+  now: Milliseconds,
+  useUpTo: Milliseconds,
 ): void {
   const held = slot.row
-  const better =
-    held === undefined ||
+  const isLater = !held || told.askedAt >= held.askedAt
+  const isBetter =
+    !held ||
     held.askedAt > now ||
-    row.last > held.last ||
-    (row.last === held.last && row.askedAt >= held.askedAt) ||
-    (request > 0 && row.askedAt >= held.askedAt && now - held.askedAt >= useUpTo)
-  if (better) slot.row = row
-  if (better || row.last === held.last) slot.gave = Math.max(slot.gave, request)
-  if (better && row.watermark !== held?.watermark) {
+    told.last > held.last ||
+    (isLater && (told.last === held.last || (request > 0 && ageOf(held, now) >= useUpTo)))
+  const isSame = told.watermark === held?.watermark
+  if (isBetter) {
     // Where it cannot be said what changed in between, nothing that was known of tags counts any more.
-    if (!held || !changed || after > held.last) {
-      slot.tags.clear()
-      slot.knownSince = changed ? after : row.last
-    }
-    for (const [tag, epoch] of changed ?? []) keepTag(slot, tag, epoch)
+    const continues = held && (isSame || (changed && after <= held.last))
+    const tags = continues ? held.tags : new Map<string, Epoch>()
+    if (!continues) slot.knownSince = changed ? after : told.last
+    // A tag that is not held is no younger than that, whatever else is not known of it.
+    slot.row = { ...told, floor: Math.min(told.floor, slot.knownSince), tags }
+    for (const [tag, epoch] of changed ?? []) keepTag(slot, tags, tag, epoch)
   }
-  if (slot.row?.watermark === row.watermark) for (const [tag, epoch] of tags) keepTag(slot, tag, epoch)
+  if (isBetter || told.last === held.last) slot.gave = Math.max(slot.gave, request)
+  const { row } = slot
+  if (row?.watermark === told.watermark) for (const [tag, epoch] of asked) keepTag(slot, row.tags, tag, epoch)
 }
 
-/**
- * Those of an entry's tags that have to be asked: they are not held, and the entry is older than what is known of all.
- * Those that are held count as just used, so that they stay until it is judged.
- */
-export function missingTags(slot: Slot, stamp: Epoch, tags: readonly string[]): string[] {
-  return tags.filter((tag) => {
-    const epoch = slot.tags.get(tag)
-    if (epoch !== undefined) touch(slot.tags, tag, epoch, MAX_HELD_TAGS)
-    return epoch === undefined && stamp < slot.knownSince
-  })
-}
-
-function keepTag(slot: Slot, tag: string, epoch: Epoch): void {
-  const dropped = touch(slot.tags, tag, Math.max(epoch, slot.tags.get(tag) ?? 0), MAX_HELD_TAGS)
-  slot.knownSince = Math.max(slot.knownSince, dropped ?? 0)
-}
-
-/** Puts a member last, and drops the first where there are more than may be. Returns what that was. */
-function touch<K, V>(map: Map<K, V>, key: K, value: V, most: number): V | undefined {
-  map.delete(key)
-  map.set(key, value)
-  if (map.size <= most) return undefined
-  const [[oldest, dropped]] = map as Iterable<[K, V]> as [[K, V]]
-  map.delete(oldest)
-  return dropped
+function keepTag(slot: Slot, tags: Map<string, Epoch>, tag: string, epoch: Epoch): void {
+  tags.set(tag, Math.max(epoch, tags.get(tag) ?? 0))
+  if (tags.size <= MAX_HELD_TAGS) return
+  const [[oldest, dropped]] = tags as Iterable<[string, Epoch]> as [[string, Epoch]]
+  tags.delete(oldest)
+  slot.knownSince = Math.max(slot.knownSince, dropped)
 }

@@ -26,6 +26,7 @@ const STEERING = [
  * by `Age` or `Date` a cache in front would take it for as old as the copy.
  */
 const ADDED = [ENTRY, "age", "date", "cf-cache-status"]
+const REMOVED: ReadonlySet<string> = new Set([...ADDED, "cache-control"])
 
 const FORBIDS_STORING = /(?:^|[,\s])(?:private|no-store|no-cache)(?=$|[\s,=])/i
 
@@ -97,34 +98,32 @@ export function entryOf(copy: Response): (Entry & { readonly headers: Record<str
 }
 
 /**
- * A stored copy as it is served. One that is stale goes out as `no-store`: a cache in front that has just been purged
- * would otherwise take the old page for the new one, and keep it.
+ * The headers with which a stored copy is served. One that is stale goes out as `no-store`: a cache in front that has
+ * just been purged would otherwise take the old page for the new one, and keep it.
  */
-export function servedCopy(
+export function servedHeaders(
   copy: Response,
   given: Readonly<Record<string, string>>,
   isStale: boolean,
-): Response {
-  const headers = new Headers(copy.headers)
-  for (const name of [...ADDED, "cache-control"]) headers.delete(name)
-  for (const [name, value] of Object.entries(isStale ? { "cache-control": "no-store" } : given))
-    headers.set(name, value)
-  return new Response(copy.body, { status: copy.status, headers })
+): Record<string, string> {
+  const headers: Record<string, string> = {}
+  for (const [name, value] of copy.headers) if (!REMOVED.has(name)) headers[name] = value
+  return Object.assign(headers, isStale ? { "cache-control": "no-store" } : given)
 }
 
 /**
- * The key of a page. On a host of its own: under the page's own url, an origin that is fetched through the same cache
- * would be answered with our copy, which would then be stamped anew.
+ * The key of a page, as a url. On a host of its own: under the page's own url, an origin that is fetched through the
+ * same cache would be answered with our copy, which would then be stamped anew.
  */
-export function keyRequest(
+export function keyUrl(
   namespace: Namespace,
   key: string,
   varied: readonly (readonly [string, string])[],
-): Request {
-  const url = new URL(`https://pages.tidemark.invalid/${encodeURIComponent(namespace)}`)
-  url.searchParams.set("key", key)
-  for (const [name, value] of varied) url.searchParams.append(`vary-${name}`, value)
-  return new Request(url)
+): string {
+  const query = [["key", key], ...varied.map(([name, value]) => [`vary-${name}`, value])]
+  return `https://pages.tidemark.invalid/${encodeURIComponent(namespace)}?${query
+    .map((pair) => pair.map((part) => encodeURIComponent(part)).join("="))
+    .join("&")}`
 }
 
 /** What a copy depends on, and the urls by which it is asked for this time. */

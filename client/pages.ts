@@ -1,12 +1,11 @@
 import type { Epoch } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
-import { cloudflare } from "../protocol/tag-rules.ts"
 import { DAY, type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
-import { dependsOn, entryOf, isStorable, keyRequest, servedCopy, storedCopy, whyForwarded } from "./page.ts"
+import { dependsOn, entryOf, isStorable, keyUrl, servedHeaders, storedCopy, whyForwarded } from "./page.ts"
 import { settles } from "./patience.ts"
 import { SingleFlight } from "./single-flight.ts"
-import { type LabelOptions, tagHeader } from "./tag-header.ts"
+import type { Labeller } from "./tag-header.ts"
 import type { ReadOptions, Tidemark } from "./tidemark.ts"
 
 /**
@@ -44,7 +43,7 @@ export interface EpochCacheWarning {
 }
 
 /** `C` is what the framework tells of a request. */
-export interface PagesOptions<C> extends Omit<LabelOptions, "inFront"> {
+export interface PagesOptions<C> {
   /** The reader of epochs; made once an isolate, not once a request. */
   readonly tidemark: Tidemark | ((c: C) => Tidemark)
   /** The namespace of the pages. */
@@ -60,8 +59,11 @@ export interface PagesOptions<C> extends Omit<LabelOptions, "inFront"> {
   readonly cache?: PageStore
   /** How long the cache keeps a page at most, in milliseconds. Default 30 days, as `maxCacheTtl` in the configuration. */
   readonly maxCacheTtl?: Milliseconds
-  /** The cache in front, for which responses are labelled. Default `cloudflare`, by `Cache-Tag`. `false`: none. */
-  readonly inFront?: LabelOptions["inFront"] | false
+  /**
+   * Labels responses for the cache in front, so that it can be purged by their tags: `labelsFor(cloudflare)` of
+   * `tidemark/tags`. Default: none, which is right where no cache is in front.
+   */
+  readonly labels?: Labeller
   /** The url that the page is published under. Default: the request's. */
   readonly url?: (c: C) => string
   /**
@@ -96,6 +98,12 @@ export interface Turn<C> {
   /** This is to fill, and not to be answered from the cache. */
   readonly isRevalidation?: boolean
   readonly waitUntil?: WaitUntil | undefined
+  /** Answers with what the cache had. Default: a plain `Response`. */
+  readonly respond?: (
+    body: ReadableStream | null,
+    status: number,
+    headers: Record<string, string>,
+  ) => Response
 }
 
 /** What one request is about. */
@@ -103,16 +111,16 @@ interface Visit {
   readonly tidemark: Tidemark
   readonly namespace: Namespace
   readonly cache: PageStore
-  readonly key: Request
+  readonly key: string
   readonly urls: readonly string[]
   readonly read: ReadOptions
   readonly waitUntil: WaitUntil
 }
 
-/** What the cache has for a visit: a response, or why the page has to be made. */
+/** What the cache has for a visit: a copy and its headers, or why the page has to be made. */
 type Found =
-  | { readonly response: Response; readonly how: string }
-  | { readonly response?: undefined; readonly how: string; readonly hadCopy: boolean }
+  | { readonly copy: Response; readonly headers: Record<string, string>; readonly how: string }
+  | { readonly copy?: undefined; readonly how: string; readonly hadCopy: boolean }
 
 /**
  * Answers turns: from the cache where a stamp allows it, and else with the page that is made, which is then kept.
@@ -127,14 +135,12 @@ type Found =
  */
 export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Promise<Response> {
   const {
-    inFront = cloudflare,
     swr = MINUTE,
     maxCacheTtl = 30 * DAY,
     onWarning = () => undefined,
     vary = [],
     tidemark,
     namespace,
-    ...labels
   } = options
   const varied = new Set(vary.map((name) => name.toLowerCase()))
   const fills = new SingleFlight(FILL_PATIENCE)
@@ -153,7 +159,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       tidemark: typeof tidemark === "function" ? tidemark(c) : tidemark,
       namespace: own,
       cache,
-      key: keyRequest(
+      key: keyUrl(
         own,
         key,
         [...varied].map((name) => [name, request.headers.get(name) ?? ""]),
@@ -177,11 +183,15 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     )
     switch (judgement.verdict) {
       case "fresh":
-        return { response: servedCopy(copy, entry.headers, false), how: "hit" }
+        return { copy, headers: servedHeaders(copy, entry.headers, false), how: "hit" }
       case "stale":
         if (!revalidate || judgement.staleFor > swr || swr === 0) break
         inBackground(request, revalidate, visit)
-        return { response: servedCopy(copy, entry.headers, true), how: "hit; detail=stale-while-revalidate" }
+        return {
+          copy,
+          headers: servedHeaders(copy, entry.headers, true),
+          how: "hit; detail=stale-while-revalidate",
+        }
       case "dead":
         break
       case "unknown":
@@ -201,8 +211,8 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     revalidate: NonNullable<Turn<C>["revalidate"]>,
     { key, waitUntil }: Visit,
   ): void {
-    if (revalidations.running(key.url)) return
-    const { end } = revalidations.start(key.url)
+    if (revalidations.running(key)) return
+    const { end } = revalidations.start(key)
     // Without the visitor's signal: the page is still wanted when they have left.
     const request = new Request(visited, { signal: null })
     for (const name of CONDITIONS) request.headers.delete(name)
@@ -211,7 +221,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
         const response = await revalidate(request)
         if (response instanceof Response) discard(response)
         // Only when it is stored is the next visitor served the new one.
-        await fills.running(key.url)
+        await fills.running(key)
       } catch {
         // The old page stays until `swr` has passed; the next visit tries again.
       } finally {
@@ -228,7 +238,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     { how, hadCopy }: { how: string; hadCopy: boolean },
   ): Promise<Response> {
     const { cache, key, read, waitUntil } = visit
-    const { done, end } = fills.start(key.url)
+    const { done, end } = fills.start(key)
     // Others may be waiting for this: it goes on though the visitor leaves.
     waitUntil(done)
     let isBeingStored = false
@@ -238,7 +248,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       const response = await make()
       const tags = await label(context, response)
       const isKept = !failed?.() && isStorable(response, varied)
-      remember(unstorable, key.url, !isKept)
+      remember(unstorable, key, !isKept)
       if (!isKept && hadCopy && response.status < 500) waitUntil(quietly(() => cache.delete(key)))
       if (!isKept) return tell(response, how)
       if (!stamp) return tell(response, "fwd=bypass; detail=epochs-unknown")
@@ -263,11 +273,11 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
   /** Labels what was made for the cache in front, and tells its tags. */
   async function label(c: C, response: Response): Promise<readonly string[]> {
     const tags = (await options.tags?.(c, response)) ?? []
-    if (inFront === false) return tags
-    const { headers: own, dropped } = tagHeader(namespaceOf(c), tags, { ...labels, inFront })
-    for (const [name, value] of Object.entries(own)) {
+    if (!options.labels) return tags
+    const { headers, separator, dropped } = options.labels(namespaceOf(c), tags)
+    for (const [name, value] of Object.entries(headers)) {
       const present = response.headers.get(name)
-      response.headers.set(name, present ? present + inFront.separator + value : value)
+      response.headers.set(name, present ? present + separator + value : value)
     }
     if (dropped.length > 0)
       onWarning({ code: "tags-dropped", message: "Tags did not fit into the tag header.", dropped })
@@ -295,15 +305,20 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     if (turn.isRevalidation)
       return fill(turn, visit, { how: "fwd=stale; detail=revalidation", hadCopy: true })
     let found = await find(turn, visit)
-    const { how } = found
-    if (!found.response && !how.startsWith("fwd=bypass") && !unstorable.has(visit.key.url)) {
-      const running = fills.running(visit.key.url)
+    let { how } = found
+    if (!found.copy && !how.startsWith("fwd=bypass") && !unstorable.has(visit.key)) {
+      const running = fills.running(visit.key)
       if (running && (await settles(running, FILL_PATIENCE))) {
         found = await find(turn, visit)
-        if (found.response) return tell(found.response, collapsed(how, found.how))
+        if (found.copy) how = collapsed(how, found.how)
       }
     }
-    return found.response ? tell(found.response, how) : fill(turn, visit, found)
+    if (!found.copy) return fill(turn, visit, found)
+    const { copy, headers } = found
+    const before = headers["cache-status"]
+    headers["cache-status"] = `${before === undefined ? "" : `${before}, `}tidemark; ${how}`
+    const { respond = (body, status) => new Response(body, { status, headers }) } = turn
+    return respond(copy.body, copy.status, headers)
   }
 }
 

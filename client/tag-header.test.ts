@@ -2,41 +2,44 @@ import { describe, expect, it } from "vitest"
 import { TAG_RULES, type TagCache } from "../protocol/tag-rules.ts"
 import { tagHeader } from "./tag-header.ts"
 
+const CF = TAG_RULES.cloudflare
 const CACHES = Object.keys(TAG_RULES) as TagCache[]
 
 describe("the tag header", () => {
   it("carries the namespace, its ancestors, and the asked tags verbatim", () => {
-    expect(tagHeader("shop/books/new", ["post-1", "Post-1"], { inFront: TAG_RULES.fastly })).toEqual({
+    expect(tagHeader("shop/books/new", ["post-1", "Post-1"], TAG_RULES.fastly)).toEqual({
       headers: { "surrogate-key": "ns/shop/books/new ns/shop/books ns/shop post-1 Post-1" },
+      separator: " ",
       dropped: [],
     })
     // To Cloudflare the two are one.
-    expect(tagHeader("shop/books/new", ["post-1", "Post-1"])).toEqual({
+    expect(tagHeader("shop/books/new", ["post-1", "Post-1"], CF)).toEqual({
       headers: { "cache-tag": "ns/shop/books/new,ns/shop/books,ns/shop,post-1" },
+      separator: ",",
       dropped: [],
     })
   })
 
   it("puts the prefix before every tag, as purges do", () => {
-    expect(tagHeader("shop/books", ["a"], { tagPrefix: "de:", inFront: TAG_RULES.fastly }).headers).toEqual({
+    expect(tagHeader("shop/books", ["a"], TAG_RULES.fastly, { tagPrefix: "de:" }).headers).toEqual({
       "surrogate-key": "de:ns/shop/books de:ns/shop de:a",
     })
   })
 
   it("encodes what would part a tag in two", () => {
-    expect(tagHeader("blog", ["a, b", "100%25", "ü"]).headers["cache-tag"]).toBe(
+    expect(tagHeader("blog", ["a, b", "100%25", "ü"], CF).headers["cache-tag"]).toBe(
       "ns/blog,a%2C%20b,100%2525,%C3%BC",
     )
   })
 
   it("names a tag once", () => {
-    expect(tagHeader("blog", ["a", "a"]).headers["cache-tag"]).toBe("ns/blog,a")
+    expect(tagHeader("blog", ["a", "a"], CF).headers["cache-tag"]).toBe("ns/blog,a")
   })
 
   it.each(CACHES)("%s: keeps the namespace first, and says what it left out", (inFront) => {
     const { header, separator, codec, maxBytes, maxLabels } = TAG_RULES[inFront]
     const tags = Array.from({ length: 3_000 }, (_, index) => `tag-number-${index}`)
-    const { headers, dropped } = tagHeader("shop/books", tags, { inFront: TAG_RULES[inFront] })
+    const { headers, dropped } = tagHeader("shop/books", tags, TAG_RULES[inFront])
     const labels = headers[header]?.split(separator) ?? []
     const kept = labels.map((label) => codec.decode(label))
     expect(kept.slice(0, 3)).toEqual(["ns/shop/books", "ns/shop", "ns/shop/books/+"])
@@ -50,7 +53,7 @@ describe("the tag header", () => {
   it("carries the label of what did not fit only where something did not", () => {
     const tags = Array.from({ length: 60 }, (_, index) => `tag-${index}`)
     const of = (some: readonly string[]) =>
-      tagHeader("blog", some, { inFront: TAG_RULES.cloudfront }).headers["cache-tag"]?.split(",") ?? []
+      tagHeader("blog", some, TAG_RULES.cloudfront).headers["cache-tag"]?.split(",") ?? []
     expect(of(tags.slice(0, 49))).toHaveLength(50)
     expect(of(tags.slice(0, 49))).not.toContain("ns/blog/+")
     expect(of(tags).slice(0, 2)).toEqual(["ns/blog", "ns/blog/+"])
@@ -60,24 +63,35 @@ describe("the tag header", () => {
   })
 
   it("goes by the name that the header was given", () => {
-    expect(tagHeader("blog", [], { inFront: TAG_RULES.cloudfront, header: "x-tags" }).headers).toEqual({
+    expect(tagHeader("blog", [], TAG_RULES.cloudfront, { header: "x-tags" }).headers).toEqual({
       "x-tags": "ns/blog",
     })
   })
 
   it("keeps a budget to the byte, and goes on with what still fits", () => {
     const budget = "ns/blog,aaa,b".length
-    expect(tagHeader("blog", ["aaa", "cc", "b"], { budget })).toEqual({
+    expect(tagHeader("blog", ["aaa", "cc", "b"], CF, { budget })).toEqual({
       headers: { "cache-tag": "ns/blog,aaa,b" },
+      separator: ",",
       dropped: ["cc"],
     })
-    expect(tagHeader("blog", ["a"], { budget: 0 })).toEqual({ headers: {}, dropped: ["ns/blog", "a"] })
+    expect(tagHeader("blog", ["a"], CF, { budget: 0 })).toEqual({
+      headers: {},
+      separator: ",",
+      dropped: ["ns/blog", "a"],
+    })
   })
 
   it("leaves out what is no tag, and says so", () => {
     const wrong = ["", " a", "a\nb", "ns/other", "u:https://www.example.com/", "x".repeat(1_025)]
-    expect(tagHeader("blog", wrong)).toEqual({ headers: { "cache-tag": "ns/blog" }, dropped: wrong })
+    expect(tagHeader("blog", wrong, CF)).toEqual({
+      headers: { "cache-tag": "ns/blog" },
+      separator: ",",
+      dropped: wrong,
+    })
     // A tag whose label would be too long is known by its hash.
-    expect(tagHeader("blog", ["ü".repeat(512)]).headers["cache-tag"]).toMatch(/^ns\/blog,tm-h_[0-9a-f]{32}$/)
+    expect(tagHeader("blog", ["ü".repeat(512)], CF).headers["cache-tag"]).toMatch(
+      /^ns\/blog,tm-h_[0-9a-f]{32}$/,
+    )
   })
 })

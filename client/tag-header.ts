@@ -1,11 +1,9 @@
 import { ancestors, type Namespace } from "../protocol/namespace.ts"
 import { isTag } from "../protocol/selector.ts"
-import { cloudflare, type TagRules } from "../protocol/tag-rules.ts"
+import type { TagRules } from "../protocol/tag-rules.ts"
 import { namespaceTag, overflowTag } from "../protocol/tags.ts"
 
 export interface LabelOptions {
-  /** The cache in front, whose header, alphabet and limits count. Default `cloudflare`. */
-  readonly inFront?: TagRules
   /** Another name of the header, as CloudFront lets you set one. */
   readonly header?: string
   /** Bytes that the header's value may have. Default: what the cache reads; 0 leaves every tag out. */
@@ -20,6 +18,8 @@ export interface LabelOptions {
 export interface Labels {
   /** One header, or none where nothing fitted. */
   readonly headers: Readonly<Record<string, string>>
+  /** What parts two labels in it. */
+  readonly separator: string
   /**
    * What is not in it: tags that did not fit, or are no tags. The labels of its namespaces are put in first, then
    * `ns/<name>/+` where some tag had no room: by those the cache in front still purges the response, the latter with
@@ -28,16 +28,25 @@ export interface Labels {
   readonly dropped: readonly string[]
 }
 
+/** Labels a response of a namespace with its tags, for the cache in front. */
+export type Labeller = (namespace: Namespace, tags: readonly string[]) => Labels
+
+/**
+ * The labeller for a cache: `labelsFor(cloudflare)` writes `Cache-Tag`.
+ *
+ * @param inFront the cache, whose header, alphabet and limits count
+ */
+export const labelsFor =
+  (inFront: TagRules, options?: LabelOptions): Labeller =>
+  (namespace, tags) =>
+    tagHeader(namespace, tags, inFront, options)
+
 /** The header that labels a response for the cache in front, so that it can be purged by what it was labelled with. */
 export function tagHeader(
   namespace: Namespace,
   tags: readonly string[],
-  {
-    inFront = cloudflare,
-    header = inFront.header,
-    budget = inFront.maxBytes,
-    tagPrefix = "",
-  }: LabelOptions = {},
+  inFront: TagRules,
+  { header = inFront.header, budget = inFront.maxBytes, tagPrefix = "" }: LabelOptions = {},
 ): Labels {
   const { separator, maxLabels, codec } = inFront
   const put = (asked: readonly string[]): { labels: ReadonlySet<string>; left: readonly string[] } => {
@@ -66,5 +75,5 @@ export function tagHeader(
   const isIn = new Set([...own, ...valid])
   for (const tag of left) isIn.delete(tag)
   const dropped = [...own, ...distinct].filter((tag) => !isIn.has(tag))
-  return { headers: labels.size > 0 ? { [header]: [...labels].join(separator) } : {}, dropped }
+  return { headers: labels.size > 0 ? { [header]: [...labels].join(separator) } : {}, separator, dropped }
 }

@@ -1,5 +1,5 @@
 /** `tidemark/tags`: responses labelled for the cache in front of them, so that it can be purged by what they show. */
-export { type Labels, type LabelOptions, tagHeader } from "./tag-header.ts"
+export { type Labeller, type LabelOptions, type Labels, labelsFor, tagHeader } from "./tag-header.ts"
 export {
   akamai,
   bunny,

@@ -1,5 +1,5 @@
 import { type Epoch, epochToMs, type Stamp } from "../protocol/epoch.ts"
-import { type Answer, askedTags, isFresh, isServable } from "../protocol/freshness.ts"
+import { askedTags, isFresh, isServable } from "../protocol/freshness.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { normalUrl } from "../protocol/selector.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
@@ -147,23 +147,27 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
   }
   const epochs = new Epochs({ store, ttl, maxStale, onStoreFailure, l2, now, random })
 
-  const read = (
+  /** What is known, with a promise only where it has to be asked or waited for. */
+  const look = (
     namespace: Namespace,
     { fresh, waitUntil = options.waitUntil }: ReadOptions = {},
     stamp?: Stamp,
-    tags: readonly string[] = [],
-  ) => epochs.read(namespace, { stamp, tags, atLeast: fresh?.atLeast ?? 0, waitUntil })
+    tags: () => readonly string[] = () => [],
+  ): View | undefined | Promise<View | undefined> => {
+    const question = { stamp, tags, atLeast: fresh?.atLeast ?? 0, waitUntil }
+    return epochs.peek(namespace, question) ?? epochs.read(namespace, question)
+  }
 
-  async function judge(
+  const judge = (
     stamp: Stamp | undefined,
     namespace: Namespace,
     depends: Depends = {},
     how?: ReadOptions,
-  ): Promise<Judgement> {
-    if (!stamp) return { verdict: "dead" }
-    const tags = tagsOf(depends)
-    const view = await read(namespace, how, stamp, tags)
-    return view ? verdictOf(stamp, view, tags === undefined, now()) : { verdict: "unknown" }
+  ): Judgement | Promise<Judgement> => {
+    if (!stamp) return DEAD
+    const by = (view: View | undefined) => (view ? verdictOf(stamp, view, depends, now) : UNKNOWN)
+    const view = look(namespace, how, stamp, () => tagsOf(depends) ?? [])
+    return view instanceof Promise ? view.then(by) : by(view)
   }
 
   async function publish(mode: "invalidate" | "purge", what: Publication): Promise<Published> {
@@ -174,53 +178,64 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
   }
 
   return {
-    judge,
+    // An answer from memory is not waited for.
+    judge: async (...asked) => judge(...asked),
     invalidate: (what) => publish("invalidate", what),
     purge: (what) => publish("purge", what),
-    hear: ({ generation, epoch }) => epochs.heard({ generation, last: epoch }),
+    hear: ({ generation, epoch }) => void epochs.hear({ generation, last: epoch }),
     async begin(namespace, how) {
-      const view = await read(namespace, how)
+      const view = await look(namespace, how)
       // The mark, and not the answer at hand: whatever this reader was told of was accepted before the origin is read.
       return { namespace, stamp: view && { generation: view.told.generation, epoch: view.told.last } }
     },
-    async isFresh(stamp, namespace, depends, how) {
-      return (await judge(stamp, namespace, depends, how)).verdict === "fresh"
+    async isFresh(...asked) {
+      const judged = judge(...asked)
+      return (judged instanceof Promise ? await judged : judged).verdict === "fresh"
     },
     async isServable(stamp, namespace, how) {
       if (!stamp) return false
-      const view = await read(namespace, how)
+      const view = await look(namespace, how)
       return view !== undefined && isServable(stamp, view.answer, view.high)
     },
     async key(namespace, { on = "anything", ...how } = {}) {
-      const view = await read(namespace, how)
+      const view = await look(namespace, how)
       return view && `${view.answer.generation}.${keyEpoch(view, on)}`
     },
   }
 }
 
-/** As they are asked, each once; undefined where the entry depends on more than can be asked. */
-function tagsOf(depends: Depends): string[] | undefined {
+const FRESH: Judgement = { verdict: "fresh" }
+const DEAD: Judgement = { verdict: "dead" }
+const UNKNOWN: Judgement = { verdict: "unknown" }
+
+/** As they are asked; undefined where the entry depends on more than can be asked. */
+function tagsOf(depends: Depends): readonly string[] | undefined {
   if (depends === "anything") return undefined
+  const { tags = [], urls = [] } = depends
+  if (tags.length + urls.length > MAX_ENTRY_TAGS) return undefined
   // A url that cannot be published cannot be invalidated by itself either.
-  const urls = (depends.urls ?? []).flatMap((url) => normalUrl(url.replace(/#.*$/s, "")) ?? [])
-  const tags = [...new Set(askedTags({ tags: depends.tags ?? [], urls }))]
-  return tags.length > MAX_ENTRY_TAGS ? undefined : tags
+  const asked = urls.flatMap((url) => normalUrl(url.replace(/#.*$/s, "")) ?? [])
+  return asked.length > 0 ? askedTags({ tags, urls: asked }) : tags
 }
 
-function verdictOf(stamp: Stamp, view: View, dependsOnAnything: boolean, now: Milliseconds): Judgement {
-  const { high } = view
-  const blind = dependsOnAnything || view.tagsMissing
+function verdictOf(
+  stamp: Stamp,
+  { answer: told, high, isBlind }: View,
+  depends: Depends,
+  now: () => Milliseconds,
+): Judgement {
+  // Above the watermark nothing else counts, and most entries are.
+  const known = stamp.epoch < told.watermark && !isBlind ? tagsOf(depends) : []
+  const isByTags = known !== undefined && !isBlind
   // A tag that is not listed counts as the floor: with the watermark for one, any invalidation counts.
-  const answer: Answer = blind
-    ? { ...view.answer, floor: view.answer.watermark, tags: new Map() }
-    : view.answer
-  const tags = blind ? [""] : view.tags
-  if (isFresh(stamp, answer, tags, high)) return { verdict: "fresh" }
-  if (!isServable(stamp, answer, high)) return { verdict: "dead" }
+  const answer = isByTags ? told : { ...told, floor: told.watermark, tags: new Map<string, Epoch>() }
+  const tags = isByTags ? known : [""]
+  if (isFresh(stamp, answer, tags, high)) return FRESH
+  if (!isServable(stamp, answer, high)) return DEAD
   const causes = [answer.epoch, ...tags.map((tag) => answer.tags.get(tag) ?? answer.floor)]
   // Of one tag only the last invalidation is known; of several, the first of these made the entry stale.
   const since = Math.min(...causes.filter((epoch) => epoch > stamp.epoch))
-  return { verdict: "stale", staleFor: Math.max(0, now - epochToMs(since)) }
+  return { verdict: "stale", staleFor: Math.max(0, now() - epochToMs(since)) }
 }
 
 /**

@@ -18,74 +18,56 @@ export type Checked = { readonly value: string } | { readonly problem: string }
 /* oxlint-disable-next-line no-control-regex -- control characters are what is looked for */
 const CONTROL = /[\u0000-\u001f\u007f-\u009f]/
 
-/** What is wrong with a text as a tag; `checkTag` says it in words. Readers carry this, and not the words. */
-type TagProblem = "empty" | "ill-formed" | "control" | "white space" | "long" | "reserved"
-
-function tagProblem(text: string): TagProblem | undefined {
-  if (text === "") return "empty"
-  if (!text.isWellFormed()) return "ill-formed"
-  if (CONTROL.test(text)) return "control"
-  if (text.trim() !== text) return "white space"
-  if (byteLength(text) > MAX_TAG_BYTES) return "long"
-  return text.startsWith(NAMESPACE_TAG) || text.startsWith(URL_TAG) ? "reserved" : undefined
-}
-
-const TAG_PROBLEMS: Readonly<Record<TagProblem, string>> = {
-  empty: "a tag is not empty",
-  "ill-formed": "a tag is well-formed Unicode",
-  control: "a tag holds no control characters",
-  "white space": "a tag has no white space at either end",
-  long: `a tag has at most ${MAX_TAG_BYTES} bytes`,
-  reserved: `tags that begin with '${NAMESPACE_TAG}' or '${URL_TAG}' are Tidemark's own`,
-}
-
-export const isTag = (text: string): boolean => tagProblem(text) === undefined
+/** Readers ask no more than this; `checkTag` says what is wrong. */
+export const isTag = (text: string): boolean =>
+  text !== "" &&
+  text.isWellFormed() &&
+  !CONTROL.test(text) &&
+  text.trim() === text &&
+  byteLength(text) <= MAX_TAG_BYTES &&
+  !text.startsWith(NAMESPACE_TAG) &&
+  !text.startsWith(URL_TAG)
 
 export function checkTag(text: string): Checked {
-  const problem = tagProblem(text)
-  return problem ? { problem: TAG_PROBLEMS[problem] } : { value: text }
+  if (isTag(text)) return { value: text }
+  if (text === "") return { problem: "a tag is not empty" }
+  if (!text.isWellFormed()) return { problem: "a tag is well-formed Unicode" }
+  if (CONTROL.test(text)) return { problem: "a tag holds no control characters" }
+  if (text.trim() !== text) return { problem: "a tag has no white space at either end" }
+  if (byteLength(text) > MAX_TAG_BYTES) return { problem: `a tag has at most ${MAX_TAG_BYTES} bytes` }
+  return { problem: `tags that begin with '${NAMESPACE_TAG}' or '${URL_TAG}' are Tidemark's own` }
 }
 
-type UrlProblem = "relative" | "scheme" | "user info" | "fragment" | "long"
-
-function parseHttp(text: string): URL | UrlProblem {
-  let url: URL
-  try {
-    url = new URL(text)
-  } catch {
-    return "relative"
-  }
-  if (url.protocol !== "https:" && url.protocol !== "http:") return "scheme"
-  if (url.username !== "" || url.password !== "") return "user info"
-  if (text.includes("#")) return "fragment"
-  return byteLength(url.href) > MAX_URL_BYTES ? "long" : url
-}
-
-const URL_PROBLEMS: Readonly<Record<UrlProblem, string>> = {
-  relative: "is not an absolute URL",
-  scheme: "must be http or https",
-  "user info": "must not carry user info",
-  fragment: "must not carry a fragment",
-  long: `has at most ${MAX_URL_BYTES} bytes`,
-}
-
-/** As `checkUrl` normalises it; undefined for what it refuses. */
+/** As `checkUrl` normalises it; undefined for what it refuses, which it says why. */
 export function normalUrl(text: string): string | undefined {
-  const url = parseHttp(text)
-  return typeof url === "string" ? undefined : url.href
+  if (!URL.canParse(text) || text.includes("#")) return undefined
+  const { protocol, username, password, href } = new URL(text)
+  return /^https?:$/.test(protocol) && username + password === "" && byteLength(href) <= MAX_URL_BYTES
+    ? href
+    : undefined
+}
+
+/** What is wrong with a text that `normalUrl` refuses. */
+function urlProblem(text: string): string {
+  if (!URL.canParse(text)) return "is not an absolute URL"
+  const { protocol, username, password } = new URL(text)
+  if (protocol !== "https:" && protocol !== "http:") return "must be http or https"
+  if (username !== "" || password !== "") return "must not carry user info"
+  if (text.includes("#")) return "must not carry a fragment"
+  return `has at most ${MAX_URL_BYTES} bytes`
 }
 
 /** Normalised by the WHATWG parser. The query counts. */
 export function checkUrl(text: string): Checked {
-  const url = parseHttp(text)
-  return typeof url === "string" ? { problem: `a url ${URL_PROBLEMS[url]}` } : { value: url.href }
+  const value = normalUrl(text)
+  return value === undefined ? { problem: `a url ${urlProblem(text)}` } : { value }
 }
 
 /** A url without a query, matching whole path segments. */
 export function checkPrefix(text: string): Checked {
   if (text.includes("?")) return { problem: "a prefix must not carry a query" }
-  const url = parseHttp(text)
-  return typeof url === "string" ? { problem: `a prefix ${URL_PROBLEMS[url]}` } : { value: url.href }
+  const value = normalUrl(text)
+  return value === undefined ? { problem: `a prefix ${urlProblem(text)}` } : { value }
 }
 
 /** `name[:port]`, lower-cased. */

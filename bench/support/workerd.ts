@@ -24,12 +24,23 @@ const freePort = async (): Promise<number> => {
   return typeof address === "object" && address ? address.port : 0
 }
 
+const CACHE_SERVICE = `(name = "cache", worker = (
+      modules = [(name = "cache.js", esModule = embed "cache.js")],
+      compatibilityDate = "2026-10-01",
+    )),`
+
 const text = (value: string): string => JSON.stringify(value)
+
+export interface RawOptions {
+  /** A module that answers what the Cache API asks. Default: there is no Cache API. */
+  readonly cache?: string
+}
 
 /** Starts one module with text bindings, which may call any address. */
 export async function serveRaw(
   script: string,
   bindings: Readonly<Record<string, string>>,
+  { cache }: RawOptions = {},
 ): Promise<ServedWorker> {
   const directory = await mkdtemp(join(tmpdir(), "tidemark-bench-"))
   const port = await freePort()
@@ -37,6 +48,7 @@ export async function serveRaw(
     ([name, value]) => `(name = ${text(name)}, text = ${text(value)})`,
   )
   await writeFile(join(directory, "worker.js"), script)
+  if (cache !== undefined) await writeFile(join(directory, "cache.js"), cache)
   await writeFile(
     join(directory, "config.capnp"),
     `using Workerd = import "/workerd/workerd.capnp";
@@ -47,7 +59,9 @@ const config :Workerd.Config = (
       compatibilityDate = "2026-10-01",
       bindings = [${list.join(", ")}],
       globalOutbound = "net",
+      ${cache === undefined ? "" : 'cacheApiOutbound = "cache",'}
     )),
+    ${cache === undefined ? "" : CACHE_SERVICE}
     (name = "net", network = (allow = ["private", "public"])),
   ],
   sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")],

@@ -88,9 +88,7 @@ for (const { path, namespace, type, tags } of SECTIONS) {
   app.use(path, async function eitherCache(c, next) {
     if (!isFromVarnish(c)) return cached(c, next)
     await next()
-    for (const [name, value] of new Headers(
-      tagHeader(namespace, tags(slugOf(c)), { inFront: varnish }).headers,
-    )) {
+    for (const [name, value] of new Headers(tagHeader(namespace, tags(slugOf(c)), varnish).headers)) {
       c.header(name, value)
     }
     c.header("cache-control", "public, s-maxage=3600")

@@ -159,7 +159,7 @@ const readable = ({ version, old }: Page, now: Milliseconds): number =>
 
 /** A page's labels as Varnish is told them. */
 export const labelsOf = (page: number): string[] =>
-  (tagHeader("blog", [tagOf(page), "type-page"], { inFront: varnish }).headers["xkey"] ?? "").split(" ")
+  (tagHeader("blog", [tagOf(page), "type-page"], varnish).headers["xkey"] ?? "").split(" ")
 
 /** A page's path, by which it is purged alone. */
 export const isPath = (page: number, path: string): boolean => pathOf(page) === path

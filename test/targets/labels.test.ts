@@ -20,7 +20,7 @@ describe.each(known)("%s", (name, subject) => {
   const inFront = name as TagCache
   const header = (tags: readonly string[]): string => {
     const own = TAG_RULES[inFront].header
-    return tagHeader("blog", tags, { tagPrefix: "de:", inFront: TAG_RULES[inFront] }).headers[own] ?? ""
+    return tagHeader("blog", tags, TAG_RULES[inFront], { tagPrefix: "de:" }).headers[own] ?? ""
   }
   const open = () =>
     stageOf(subject, redis, {

@@ -16,7 +16,7 @@ const MAX_REMEMBERED = 16
 export type Heard = "ignored" | "known" | "risen" | "renewed"
 
 /**
- * The highest (generation, last) that a reader was ever told, and the rule by which it changes generations.
+ * The mark of a reader: the highest (generation, last) that a reader was ever told, and the rule by which it changes generations.
  *
  * A higher generation is believed at once, and ends the one before for good: an answer that still tells of that one
  * comes from a replica that lags, or from a primary that was replaced.
@@ -25,12 +25,14 @@ export type Heard = "ignored" | "known" | "risen" | "renewed"
  * a host whose clock is behind. It counts as an unreachable store until `patience` has passed with no word from the
  * present generation, and then is believed.
  */
-export class Told {
+export class Mark {
   readonly #patience: Milliseconds
   #high: HighWater | undefined
-  readonly #ended = new Set<Generation>()
-  /** Marks of generations that were given up for a lower one: should they return, they count from here. */
-  readonly #left = new Map<Generation, Epoch>()
+  /**
+   * Marks of generations before the present one. Given up for a lower one, a generation counts from there, should it
+   * return; `Infinity` for those that have ended, which are never believed again.
+   */
+  readonly #past = new Map<Generation, Epoch>()
   #lowerSince: Milliseconds | undefined
 
   constructor(patience: Milliseconds) {
@@ -50,29 +52,22 @@ export class Told {
       this.#high = raise(high, answer)
       return this.#high === high ? "known" : "risen"
     }
-    if (this.#ended.has(answer.generation)) return "ignored"
-    if (answer.generation > high.generation) {
-      remember(this.#ended, high.generation)
-      return this.#renew(answer)
+    const isHigher = answer.generation > high.generation
+    if (this.#past.get(answer.generation) === Infinity || !(isHigher || firstHand)) return "ignored"
+    if (!isHigher) {
+      // Where our clock went back, it is counted anew.
+      if (this.#lowerSince === undefined || this.#lowerSince > now) this.#lowerSince = now
+      if (now - this.#lowerSince <= this.#patience) return "ignored"
     }
-    if (!firstHand) return "ignored"
-    // Where our clock went back, it is counted anew.
-    if (this.#lowerSince === undefined || this.#lowerSince > now) this.#lowerSince = now
-    if (now - this.#lowerSince <= this.#patience) return "ignored"
-    this.#left.set(high.generation, high.last)
-    if (this.#left.size > MAX_REMEMBERED) this.#left.clear()
+    this.#past.set(high.generation, isHigher ? Infinity : high.last)
+    const [oldest] = this.#past.keys()
+    if (this.#past.size > MAX_REMEMBERED && oldest !== undefined) this.#past.delete(oldest)
     return this.#renew(answer)
   }
 
   #renew({ generation, last }: HighWater): Heard {
     this.#lowerSince = undefined
-    this.#high = { generation, last: Math.max(last, this.#left.get(generation) ?? 0) }
+    this.#high = { generation, last: Math.max(last, this.#past.get(generation) ?? 0) }
     return "renewed"
   }
-}
-
-function remember(set: Set<Generation>, generation: Generation): void {
-  set.add(generation)
-  const [oldest] = set
-  if (set.size > MAX_REMEMBERED && oldest !== undefined) set.delete(oldest)
 }

@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest"
-import { Told } from "./told.ts"
+import { Mark } from "./mark.ts"
 
 const MAX_STALE = 60_000
 
 describe("what a reader was told", () => {
   it("rises within a generation, and never falls", () => {
-    const told = new Told(MAX_STALE)
+    const told = new Mark(MAX_STALE)
     expect(told.hear({ generation: 100, last: 120 }, 0)).toBe("renewed")
     expect(told.hear({ generation: 100, last: 150 }, 1)).toBe("risen")
     expect(told.hear({ generation: 100, last: 130 }, 2)).toBe("known")
@@ -13,14 +13,14 @@ describe("what a reader was told", () => {
   })
 
   it("believes a higher generation at once, though its epochs be lower", () => {
-    const told = new Told(MAX_STALE)
+    const told = new Mark(MAX_STALE)
     told.hear({ generation: 100, last: 900 }, 0)
     expect(told.hear({ generation: 500, last: 500 }, 1)).toBe("renewed")
     expect(told.high).toEqual({ generation: 500, last: 500 })
   })
 
   it("takes a lower generation for an unreachable store until maxStale has passed, and then believes it", () => {
-    const told = new Told(MAX_STALE)
+    const told = new Mark(MAX_STALE)
     told.hear({ generation: 500, last: 500 }, 0)
     expect(told.hear({ generation: 100, last: 100 }, 10)).toBe("ignored")
     expect(told.hear({ generation: 100, last: 101 }, 10 + MAX_STALE)).toBe("ignored")
@@ -30,7 +30,7 @@ describe("what a reader was told", () => {
   })
 
   it("counts from the last word of the present generation, not from an idle reader's last question", () => {
-    const told = new Told(MAX_STALE)
+    const told = new Mark(MAX_STALE)
     told.hear({ generation: 500, last: 500 }, 0)
     expect(told.hear({ generation: 100, last: 100 }, 10 * MAX_STALE)).toBe("ignored")
     told.hear({ generation: 500, last: 500 }, 10 * MAX_STALE + 1)
@@ -38,7 +38,7 @@ describe("what a reader was told", () => {
   })
 
   it("never again believes a generation that it was told has ended", () => {
-    const told = new Told(MAX_STALE)
+    const told = new Mark(MAX_STALE)
     told.hear({ generation: 100, last: 190 }, 0)
     told.hear({ generation: 500, last: 500 }, 1)
     for (const at of [2, MAX_STALE, 3 * MAX_STALE]) {
@@ -48,7 +48,7 @@ describe("what a reader was told", () => {
   })
 
   it("counts a generation that it gave up for a lower one from where it was, should it return", () => {
-    const told = new Told(0)
+    const told = new Mark(0)
     told.hear({ generation: 500, last: 590 }, 0)
     told.hear({ generation: 100, last: 100 }, 1)
     expect(told.hear({ generation: 100, last: 100 }, 2)).toBe("renewed")
@@ -57,7 +57,7 @@ describe("what a reader was told", () => {
   })
 
   it("learns nothing of a lower generation from a cache, however long it says so", () => {
-    const told = new Told(MAX_STALE)
+    const told = new Mark(MAX_STALE)
     told.hear({ generation: 500, last: 500 }, 0)
     told.hear({ generation: 100, last: 100 }, 1)
     expect(told.hear({ generation: 100, last: 100 }, 2 * MAX_STALE, false)).toBe("ignored")

@@ -1,0 +1,161 @@
+/**
+ * `npm run bench:lookup`, its second part: what a hit costs. A judgement that memory answers beside a bare `Map.get` and
+ * a date check; a page from the cache through our middleware beside Hono's own, on raw workerd over one and the same
+ * cache. Ratios count; absolute times are this machine's.
+ */
+import { mkdir, writeFile } from "node:fs/promises"
+import { cpus } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { build } from "esbuild"
+import { Pool } from "undici"
+import { PACKAGE_EXPORTS } from "../cli/package-root.ts"
+import { createTidemark } from "../client/index.ts"
+import { median } from "./support/statistics.ts"
+import { serveRaw } from "./support/workerd.ts"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+const ROUNDS = 7
+const JUDGEMENTS = 200_000
+const REQUESTS = 4_000
+const CONNECTIONS = 32
+
+const line = (text: string) => process.stderr.write(`${text}\n`)
+
+type Samples = Map<string, number[]>
+
+/** Runs what is compared in turns, and in the other order every other round. */
+async function inTurns(names: readonly string[], one: (name: string) => Promise<number>): Promise<Samples> {
+  const samples: Samples = new Map(names.map((name) => [name, []]))
+  for (const name of names) await one(name)
+  for (let round = 0; round < ROUNDS; round += 1) {
+    for (const name of round % 2 === 0 ? names : names.toReversed()) samples.get(name)?.push(await one(name))
+  }
+  return samples
+}
+
+/** Nanoseconds a judgement, each awaited, as a request would. */
+async function judgements(): Promise<Samples> {
+  const epochs = new Map<string, { readonly epoch: number; readonly until: number }>()
+  for (let tag = 0; tag < 1_000; tag += 1)
+    epochs.set(`post-${tag}`, { epoch: 5, until: Date.now() + 3_600_000 })
+  const bare = async (stamp: number, tag: string): Promise<boolean> => {
+    const known = epochs.get(tag)
+    return known !== undefined && Date.now() < known.until && stamp >= known.epoch
+  }
+  const row = { epoch: 1, watermark: 9, hard: 1, floor: 1 }
+  const tags = new Map(Array.from({ length: 100 }, (_, tag): [string, number] => [`post-${tag}`, 5]))
+  const tidemark = createTidemark({
+    store: {
+      lookup: async () => ({
+        tenant: "default",
+        generation: 1,
+        last: 9,
+        asOf: Date.now(),
+        namespaces: new Map([["blog", { ...row, tags }]]),
+        after: 4,
+        changed: new Map([["blog", tags]]),
+      }),
+    },
+    ttl: 3_600_000,
+    maxStale: 7_200_000,
+  })
+  const current = { generation: 1, epoch: 9 }
+  const older = { generation: 1, epoch: 5 }
+  const depends = (count: number) => ({ tags: Array.from({ length: count }, (_, tag) => `post-${tag}`) })
+  const [one, ten, hundred] = [depends(1), depends(10), depends(100)]
+  const subjects: Record<string, () => Promise<boolean>> = {
+    "Map.get and a date check": () => bare(6, "post-7"),
+    "above the watermark, 1 tag": () => tidemark.isFresh(current, "blog", one),
+    "above the watermark, 100 tags": () => tidemark.isFresh(current, "blog", hundred),
+    "by its tags, 1 tag": () => tidemark.isFresh(older, "blog", one),
+    "by its tags, 10 tags": () => tidemark.isFresh(older, "blog", ten),
+    "by its tags, 100 tags": () => tidemark.isFresh(older, "blog", hundred),
+  }
+  return inTurns(Object.keys(subjects), async (name) => {
+    const judge = subjects[name]
+    const count = name.includes("100") ? JUDGEMENTS / 10 : JUDGEMENTS
+    const began = process.hrtime.bigint()
+    for (let nth = 0; nth < count; nth += 1) if (!(await judge?.())) throw new Error(`${name}: not fresh`)
+    return Number(process.hrtime.bigint() - began) / count
+  })
+}
+
+const bundle = async (path: string): Promise<string> => {
+  const { outputFiles } = await build({
+    entryPoints: [join(root, path)],
+    bundle: true,
+    format: "esm",
+    minify: true,
+    write: false,
+    alias: { ...PACKAGE_EXPORTS },
+  })
+  return outputFiles[0]?.text ?? ""
+}
+
+/** Requests a second. */
+async function pages(): Promise<Samples> {
+  const worker = await serveRaw(
+    await bundle("bench/bare/pages.ts"),
+    {},
+    { cache: await bundle("bench/bare/map-cache.ts") },
+  )
+  const pool = new Pool(worker.url, { connections: CONNECTIONS })
+  const ask = async (path: string) => {
+    const { statusCode, headers, body } = await pool.request({ path, method: "GET" })
+    return { statusCode, headers, length: (await body.arrayBuffer()).byteLength }
+  }
+  try {
+    const plain = await ask("/plain")
+    for (const path of ["/cache", "/epochs"]) await ask(path)
+    for (const [path, header, hit] of [
+      ["/cache", "cf-cache-status", "HIT"],
+      ["/epochs", "cache-status", "tidemark; hit"],
+    ] as const) {
+      const { headers, length } = await ask(path)
+      if (headers[header] !== hit || length !== plain.length)
+        throw new Error(`${path} is no hit: ${String(headers[header])}, ${length} bytes`)
+    }
+    return await inTurns(["/plain", "/cache", "/epochs"], async (path) => {
+      let left = REQUESTS
+      const work = async () => {
+        while (left-- > 0) if ((await ask(path)).statusCode !== 200) throw new Error(`${path} failed`)
+      }
+      const began = performance.now()
+      await Promise.all(Array.from({ length: CONNECTIONS }, work))
+      return REQUESTS / ((performance.now() - began) / 1_000)
+    })
+  } finally {
+    await pool.close()
+    await worker.stop()
+  }
+}
+
+const rowsOf = (samples: Samples, beside: string, digits: number) =>
+  [...samples].map(([name, values]) => ({
+    name,
+    median: Number(median(values).toFixed(digits)),
+    least: Number(Math.min(...values).toFixed(digits)),
+    most: Number(Math.max(...values).toFixed(digits)),
+    [`/ ${beside}`]: (median(values) / median(samples.get(beside) ?? [])).toFixed(2),
+  }))
+
+line(`judgements: ${ROUNDS} rounds of ${JUDGEMENTS} …`)
+const judged = rowsOf(await judgements(), "Map.get and a date check", 0)
+line(`pages: ${ROUNDS} rounds of ${REQUESTS} requests over ${CONNECTIONS} connections …`)
+const served = rowsOf(await pages(), "/cache", 0)
+console.log("a judgement that memory answers, nanoseconds\n")
+console.table(judged)
+console.log("a page of 2 kB from the cache, requests a second; /cache is Hono's own middleware\n")
+console.table(served)
+const folder = join(root, "bench/results")
+await mkdir(folder, { recursive: true })
+const facts = {
+  at: new Date().toISOString(),
+  cpu: cpus()[0]?.model,
+  cores: cpus().length,
+  node: process.version,
+}
+await writeFile(join(folder, "hits.json"), `${JSON.stringify({ ...facts, judged, served }, undefined, 2)}\n`)
+console.log("\nwritten to bench/results/hits.json")
+process.exit(0)
