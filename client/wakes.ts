@@ -1,4 +1,4 @@
-import { parseEpoch, type Position } from "../protocol/epoch.ts"
+import { parseEpoch, type Position, type Stamp } from "../protocol/epoch.ts"
 import { parseWakeChannel, tenantWakePattern } from "../protocol/keys.ts"
 import { isWithin, type Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
@@ -6,7 +6,7 @@ import type { Sweepable } from "./local-cache.ts"
 import { checkTenant, NoAnswer, readHead, type RedisConnection } from "./redis-store.ts"
 import type { Tidemark } from "./tidemark.ts"
 
-/** Between two sweeps: at least this, and so long that sweeping takes a fifth of the time, however many wakes there are. */
+/** Between two rounds: at least this, and so long that sweeps take a fifth of the time, however many wakes there are. */
 const PAUSE: Milliseconds = 50
 const REST = 4
 
@@ -91,8 +91,10 @@ class Follower implements Wakes {
   /** The newest position that was heard of. */
   #seen: Position | undefined
   #following: Promise<void> | undefined
+  /** What the next round is to tell the reader, and to sweep. */
+  #mark: Stamp | undefined
   readonly #dirty = new Set<Sweepable>()
-  #sweeping: Promise<void> | undefined
+  #rounds: Promise<void> | undefined
   #unreadable = 0
   #isLost = false
 
@@ -120,7 +122,7 @@ class Follower implements Wakes {
       subscriber.on("ready", () => subscriber.destroy())
       subscriber.destroy()
     }
-    await Promise.all([this.#checking, this.#following, this.#sweeping])
+    await Promise.all([this.#checking, this.#following, this.#rounds])
   }
 
   #connect(): void {
@@ -135,7 +137,8 @@ class Follower implements Wakes {
   }
 
   readonly #onReady = (): void => {
-    this.#following = this.#follow()
+    const before = this.#following
+    this.#following = this.#follow().then(() => before)
   }
 
   /** After a connection: the subscription first, so that nothing falls between it and the head. */
@@ -163,14 +166,13 @@ class Follower implements Wakes {
       this.#tell({ type: "unreadable", count: this.#unreadable })
       return
     }
-    this.#options.tidemark.hear(wake)
     const seen = this.#seen
     // Where several entries were published at once, a namespace's last one is told, and there seem to be gaps. They
     // are no loss: what is judged is kept where it is still right.
     const isGap = seen !== undefined && (wake.generation !== seen.generation || wake.seq > seen.seq + 1)
     if (!seen || seen.generation !== wake.generation || seen.seq < wake.seq) this.#seen = wake
-    if (isGap) this.#resync("gap")
-    else this.#sweep(namespace)
+    if (isGap) this.#resync("gap", wake)
+    else this.#spread(wake, namespace)
   }
 
   /** Every so often, in case nothing is heard because nothing can be. */
@@ -185,7 +187,7 @@ class Follower implements Wakes {
 
   /** Looks whether the log has come further than what was heard. */
   async #compare(isAnew: boolean): Promise<void> {
-    const { subscriber, tenant, tidemark } = this.#options
+    const { subscriber, tenant } = this.#options
     const { signal } = this.#closing
     const before = this.#seen
     let head: Position | undefined
@@ -199,13 +201,11 @@ class Follower implements Wakes {
       return
     }
     if (signal.aborted) return
-    const { generation, epoch, seq } = head ?? { generation: 0, epoch: 0, seq: 0 }
     // What was heard while it was read counts too.
     const seen = this.#seen
-    if (seen ? seen.generation === generation && seen.seq >= seq : !head) return
-    if (head) tidemark.hear({ generation, epoch })
-    this.#seen = head && { generation, epoch, seq }
-    this.#resync(before ? "behind" : "start")
+    if (seen ? seen.generation === head?.generation && seen.seq >= head.seq : !head) return
+    this.#seen = head
+    this.#resync(before ? "behind" : "start", head)
   }
 
   /** The connection is dead at the other end, which nobody else notices for many minutes. */
@@ -221,27 +221,41 @@ class Follower implements Wakes {
     this.#tell({ type: "resync", reason: "unknown", entries: "dropped" })
   }
 
-  #resync(reason: "start" | "gap" | "behind"): void {
-    this.#sweep("")
+  #resync(reason: "start" | "gap" | "behind", mark: Stamp | undefined): void {
+    this.#spread(mark, "")
     this.#tell({ type: "resync", reason, entries: "judged" })
   }
 
-  /** Sees to it that the caches of a namespace, and of those below it, are swept after now. */
-  #sweep(namespace: Namespace): void {
+  /** Sees to it that the reader is told, and then the caches of a namespace, and of those below it, are swept. */
+  #spread(mark: Stamp | undefined, namespace: Namespace): void {
+    const held = this.#mark
+    const isNewer =
+      mark &&
+      (!held ||
+        mark.generation > held.generation ||
+        (mark.generation === held.generation && mark.epoch > held.epoch))
+    if (isNewer) this.#mark = { generation: mark.generation, epoch: mark.epoch }
     for (const cache of this.#options.caches) if (isWithin(cache.namespace, namespace)) this.#dirty.add(cache)
-    if (this.#dirty.size > 0) this.#sweeping ??= this.#sweepDirty()
+    this.#rounds ??= this.#runRounds()
   }
 
-  async #sweepDirty(): Promise<void> {
+  /**
+   * The first wake begins a round at once; what comes meanwhile is for the next one. The reader is told between rounds
+   * only: told of each wake while it asks because of the one before, it would never know enough to call anything fresh.
+   */
+  async #runRounds(): Promise<void> {
+    const { tidemark } = this.#options
     const { signal } = this.#closing
-    while (this.#dirty.size > 0 && !signal.aborted) {
+    while ((this.#mark || this.#dirty.size > 0) && !signal.aborted) {
       const began = performance.now()
+      if (this.#mark) tidemark.hear(this.#mark)
+      this.#mark = undefined
       const caches = [...this.#dirty]
       this.#dirty.clear()
       await Promise.allSettled(caches.map(async (cache) => cache.sweep()))
       await pause(Math.max(PAUSE, REST * (performance.now() - began)), signal)
     }
-    this.#sweeping = undefined
+    this.#rounds = undefined
   }
 
   #tell(event: WakeEvent): void {
