@@ -2,7 +2,7 @@ import { LRUCache } from "lru-cache"
 import { describe, expect, it } from "vitest"
 import { createLocalCache, type FillOptions, type LocalCacheOptions } from "./local-cache.ts"
 import { Clock, ModelStore } from "./testing/model-store.ts"
-import { createTidemark, type TidemarkOptions } from "./tidemark.ts"
+import { createTidemark, type Judgement, type TidemarkOptions } from "./tidemark.ts"
 
 const TTL = 5_000
 const MAX_STALE = 60_000
@@ -353,16 +353,20 @@ describe("a sweep", () => {
   )
 
   it("drops no entry that took another's place meanwhile", async () => {
-    const { get, change, clock, cache, store } = setUp()
-    await get()
-    change(true)
-    clock.time += 2 * TTL
-    const asked = Promise.withResolvers<void>()
-    store.onLookup = async () => asked.promise
+    const stamp = { generation: 1, epoch: 1 }
+    const judged = Promise.withResolvers<Judgement>()
+    const answers = [judged.promise]
+    const cache = createLocalCache<string>({
+      tidemark: {
+        begin: async (namespace) => ({ namespace, stamp }),
+        judge: async () => answers.shift() ?? { verdict: "dead" },
+      },
+      namespace: "shop",
+    })
+    await cache.getOrFill("lamp", { fill: () => "v1" })
     const swept = cache.sweep()
-    const got = get()
-    asked.resolve()
-    expect(await got).toBe("v2")
+    expect(await cache.getOrFill("lamp", { fill: () => "v2" })).toBe("v2")
+    judged.resolve({ verdict: "dead" })
     await swept
     expect(cache.size).toBe(1)
   })

@@ -210,18 +210,36 @@ describe("followWakes", () => {
     await wakes.close()
   })
 
-  it("makes one more sweep of any number of wakes that come while one runs", async () => {
+  it("tells the reader once more, and sweeps once more, of any number of wakes that come in a sweep", async () => {
     const { subscriber, wakes, caches, since } = await follow()
     await since()
     const swept = Promise.withResolvers<void>()
     for (const cache of caches) cache.until = swept.promise
     for (let seq = 5; seq < 10_005; seq += 1) subscriber.wake(seq)
-    expect((await since()).sweeps).toEqual([1, 1, 0])
+    expect(await since()).toMatchObject({ heard: [{ epoch: 50 }], sweeps: [1, 1, 0] })
     swept.resolve()
     // It took 100 ms, and rests four times as long.
-    expect((await since(399)).sweeps).toEqual([0, 0, 0])
-    expect((await since()).sweeps).toEqual([1, 1, 0])
-    expect((await since(1_000)).sweeps).toEqual([0, 0, 0])
+    expect(await since(399)).toMatchObject({ heard: [], sweeps: [0, 0, 0] })
+    expect(await since()).toMatchObject({ heard: [{ epoch: 100_040 }], sweeps: [1, 1, 0] })
+    expect(await since(1_000)).toMatchObject({ heard: [], sweeps: [0, 0, 0] })
+    await wakes.close()
+  })
+
+  it("tells the reader of the newest, whatever the order in which they came", async () => {
+    const { subscriber, wakes, since } = await follow()
+    await since()
+    for (const [seq, generation] of [
+      [5, 10],
+      [9, 10],
+      [7, 10],
+      [4, 11],
+      [99, 10],
+    ] as const)
+      subscriber.wake(seq, "shop", generation)
+    expect((await since()).heard).toEqual([
+      { generation: 10, epoch: 50 },
+      { generation: 11, epoch: 40 },
+    ])
     await wakes.close()
   })
 
