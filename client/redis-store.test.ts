@@ -2,7 +2,7 @@ import { describe, expect, it, vi } from "vitest"
 import type { LookupRequest } from "../protocol/lookup.ts"
 import type { Reply } from "../protocol/store.ts"
 import { type RedisConnection, redisStore } from "./redis-store.ts"
-import { StoreRefusal } from "./store.ts"
+import { StoreRefusal, workerStore } from "./store.ts"
 import { createTidemark } from "./tidemark.ts"
 
 const REQUEST: LookupRequest = new Map([["blog", { tags: ["post-1"], urls: [] }]])
@@ -144,11 +144,21 @@ describe("redisStore", () => {
   })
 
   it("publishes through a store that can", async () => {
-    const { connection } = connectionOf()
+    const { connection } = connectionOf([HEAD, null, null], [], [null])
+    const asked: string[] = []
+    const worker = workerStore({
+      url: "https://tidemark.example.com",
+      token: "t",
+      fetch: async (url) => {
+        asked.push(url)
+        return Response.json({ id: "50", epoch: 50 })
+      },
+    })
+    const tidemark = createTidemark({ store: { ...worker, ...redisStore(connection) } })
+    expect((await tidemark.begin("blog")).stamp).toEqual({ generation: 10, epoch: 40 })
+    expect(await tidemark.purge({ namespace: "blog" })).toEqual({ id: "50", epoch: 50 })
+    expect(asked).toEqual(["https://tidemark.example.com/v1/invalidations"])
     expect(redisStore(connection).publish).toBeUndefined()
-    const published = { id: "50", epoch: 50 }
-    const store = { ...redisStore(connection), publish: async () => published }
-    expect(await createTidemark({ store }).purge({ namespace: "blog" })).toEqual(published)
   })
 
   it("refuses options that make no sense", () => {

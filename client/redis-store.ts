@@ -36,8 +36,9 @@ const ROW = /^\d+ \d+ \d+ \S+$/
  * Looks epochs up in Redis itself, in one pipeline over the user's own connection. It sends `MGET`, `ZMSCORE` and
  * `ZRANGEBYSCORE`, and so needs no right to write: the user `reader` of `infra/redis` will do.
  *
- * It cannot publish, as that needs the configuration. A `workerStore` can, and the two go together:
- * `{ ...redisStore(client), publish: workerStore({ url, token }).publish }`.
+ * It cannot publish, as that needs the configuration; nor does it know which namespaces are declared: one that was never
+ * published to is fresh for ever. A `workerStore` can publish, and the two go together:
+ * `{ ...workerStore({ url, token }), ...redisStore(client) }`.
  *
  * @param client of node-redis, connected. Not of a cluster or a sentinel; on a cluster, the node of the tenant's slot
  * @throws {RangeError} when an option is out of range, naming it

@@ -75,6 +75,9 @@ export interface Wakes {
  * are dropped by what that answers. So an old wake drops no new entry, and one that was lost, repeated or came late does
  * no harm. Wakes do not queue up: however many there are while a sweep runs, one more sweep follows it.
  *
+ * A connection that is dead at the other end is noticed by `checkEvery`, and opened anew. Where that is 0, it is left to
+ * the client, whose `pingInterval` and `socketTimeout` are for that.
+ *
  * Where wakes may have been missed (the connection was lost, or their numbers have a gap), the log's head is compared:
  * if it moved, all entries are judged anew; where it cannot be read, all are dropped.
  *
