@@ -69,6 +69,8 @@ const CHANNELS = "tm:v1:"
 
 /** The pattern that every wake and every probe matches. */
 export const WAKE_PATTERN = `${CHANNELS}*`
+/** Matches every wake of one tenant, and nothing else. */
+export const tenantWakePattern = (tenant: string): string => `${CHANNELS}{${tenant}}:*`
 export const wakeChannel = (tenant: string, namespace: Namespace): string =>
   `${CHANNELS}{${tenant}}:${namespace}`
 /** Matched by the same pattern as wakes, so that a probe proves the subscription that wakes come by. */

@@ -1,0 +1,236 @@
+import { LRUCache } from "lru-cache"
+import type { Epoch, Stamp } from "../protocol/epoch.ts"
+import { isNamespace, type Namespace } from "../protocol/namespace.ts"
+import { type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
+import { settles } from "./patience.ts"
+import type { Depends, Tidemark } from "./tidemark.ts"
+
+/** How long one caller waits for another's fill of the same key before it begins its own. */
+const FILL_PATIENCE: Milliseconds = 30 * SECOND
+
+/** Entries that are judged at once in a sweep; in between, requests get their turn. */
+const SWEEP_STRIDE = 250
+
+export interface LocalCacheOptions<V> {
+  /** The reader of epochs; one a process. */
+  readonly tidemark: Pick<Tidemark, "begin" | "judge">
+  /** The namespace of the entries. */
+  readonly namespace: Namespace
+  /** Most entries; of more, those used longest ago go. Default 10,000. */
+  readonly maxEntries?: number
+  /** Most bytes in all, as `sizeOf` counts them. A value that is larger than that by itself is not kept. Default: any. */
+  readonly maxBytes?: number
+  /** Roughly how many bytes a value takes. Needed with `maxBytes`. */
+  readonly sizeOf?: (value: V) => number
+  /**
+   * How long an entry may be served at most, in milliseconds, whatever its stamp says. 0: it is not kept. Default
+   * `Infinity`: the stamp alone tells.
+   */
+  readonly maxAge?: Milliseconds
+  /**
+   * From 0 to 1: the part of `maxAge` by which it is shortened at random, so that entries of one moment do not all end
+   * in one. Default 0.1.
+   */
+  readonly jitter?: number
+  /**
+   * How long after a soft invalidation, in milliseconds, the old value may still be served while it is revalidated.
+   * Default 60,000. 0: never. After a hard one it never is.
+   */
+  readonly swr?: Milliseconds
+  /** Called when a revalidation failed, of which no caller learns. The old value stays. Default: nobody is told. */
+  readonly onRevalidationError?: (error: unknown, key: string) => void
+  /** Milliseconds from any moment, by which `maxAge` is counted. Default `performance.now`. */
+  readonly now?: () => Milliseconds
+  /** From 0 to 1, for `jitter`. Default `Math.random`. */
+  readonly random?: () => number
+}
+
+export interface FillOptions<V> {
+  /** Reads the value from where it is true. What it is read from must not be a cache that is invalidated later. */
+  readonly fill: () => V | Promise<V>
+  /** The tags of the value, where need be once it is known. Default: none, so that only whole bumps concern it. */
+  readonly tags?: readonly string[] | ((value: V) => readonly string[])
+  /** The urls that the value is published under. Default: none. */
+  readonly urls?: readonly string[]
+  /** Instead of the cache's own, for the entry that is filled. */
+  readonly maxAge?: Milliseconds
+  /** Reads one's own write: see `ReadOptions`. */
+  readonly fresh?: { readonly atLeast: Epoch }
+}
+
+/** What `followWakes` does with a cache. */
+export interface Sweepable {
+  readonly namespace: Namespace
+  /** Judges every entry anew, and drops what may not be served any more. Never rejects. */
+  sweep(): Promise<void>
+  /** Drops everything. */
+  clear(): void
+}
+
+export interface LocalCache<V> extends Sweepable {
+  /** How many entries it holds. */
+  readonly size: number
+  /**
+   * The value of a key: the one that is kept, where its stamp allows it; else what `fill` reads, which is then kept
+   * under a stamp from before.
+   *
+   * - Callers that ask for the same key share one `fill`, and its failure; but one that came after an invalidation is
+   *   not given what was read before it.
+   * - A value that was softly invalidated is served while one `fill` runs in the background.
+   * - While nothing is known of the epochs, `fill` answers and nothing is kept.
+   *
+   * The value is handed out as it is: whoever changes it changes it for all.
+   *
+   * @throws whatever `fill` does
+   */
+  getOrFill(key: string, options: FillOptions<V>): Promise<V>
+}
+
+interface Entry<V> {
+  readonly value: V
+  /** Undefined where nothing was known: then the entry is not kept. */
+  readonly stamp: Stamp | undefined
+  readonly depends: Depends
+}
+
+interface Flight<V> {
+  readonly began: number
+  readonly filled: Promise<Entry<V>>
+}
+
+/**
+ * A cache in the memory of one process, of whose entries none is served as fresh that was invalidated since: each is
+ * held under its stamp, and judged when it is read. It starts nothing by itself and needs no closing.
+ *
+ * @throws {RangeError} when an option is out of range, naming it
+ */
+export function createLocalCache<V>(options: LocalCacheOptions<V>): LocalCache<V> {
+  const { tidemark, namespace, maxEntries = 10_000, maxBytes, sizeOf, now, random = Math.random } = options
+  const { maxAge: ownMaxAge = Infinity, jitter = 0.1, swr = MINUTE, onRevalidationError } = options
+  check("namespace", namespace, isNamespace(namespace))
+  check("maxEntries", maxEntries, Number.isInteger(maxEntries) && maxEntries > 0)
+  check("jitter", jitter, jitter >= 0 && jitter <= 1)
+  check("swr", swr, swr >= 0)
+  check("maxAge", ownMaxAge, ownMaxAge >= 0)
+  if (maxBytes !== undefined) {
+    check("maxBytes", maxBytes, Number.isInteger(maxBytes) && maxBytes > 0)
+    check("sizeOf, which maxBytes needs,", sizeOf, sizeOf !== undefined)
+  }
+
+  const entries = new LRUCache<string, Entry<V>>({
+    max: maxEntries,
+    // A resolution would take a timer.
+    ttlResolution: 0,
+    ...(now ? { perf: { now } } : {}),
+    ...(maxBytes !== undefined && sizeOf
+      ? { maxSize: maxBytes, sizeCalculation: ({ value }) => Math.max(1, Math.ceil(sizeOf(value))) }
+      : {}),
+  })
+  const flights = new Map<string, Flight<V>>()
+  /** Counts calls and fills in the order in which they began. */
+  let turn = 0
+
+  /** Whether an entry may be served; where it is stale, its revalidation is seen to. */
+  async function mayServe(key: string, entry: Entry<V>, how: FillOptions<V>): Promise<boolean> {
+    const judgement = await tidemark.judge(entry.stamp, namespace, entry.depends, readOptions(how))
+    switch (judgement.verdict) {
+      case "fresh":
+        return true
+      case "stale":
+        if (judgement.staleFor > swr || swr === 0) return false
+        if (!flights.has(key)) fill(key, how).catch((error: unknown) => onRevalidationError?.(error, key))
+        return true
+      case "dead":
+        drop(key, entry)
+        return false
+      case "unknown":
+        return false
+    }
+  }
+
+  function fill(key: string, how: FillOptions<V>): Promise<Entry<V>> {
+    const flight = { began: (turn += 1), filled: readAndKeep(key, how) }
+    flights.set(key, flight)
+    const end = () => {
+      if (flights.get(key) === flight) flights.delete(key)
+    }
+    flight.filled.then(end, end)
+    return flight.filled
+  }
+
+  async function readAndKeep(key: string, how: FillOptions<V>): Promise<Entry<V>> {
+    const { stamp } = await tidemark.begin(namespace, readOptions(how))
+    const value = await how.fill()
+    const tags = typeof how.tags === "function" ? how.tags(value) : how.tags
+    const entry = { value, stamp, depends: dependsOf(tags, how.urls) }
+    keep(key, entry, how.maxAge ?? ownMaxAge)
+    return entry
+  }
+
+  function keep(key: string, entry: Entry<V>, maxAge: Milliseconds): void {
+    const { stamp } = entry
+    const present = entries.peek(key)?.stamp
+    // A fill that took so long that another was begun meanwhile.
+    const isOlder = stamp && present && stamp.generation === present.generation && stamp.epoch < present.epoch
+    if (!stamp || isOlder) return
+    if (!(maxAge > 0)) entries.delete(key)
+    // lru-cache wants whole milliseconds, and takes 0 for ever.
+    else if (maxAge === Infinity) entries.set(key, entry, { ttl: 0 })
+    else entries.set(key, entry, { ttl: Math.max(1, Math.round(maxAge * (1 - jitter * random()))) })
+  }
+
+  /** Unless another has taken its place. */
+  function drop(key: string, entry: Entry<V>): void {
+    if (entries.peek(key) === entry) entries.delete(key)
+  }
+
+  return {
+    namespace,
+    get size() {
+      return entries.size
+    },
+    clear: () => entries.clear(),
+
+    async getOrFill(key, how) {
+      const arrived = (turn += 1)
+      const kept = entries.get(key)
+      if (kept && (await mayServe(key, kept, how))) return kept.value
+      const running = flights.get(key)
+      if (running && (await settles(running.filled, FILL_PATIENCE))) {
+        const filled = await running.filled
+        // What another read before this call came may be of before an invalidation that this caller knows of.
+        if (running.began > arrived || (await mayServe(key, filled, how))) return filled.value
+      }
+      const next = flights.get(key)
+      return (await (next && next !== running ? next.filled : fill(key, how))).value
+    },
+
+    async sweep() {
+      const held = [...entries.entries()]
+      for (let from = 0; from < held.length; from += SWEEP_STRIDE) {
+        if (from > 0) await new Promise((resolve) => setTimeout(resolve, 0))
+        await Promise.all(
+          held.slice(from, from + SWEEP_STRIDE).map(async ([key, entry]) => {
+            const judgement = await tidemark.judge(entry.stamp, namespace, entry.depends)
+            const isOver = judgement.verdict === "stale" && (judgement.staleFor > swr || swr === 0)
+            if (judgement.verdict === "dead" || isOver) drop(key, entry)
+          }),
+        )
+      }
+    },
+  }
+}
+
+const readOptions = ({ fresh }: { readonly fresh?: { readonly atLeast: Epoch } }) => (fresh ? { fresh } : {})
+
+/** Of what is no list of texts nobody can say what it depends on. */
+function dependsOf(tags: unknown = [], urls: unknown = []): Depends {
+  return isTexts(tags) && isTexts(urls) ? { tags, urls } : "anything"
+}
+
+const isTexts = (list: unknown): list is readonly string[] =>
+  Array.isArray(list) && list.every((text) => typeof text === "string")
+
+function check(name: string, value: unknown, isRight: boolean): void {
+  if (!isRight) throw new RangeError(`${name} is out of range: ${String(value)}`)
+}
