@@ -1,4 +1,3 @@
-import { LRUCache } from "lru-cache"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { PageStore } from "./pages.ts"
 
@@ -15,6 +14,8 @@ interface Page {
   readonly body: Uint8Array<ArrayBuffer> | undefined
   readonly status: number
   readonly headers: readonly [string, string][]
+  readonly bytes: number
+  readonly until: Milliseconds
 }
 
 /**
@@ -29,48 +30,68 @@ interface Page {
  *
  * @throws {RangeError} when `maxBytes` is no whole number above 0
  */
-export function memoryPages({ maxBytes = 64 * MIB, now }: MemoryPagesOptions = {}): PageStore {
+export function memoryPages({
+  maxBytes = 64 * MIB,
+  now = () => performance.now(),
+}: MemoryPagesOptions = {}): PageStore {
   if (!(Number.isInteger(maxBytes) && maxBytes > 0))
     throw new RangeError(`maxBytes is out of range: ${maxBytes}`)
-  const pages = new LRUCache<string, Page>({
-    maxSize: maxBytes,
-    sizeCalculation: (page, url) => url.length + sizeOf(page),
-    // A resolution would take a timer.
-    ttlResolution: 0,
-    ...(now ? { perf: { now } } : {}),
-  })
+  /** In the order of their last use. */
+  const pages = new Map<string, Page>()
+  let held = 0
+
+  function remove(url: string): boolean {
+    held -= pages.get(url)?.bytes ?? 0
+    return pages.delete(url)
+  }
+
   return {
     async match(request) {
-      const page = pages.get(urlOf(request))
-      return page && new Response(page.body, { status: page.status, headers: [...page.headers] })
+      const url = urlOf(request)
+      const page = pages.get(url)
+      if (!page) return undefined
+      if (now() > page.until) {
+        remove(url)
+        return undefined
+      }
+      pages.delete(url)
+      pages.set(url, page)
+      return new Response(page.body, { status: page.status, headers: [...page.headers] })
     },
     async put(request, response) {
       const url = urlOf(request)
-      const [, seconds] = /(?:^|[,\s])max-age=(\d+)/i.exec(response.headers.get("cache-control") ?? "") ?? []
-      const { status } = response
+      const headers = [...response.headers]
+      const [, seconds = "Infinity"] =
+        /(?:^|[,\s])max-age=(\d+)/i.exec(response.headers.get("cache-control") ?? "") ?? []
       const body = await bytesOf(response, maxBytes)
       // Also where the new page is not kept: the one before it is not to be had any more.
-      pages.delete(url)
+      remove(url)
       if (seconds === "0") return
-      if (body !== "too large")
-        pages.set(
-          url,
-          { body, status, headers: [...response.headers] },
-          { ttl: Number(seconds ?? 0) * SECOND },
-        )
-      if (!pages.has(url)) throw new RangeError(`the page is larger than ${maxBytes} bytes`)
+      const labels = headers.reduce((size, [name, value]) => size + name.length + value.length, url.length)
+      const bytes = body === "too large" ? Infinity : (body?.length ?? 0) + labels
+      if (body === "too large" || bytes > maxBytes)
+        throw new RangeError(`the page is larger than ${maxBytes} bytes`)
+      pages.set(url, {
+        body,
+        status: response.status,
+        headers,
+        bytes,
+        until: now() + Number(seconds) * SECOND,
+      })
+      held += bytes
+      for (const oldest of pages.keys()) {
+        if (held <= maxBytes) break
+        remove(oldest)
+      }
     },
     async delete(request) {
-      return pages.delete(urlOf(request))
+      return remove(urlOf(request))
     },
   }
 }
 
 const urlOf = (request: RequestInfo | URL): string =>
   request instanceof Request ? request.url : new URL(request).href
-
-const sizeOf = ({ body, headers }: Page): number =>
-  headers.reduce((size, [name, value]) => size + name.length + value.length, body?.length ?? 0) + 1
 
 /** Reads no more than could be kept. */
 async function bytesOf({ body }: Response, maxBytes: number): Promise<Page["body"] | "too large"> {
