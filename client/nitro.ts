@@ -2,6 +2,7 @@ import { formatStamp, parseStamp, type Stamp } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { SECOND } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
+import { ascii, dependsOf } from "./page.ts"
 import type { Labeller } from "./tag-header.ts"
 import type { ReadOptions, Tidemark } from "./tidemark.ts"
 
@@ -429,10 +430,9 @@ async function judgeMark(
   window: number,
   how: ReadOptions,
 ): Promise<Usable | undefined> {
-  const { stamp, tags, urls } = (mark ?? {}) as { [name in keyof Stamped]?: unknown }
-  const depends = isList(tags) && isList(urls) ? { tags, urls } : "anything"
+  const { stamp } = (mark ?? {}) as { readonly stamp?: unknown }
   const parsed = typeof stamp === "string" ? parseStamp(stamp) : undefined
-  const judgement = await tidemark.judge(parsed, namespace, depends, how)
+  const judgement = await tidemark.judge(parsed, namespace, dependsOf(mark), how)
   if (judgement.verdict === "fresh") return "fresh"
   return judgement.verdict === "stale" && judgement.staleFor < window ? "stale" : undefined
 }
@@ -449,9 +449,6 @@ const markOf = (
   urls: readonly string[] = [],
 ): Stamped | undefined => stamp && { stamp: formatStamp(stamp), tags, urls }
 
-const isList = (value: unknown): value is readonly string[] =>
-  Array.isArray(value) && value.every((one) => typeof one === "string")
-
 const readOptions = (waitUntil: WaitUntil | undefined): ReadOptions => (waitUntil ? { waitUntil } : {})
 
 /** ocache stores bytes as bytes, if it is told by their type; it cannot see them in a box. */
@@ -464,13 +461,6 @@ function asBytes(value: unknown): unknown {
 /** Text, as ocache makes a response of it. What else it would make one of, or refuse, is left to it. */
 const asResponse = (value: unknown): unknown =>
   ["string", "number", "boolean", "bigint"].includes(typeof value) ? new Response(String(value)) : value
-
-/** JSON that a header can carry. */
-const ascii = (value: unknown): string =>
-  JSON.stringify(value).replaceAll(
-    /[\u007f-\uffff]/g,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  )
 
 function parse(text: unknown): unknown {
   try {

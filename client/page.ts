@@ -64,13 +64,19 @@ export function isStorable({ status, headers }: Response, varied: ReadonlySet<st
 export interface Entry {
   readonly stamp: Stamp
   readonly depends: Depends
+  /** Milliseconds since 1970 by the host's clock, from when on it is stale though nobody invalidated it. */
+  readonly until?: Milliseconds | undefined
 }
 
 /**
  * The copy that goes into the Cache API, made of a response that nobody else reads. It lives for `keep`: how long it
  * may be *served* is for its stamp to say, not for its age.
  */
-export function storedCopy(response: Response, { stamp, depends }: Entry, keep: Milliseconds): Response {
+export function storedCopy(
+  response: Response,
+  { stamp, depends, until }: Entry,
+  keep: Milliseconds,
+): Response {
   const headers = new Headers(response.headers)
   const given: Record<string, string> = {}
   for (const name of STEERING) {
@@ -80,7 +86,7 @@ export function storedCopy(response: Response, { stamp, depends }: Entry, keep: 
   }
   for (const name of ADDED) headers.delete(name)
   headers.set("cache-control", `max-age=${Math.ceil(keep / SECOND)}`)
-  const textOf = (what: Depends) => ascii({ stamp: formatStamp(stamp), depends: what, headers: given })
+  const textOf = (what: Depends) => ascii({ stamp: formatStamp(stamp), depends: what, headers: given, until })
   const text = textOf(depends)
   headers.set(ENTRY, text.length <= MAX_ENTRY_BYTES ? text : textOf("anything"))
   return new Response(response.body, { status: response.status, headers })
@@ -89,9 +95,9 @@ export function storedCopy(response: Response, { stamp, depends }: Entry, keep: 
 /** What a stored copy is; undefined for what somebody else put there. */
 export function entryOf(copy: Response): (Entry & { readonly headers: Record<string, string> }) | undefined {
   try {
-    const { stamp, depends, headers } = JSON.parse(copy.headers.get(ENTRY) ?? "")
+    const { stamp, depends, headers, until } = JSON.parse(copy.headers.get(ENTRY) ?? "")
     const parsed = parseStamp(stamp)
-    return parsed && { stamp: parsed, depends, headers }
+    return parsed && { stamp: parsed, depends: dependsOf(depends), headers, until }
   } catch {
     return undefined
   }
@@ -132,8 +138,17 @@ export const dependsOn = (depends: Depends, urls: readonly string[]): Depends =>
     ? depends
     : { tags: depends.tags ?? [], urls: [...new Set([...(depends.urls ?? []), ...urls])] }
 
+/** What a stored entry says that it depends on; on anything, where that is not understood. */
+export function dependsOf(stored: unknown): Depends {
+  const { tags, urls } = (stored ?? {}) as { readonly tags?: unknown; readonly urls?: unknown }
+  return isList(tags) && isList(urls) ? { tags, urls } : "anything"
+}
+
+const isList = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) && value.every((one) => typeof one === "string")
+
 /** JSON that a header can carry. */
-const ascii = (value: unknown): string =>
+export const ascii = (value: unknown): string =>
   JSON.stringify(value).replaceAll(
     /[\u007f-\uffff]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,

@@ -25,6 +25,9 @@ const MAX_UNSTORABLE = 1_000
 /** Headers of a request that ask for less than the page, or for it only if it changed. */
 const CONDITIONS = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"]
 
+/** Why a copy could not be served, by what was judged of it. */
+const REASONS = { fresh: "expired", stale: "invalidated", dead: "purged" } as const
+
 type OrPromise<T> = T | Promise<T>
 
 /** As much of the Cache API as pages need. */
@@ -95,6 +98,11 @@ export interface Turn<C> {
    * no such way, a request for a stale page waits for the new one.
    */
   readonly revalidate?: ((request: Request) => Promise<unknown>) | undefined
+  /**
+   * How long the page is served as fresh, and after that while it is made once more, where a framework lets pages say
+   * so; in milliseconds, known when it was made. Default: for as long as its stamp allows.
+   */
+  readonly lifetime?: () => { readonly fresh: Milliseconds; readonly stale: Milliseconds } | undefined
   /** This is to fill, and not to be answered from the cache. */
   readonly isRevalidation?: boolean
   readonly waitUntil?: WaitUntil | undefined
@@ -181,17 +189,24 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       dependsOn(entry.depends, visit.urls),
       visit.read,
     )
+    const serveStale = (again: NonNullable<Turn<C>["revalidate"]>): Found => {
+      inBackground(request, again, visit)
+      return {
+        copy,
+        headers: servedHeaders(copy, entry.headers, true),
+        how: "hit; detail=stale-while-revalidate",
+      }
+    }
     switch (judgement.verdict) {
       case "fresh":
+        if (entry.until !== undefined && Date.now() >= entry.until) {
+          if (!revalidate) break
+          return serveStale(revalidate)
+        }
         return { copy, headers: servedHeaders(copy, entry.headers, false), how: "hit" }
       case "stale":
         if (!revalidate || judgement.staleFor > swr || swr === 0) break
-        inBackground(request, revalidate, visit)
-        return {
-          copy,
-          headers: servedHeaders(copy, entry.headers, true),
-          how: "hit; detail=stale-while-revalidate",
-        }
+        return serveStale(revalidate)
       case "dead":
         break
       case "unknown":
@@ -199,10 +214,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
         return { how: "fwd=bypass; detail=epochs-unknown", hadCopy: false }
     }
     discard(copy)
-    return {
-      how: `fwd=stale; detail=${judgement.verdict === "stale" ? "invalidated" : "purged"}`,
-      hadCopy: true,
-    }
+    return { how: `fwd=stale; detail=${REASONS[judgement.verdict]}`, hadCopy: true }
   }
 
   /** Has a page made once more, whoever else asks for it meanwhile. */
@@ -233,7 +245,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
 
   /** Makes the page, and keeps it under a stamp from before. */
   async function fill(
-    { context, make, failed }: Turn<C>,
+    { context, make, failed, lifetime }: Turn<C>,
     visit: Visit,
     { how, hadCopy }: { how: string; hadCopy: boolean },
   ): Promise<Response> {
@@ -252,7 +264,12 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       if (!isKept && hadCopy && response.status < 500) waitUntil(quietly(() => cache.delete(key)))
       if (!isKept) return tell(response, how)
       if (!stamp) return tell(response, "fwd=bypass; detail=epochs-unknown")
-      const copy = storedCopy(response.clone(), { stamp, depends: { tags, urls: visit.urls } }, maxCacheTtl)
+      const { fresh, stale } = lifetime?.() ?? { fresh: maxCacheTtl, stale: 0 }
+      const copy = storedCopy(
+        response.clone(),
+        { stamp, depends: { tags, urls: visit.urls }, until: lifetime && Date.now() + fresh },
+        Math.min(fresh + stale, maxCacheTtl),
+      )
       isBeingStored = true
       const put = async () => {
         try {
