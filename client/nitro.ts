@@ -11,6 +11,9 @@ import type { ReadOptions, Tidemark } from "./tidemark.ts"
  *
  * A `validate` of one's own that compares `entry.mtime` with an invalidation's time does not do: ocache sets `mtime`
  * when an entry is *written*, so what was read before an invalidation and written after it passes for fresh.
+ *
+ * A cached function that is called from within another, or from a cached handler, should have `swr` off: what it serves
+ * while stale would be kept by the outer one, under a stamp that is newer.
  */
 
 type OrPromise<T> = T | Promise<T>
