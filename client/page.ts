@@ -9,24 +9,17 @@ const ENTRY = "tidemark-entry"
 /** Of larger ones, the tags are left out: such a copy counts as depending on anything. */
 const MAX_ENTRY_BYTES = 8_000
 
-/** Headers by which an origin steers caches. A stored copy carries its own, and gives these back when it is served. */
-const STEERING = [
-  "cache-control",
-  "expires",
-  "pragma",
-  "surrogate-control",
-  "cdn-cache-control",
-  "cloudflare-cdn-cache-control",
-  "netlify-cdn-cache-control",
-  "vercel-cdn-cache-control",
-] as const
+/**
+ * Headers by which an origin steers caches, those for one vendor's alone among them. A stored copy carries its own, and
+ * gives these back when it is served.
+ */
+const STEERING = /^(?:.+-)?cache-control$|^(?:expires|pragma|surrogate-control)$/
 
 /**
  * What a cache adds, and must not be told to the next one. A page that its stamp found fresh is as good as just made;
  * by `Age` or `Date` a cache in front would take it for as old as the copy.
  */
-const ADDED = [ENTRY, "age", "date", "cf-cache-status"]
-const REMOVED: ReadonlySet<string> = new Set([...ADDED, "cache-control"])
+const ADDED: ReadonlySet<string> = new Set([ENTRY, "age", "date", "cf-cache-status"])
 
 const FORBIDS_STORING = /(?:^|[,\s])(?:private|no-store|no-cache)(?=$|[\s,=])/i
 
@@ -52,7 +45,7 @@ export function whyForwarded({ method, headers }: Request): "method" | "request"
  */
 export function isStorable({ status, headers }: Response, varied: ReadonlySet<string>): boolean {
   if (status !== 200 || headers.has("set-cookie")) return false
-  if (STEERING.some((name) => FORBIDS_STORING.test(headers.get(name) ?? ""))) return false
+  for (const [name, value] of headers) if (STEERING.test(name) && FORBIDS_STORING.test(value)) return false
   if (/^text\/event-stream\b/i.test(headers.get("content-type") ?? "")) return false
   if (/(?:^|[\s,"])tidemark[\s",;]/i.test(headers.get("cache-status") ?? "")) return false
   const vary = (headers.get("vary") ?? "").toLowerCase().split(",")
@@ -71,14 +64,11 @@ export interface Entry {
  * may be *served* is for its stamp to say, not for its age.
  */
 export function storedCopy(response: Response, { stamp, depends }: Entry, keep: Milliseconds): Response {
-  const headers = new Headers(response.headers)
+  const headers = new Headers()
   const given: Record<string, string> = {}
-  for (const name of STEERING) {
-    const value = headers.get(name)
-    if (value !== null) given[name] = value
-    headers.delete(name)
-  }
-  for (const name of ADDED) headers.delete(name)
+  for (const [name, value] of response.headers)
+    if (STEERING.test(name)) given[name] = value
+    else if (!ADDED.has(name)) headers.set(name, value)
   headers.set("cache-control", `max-age=${Math.ceil(keep / SECOND)}`)
   const textOf = (what: Depends) => ascii({ stamp: formatStamp(stamp), depends: what, headers: given })
   const text = textOf(depends)
@@ -107,7 +97,8 @@ export function servedHeaders(
   isStale: boolean,
 ): Record<string, string> {
   const headers: Record<string, string> = {}
-  for (const [name, value] of copy.headers) if (!REMOVED.has(name)) headers[name] = value
+  for (const [name, value] of copy.headers)
+    if (!ADDED.has(name) && name !== "cache-control") headers[name] = value
   return Object.assign(headers, isStale ? { "cache-control": "no-store" } : given)
 }
 
@@ -126,14 +117,17 @@ export function keyUrl(
     .join("&")}`
 }
 
-/** What a copy depends on, and the urls by which it is asked for this time. */
-export const dependsOn = (depends: Depends, urls: readonly string[]): Depends =>
-  depends === "anything"
-    ? depends
-    : { tags: depends.tags ?? [], urls: [...new Set([...(depends.urls ?? []), ...urls])] }
+/** What a stored entry says that it depends on, and urls by which it is asked; on anything, where that is not understood. */
+export function dependsOn(stored: unknown, asked: readonly string[] = []): Depends {
+  const { tags, urls } = (stored ?? {}) as { readonly tags?: unknown; readonly urls?: unknown }
+  return isList(tags) && isList(urls) ? { tags, urls: [...new Set([...urls, ...asked])] } : "anything"
+}
+
+const isList = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) && value.every((one) => typeof one === "string")
 
 /** JSON that a header can carry. */
-const ascii = (value: unknown): string =>
+export const ascii = (value: unknown): string =>
   JSON.stringify(value).replaceAll(
     /[\u007f-\uffff]/g,
     (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,

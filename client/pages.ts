@@ -28,21 +28,17 @@ const CLAIM = "&claim"
 /** Pages remembered as not to be stored, which others then do not wait for. */
 const MAX_UNSTORABLE = 1_000
 
-/** Headers of a request that ask for less than the page, or for it only if it changed. */
-const CONDITIONS = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "if-range"]
-
 type OrPromise<T> = T | Promise<T>
 
 /** As much of the Cache API as pages need. */
 export type PageStore = Pick<Cache, "match" | "put" | "delete">
 
 /**
- * - `no-cache-api` the runtime has no Cache API: every request goes through
  * - `tags-dropped` tags did not fit into the tag header: the cache in front cannot be purged by them
  * - `put-failed`   a page could not be stored
  */
 export interface EpochCacheWarning {
-  readonly code: "no-cache-api" | "tags-dropped" | "put-failed"
+  readonly code: "tags-dropped" | "put-failed"
   readonly dropped?: readonly string[]
   readonly cause?: unknown
 }
@@ -60,7 +56,10 @@ export interface PagesOptions<C> {
    * Default 60,000. 0: never. After a hard one it never is.
    */
   readonly swr?: Milliseconds
-  /** Where pages are kept. Default `caches.default`, or where there is none, `caches.open("tidemark")`. */
+  /**
+   * Where pages are kept. Default `caches.default`, or `caches.open("tidemark")`, or where there is no Cache API,
+   * `memoryPages()`.
+   */
   readonly cache?: PageStore
   /** How long the cache keeps a page at most, in milliseconds. Default 30 days, as `maxCacheTtl` in the configuration. */
   readonly maxCacheTtl?: Milliseconds
@@ -83,7 +82,7 @@ export interface PagesOptions<C> {
   readonly vary?: readonly string[]
   /** Reads one's own write: see `ReadOptions`. */
   readonly fresh?: (c: C) => { readonly atLeast: Epoch } | undefined
-  /** Called when something is not as it should be; `no-cache-api` once. Default: nobody is told. */
+  /** Called when something is not as it should be. Default: nobody is told. */
   readonly onWarning?: (warning: EpochCacheWarning) => void
 }
 
@@ -100,6 +99,10 @@ export interface Turn<C> {
    * no such way, a request for a stale page waits for the new one.
    */
   readonly revalidate?: ((request: Request) => Promise<unknown>) | undefined
+  /** How long the page is kept at most, in milliseconds, known when it was made. Default: `maxCacheTtl`. */
+  readonly keepFor?: () => Milliseconds | undefined
+  /** Whether a copy that its stamp allows is stale for another reason. Default: it never is. */
+  readonly isExpired?: (copy: Response) => boolean
   /** This is to fill, and not to be answered from the cache. */
   readonly isRevalidation?: boolean
   readonly waitUntil?: WaitUntil | undefined
@@ -139,19 +142,12 @@ type Found =
  * @returns the very response that was made, or another where the cache had one
  */
 export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Promise<Response> {
-  const {
-    swr = MINUTE,
-    maxCacheTtl = 30 * DAY,
-    onWarning = () => undefined,
-    vary = [],
-    tidemark,
-    namespace,
-  } = options
+  const { swr = MINUTE, maxCacheTtl = 30 * DAY, onWarning, vary = [], tidemark, namespace } = options
   const varied = new Set(vary.map((name) => name.toLowerCase()))
   const fills = new SingleFlight(FILL_PATIENCE)
   const revalidations = new SingleFlight(REVALIDATION_LIMIT)
   const unstorable = new Set<string>()
-  let warnedOfNoCache = false
+  let { cache: opened } = options
 
   const namespaceOf = (c: C) => (typeof namespace === "function" ? namespace(c) : namespace)
 
@@ -159,7 +155,6 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     const own = namespaceOf(c)
     const url = options.url?.(c) ?? request.url
     const key = (await options.key?.(c)) ?? url
-    const fresh = options.fresh?.(c)
     return {
       tidemark: typeof tidemark === "function" ? tidemark(c) : tidemark,
       namespace: own,
@@ -170,13 +165,13 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
         [...varied].map((name) => [name, request.headers.get(name) ?? ""]),
       ),
       urls: [...new Set([url, key])],
-      read: { ...(waitUntil ? { waitUntil } : {}), ...(fresh ? { fresh } : {}) },
+      read: { waitUntil, fresh: options.fresh?.(c) },
       waitUntil: waitUntil ?? (() => undefined),
     }
   }
 
   /** Looks for a copy that may be served, and sets off its revalidation where it is stale. */
-  async function find({ request, revalidate }: Turn<C>, visit: Visit): Promise<Found> {
+  async function find({ request, revalidate, isExpired }: Turn<C>, visit: Visit): Promise<Found> {
     const copy = await quietly(() => visit.cache.match(visit.key))
     const entry = copy && entryOf(copy)
     if (!copy || !entry) return { how: "fwd=uri-miss", hadCopy: false }
@@ -186,28 +181,21 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       dependsOn(entry.depends, visit.urls),
       visit.read,
     )
-    switch (judgement.verdict) {
-      case "fresh":
-        return { copy, headers: servedHeaders(copy, entry.headers, false), how: "hit" }
-      case "stale":
-        if (!revalidate || judgement.staleFor > swr || swr === 0) break
-        inBackground(request, revalidate, visit)
-        return {
-          copy,
-          headers: servedHeaders(copy, entry.headers, true),
-          how: "hit; detail=stale-while-revalidate",
-        }
-      case "dead":
-        break
-      case "unknown":
-        discard(copy)
-        return { how: "fwd=bypass; detail=epochs-unknown", hadCopy: false }
+    const { verdict } = judgement
+    if (verdict === "unknown") {
+      discard(copy)
+      return { how: "fwd=bypass; detail=epochs-unknown", hadCopy: false }
+    }
+    const isFresh = verdict === "fresh" && !isExpired?.(copy)
+    if (isFresh) return { copy, headers: servedHeaders(copy, entry.headers, false), how: "hit" }
+    const isUsable = verdict === "fresh" || (verdict === "stale" && judgement.staleFor <= swr && swr > 0)
+    if (revalidate && isUsable) {
+      inBackground(request, revalidate, visit)
+      const headers = servedHeaders(copy, entry.headers, true)
+      return { copy, headers, how: "hit; detail=stale-while-revalidate" }
     }
     discard(copy)
-    return {
-      how: `fwd=stale; detail=${judgement.verdict === "stale" ? "invalidated" : "purged"}`,
-      hadCopy: true,
-    }
+    return { how: `fwd=stale; detail=${verdict === "dead" ? "purged" : "invalidated"}`, hadCopy: true }
   }
 
   /** Has a page made once more, whoever else asks for it meanwhile. */
@@ -221,7 +209,8 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     const { end } = revalidations.start(key)
     // Without the visitor's signal: the page is still wanted when they have left.
     const request = new Request(visited, { signal: null })
-    for (const name of CONDITIONS) request.headers.delete(name)
+    // And without conditions: by those less than the page would do.
+    for (const name of [...request.headers.keys()]) if (name.startsWith("if-")) request.headers.delete(name)
     const run = async () => {
       try {
         if (await isClaimed(visit)) return
@@ -244,7 +233,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     visit: Visit,
     { how, hadCopy }: { how: string; hadCopy: boolean },
   ): Promise<Response> {
-    const { context, make, failed } = turn
+    const { context, make, failed, keepFor } = turn
     const { cache, key, read, waitUntil } = visit
     const { done, end } = fills.start(key)
     // Others may be waiting for this: it goes on though the visitor leaves.
@@ -264,13 +253,14 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       if (!isKept && hadCopy && response.status < 500) waitUntil(quietly(() => cache.delete(key)))
       if (!isKept) return tell(response, how)
       if (!stamp) return tell(response, "fwd=bypass; detail=epochs-unknown")
-      const copy = storedCopy(response.clone(), { stamp, depends: { tags, urls: visit.urls } }, maxCacheTtl)
+      const entry = { stamp, depends: { tags, urls: visit.urls } }
+      const copy = storedCopy(response.clone(), entry, Math.min(keepFor?.() ?? maxCacheTtl, maxCacheTtl))
       isBeingStored = true
       const put = async () => {
         try {
           await cache.put(key, copy)
         } catch (cause) {
-          onWarning({ code: "put-failed", cause })
+          onWarning?.({ code: "put-failed", cause })
         } finally {
           end()
         }
@@ -318,27 +308,21 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       const present = response.headers.get(name)
       response.headers.set(name, present ? present + separator + value : value)
     }
-    if (dropped.length > 0) onWarning({ code: "tags-dropped", dropped })
+    if (dropped.length > 0) onWarning?.({ code: "tags-dropped", dropped })
     return tags
   }
 
-  async function pass({ context, request, make }: Turn<C>, how: string): Promise<Response> {
+  async function pass({ context, request, make }: Turn<C>, why: string): Promise<Response> {
     const response = await make()
     if (request.method === "GET" || request.method === "HEAD") await label(context, response)
-    return tell(response, how)
+    return tell(response, `fwd=${why}`)
   }
 
   return async function serve(turn) {
     const { request } = turn
     const forwarded = whyForwarded(request)
-    if (forwarded) return pass(turn, `fwd=${forwarded}`)
-    const cache = await findCache(options.cache)
-    if (!cache) {
-      if (!warnedOfNoCache) onWarning({ code: "no-cache-api" })
-      warnedOfNoCache = true
-      return pass(turn, "fwd=bypass; detail=no-cache-api")
-    }
-    const visit = await visitOf(turn, cache)
+    if (forwarded) return pass(turn, forwarded)
+    const visit = await visitOf(turn, (opened ??= await openCache()))
     if (turn.isRevalidation)
       return fill(turn, visit, { how: "fwd=stale; detail=revalidation", hadCopy: true })
     let found = await find(turn, visit)
@@ -373,11 +357,10 @@ function tell(response: Response, how: string): Response {
 const collapsed = (how: string, found: string): string =>
   found === "hit" ? `${how}; collapsed` : `${how.split("; ", 1)[0]}; collapsed${found.slice("hit".length)}`
 
-/** The runtime's own cache: Workers have a default one, others have to open it. */
-async function findCache(given: PageStore | undefined): Promise<PageStore | undefined> {
-  if (given || typeof caches === "undefined") return given
-  const own = caches as CacheStorage & { readonly default?: Cache }
-  return own.default ?? (await own.open("tidemark"))
+/** The runtime's own cache: Workers have a default one, some have to open it, and others have none. */
+async function openCache(): Promise<PageStore> {
+  if (typeof caches === "undefined") return (await import("./memory-pages.ts")).memoryPages()
+  return (caches as CacheStorage & { readonly default?: Cache }).default ?? caches.open("tidemark")
 }
 
 function remember(set: Set<string>, key: string, isIn: boolean): void {

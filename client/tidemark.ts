@@ -54,9 +54,9 @@ export interface ReadOptions {
    * Reads one's own write: nothing older than this epoch, as a publish answered it, is used to call an entry fresh.
    * The store is asked where what is held tells less.
    */
-  readonly fresh?: { readonly atLeast: Epoch }
+  readonly fresh?: { readonly atLeast: Epoch } | undefined
   /** As the option of the same name, for this call. */
-  readonly waitUntil?: WaitUntil
+  readonly waitUntil?: WaitUntil | undefined
 }
 
 export interface KeyOptions extends ReadOptions {

@@ -1,0 +1,85 @@
+import type { WaitUntil } from "./epochs.ts"
+import { createPages, type PagesOptions } from "./pages.ts"
+
+/** `tidemark/sveltekit`: a `handle` hook that keeps pages under their stamps. */
+
+export type { EpochCacheWarning, PageStore } from "./pages.ts"
+
+/** As much of SvelteKit's event as is needed. */
+export interface RequestEvent {
+  readonly request: Request
+  readonly platform: unknown
+  readonly isSubRequest: boolean
+}
+
+/** As in `PagesOptions`; `tags` are those of a page beside what `depend` was told. */
+export type EpochHandleOptions<E extends RequestEvent = RequestEvent> = PagesOptions<E>
+
+/** What pages said that they show, by the request that they answer: `load` is handed an event of its own. */
+const told = new WeakMap<Request, Set<string>>()
+
+/**
+ * Says what a page shows, and that it may be kept and shown to others. Of a server `load`, an endpoint or a hook, with
+ * its event; it may be called often. No tags: the page is kept, and invalidated by its url and its namespace.
+ *
+ * @example
+ *
+ *     export const load = async (event) => {
+ *       const post = await cms.post(event.params.slug)
+ *       depend(event, [`post-${post.id}`])
+ *       return { post }
+ *     }
+ */
+export function depend({ request }: { readonly request: Request }, tags: readonly string[]): void {
+  const all = told.get(request) ?? new Set()
+  for (const tag of tags) all.add(tag)
+  told.set(request, all)
+}
+
+/**
+ * A `handle` that keeps the pages that called `depend`, under their stamps: none is served as fresh that was
+ * invalidated since. All else passes.
+ *
+ * It belongs last in a `sequence`: hooks before it run for every visitor, hooks after it only when a page is made. What
+ * a page fetches from its own site is not answered from here: the page would be stamped newer than what it shows.
+ *
+ * @example
+ *
+ *     export const handle: Handle = epochHandle({ tidemark, namespace: "blog" })
+ */
+export function epochHandle<E extends RequestEvent>(
+  options: EpochHandleOptions<E>,
+): (input: { event: E; resolve: (event: E) => Response | Promise<Response> }) => Promise<Response> {
+  const serve = createPages<E>({
+    ...options,
+    async tags(event, response) {
+      const own = (await options.tags?.(event, response)) ?? []
+      return [...own, ...(told.get(event.request) ?? [])]
+    },
+  })
+
+  return async function handle({ event, resolve }) {
+    if (event.isSubRequest) return resolve(event)
+    const answer = (request: Request, isRevalidation: boolean): Promise<Response> =>
+      serve({
+        context: event,
+        request,
+        waitUntil: waitUntilOf(event.platform),
+        isRevalidation,
+        make: async () => resolve(event),
+        failed: () => !told.has(event.request),
+        revalidate: (again) => answer(again, true),
+      })
+    return answer(event.request, false)
+  }
+}
+
+/** Cloudflare's adapter calls it `ctx`, others `context`. */
+function waitUntilOf(platform: unknown): WaitUntil | undefined {
+  const { ctx, context } = (platform ?? {}) as Record<
+    "ctx" | "context",
+    { waitUntil?: WaitUntil } | undefined
+  >
+  const owner = [ctx, context].find((one) => typeof one?.waitUntil === "function")
+  return owner && ((promise) => owner.waitUntil?.(promise))
+}
