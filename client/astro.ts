@@ -84,7 +84,8 @@ interface Said {
 const pathTag = (path: string): string => `astro-path:${path}`
 
 /**
- * A provider for a module of one's own, with a reader that is made there; `entrypoint` in `astro.config` names it.
+ * A provider for a module of one's own, with a reader that is made there; `entrypoint` in `astro.config` names it. Where
+ * the runtime has no Cache API, as in Node, `cache` has to be given: `memoryPages()` keeps pages in the process.
  *
  * It keeps what `Astro.cache.set` or a route rule asked to be kept: for `maxAge` seconds, and `swr` seconds longer
  * while the page is made once more; without `maxAge`, until it is invalidated. A page that sets cookies is not kept.
@@ -102,7 +103,8 @@ export const epochCacheProvider =
     createProvider(options)
 
 /**
- * A provider made from what stands in `astro.config`.
+ * A provider made from what stands in `astro.config`. It keeps pages in the runtime's Cache API, and where there is none,
+ * as in Node, in memory.
  *
  * @example
  *
@@ -125,6 +127,7 @@ export default function provideEpochCache(config: EpochProviderConfig | undefine
   const times = { ...(ttl === undefined ? {} : { ttl }), ...(maxStale === undefined ? {} : { maxStale }) }
   return createProvider({
     ...rest,
+    ...(typeof caches === "undefined" ? { cache: memoryPages() } : {}),
     tidemark: createTidemark({ store: workerStore({ url, token }), ...times }),
   })
 }
@@ -135,7 +138,6 @@ function createProvider(options: EpochProviderOptions): EpochCacheProvider {
   const told = new WeakMap<Response, Said>()
   const serve = createPages<CacheContext>({
     ...(site === undefined ? {} : { url: ({ url }) => new URL(url.pathname + url.search, site).href }),
-    ...(typeof caches === "undefined" ? { cache: memoryPages() } : {}),
     ...options,
     tags: (_, response) => told.get(response)?.tags ?? [],
     onWarning: options.onWarning ?? (({ message }: EpochCacheWarning) => warn(message)),

@@ -95,9 +95,9 @@ export function storedCopy(
 /** What a stored copy is; undefined for what somebody else put there. */
 export function entryOf(copy: Response): (Entry & { readonly headers: Record<string, string> }) | undefined {
   try {
-    const { stamp, depends, headers, until } = JSON.parse(copy.headers.get(ENTRY) ?? "")
-    const parsed = parseStamp(stamp)
-    return parsed && { stamp: parsed, depends: dependsOf(depends), headers, until }
+    const entry = JSON.parse(copy.headers.get(ENTRY) ?? "")
+    const stamp = parseStamp(entry.stamp)
+    return stamp && { ...entry, stamp, depends: dependsOf(entry.depends) }
   } catch {
     return undefined
   }

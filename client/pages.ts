@@ -199,9 +199,9 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     }
     switch (judgement.verdict) {
       case "fresh":
-        if (entry.until !== undefined && Date.now() >= entry.until) {
-          if (!revalidate) break
-          return serveStale(revalidate)
+        if (Date.now() >= (entry.until ?? Infinity)) {
+          if (revalidate) return serveStale(revalidate)
+          break
         }
         return { copy, headers: servedHeaders(copy, entry.headers, false), how: "hit" }
       case "stale":
@@ -264,11 +264,11 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       if (!isKept && hadCopy && response.status < 500) waitUntil(quietly(() => cache.delete(key)))
       if (!isKept) return tell(response, how)
       if (!stamp) return tell(response, "fwd=bypass; detail=epochs-unknown")
-      const { fresh, stale } = lifetime?.() ?? { fresh: maxCacheTtl, stale: 0 }
+      const said = lifetime?.()
       const copy = storedCopy(
         response.clone(),
-        { stamp, depends: { tags, urls: visit.urls }, until: lifetime && Date.now() + fresh },
-        Math.min(fresh + stale, maxCacheTtl),
+        { stamp, depends: { tags, urls: visit.urls }, until: said && Date.now() + said.fresh },
+        said ? Math.min(said.fresh + said.stale, maxCacheTtl) : maxCacheTtl,
       )
       isBeingStored = true
       const put = async () => {

@@ -1,5 +1,4 @@
 import type { WaitUntil } from "./epochs.ts"
-import { memoryPages } from "./memory-pages.ts"
 import { createPages, type PagesOptions } from "./pages.ts"
 
 /** `tidemark/sveltekit`: a `handle` hook that keeps pages under their stamps. */
@@ -15,13 +14,13 @@ export interface RequestEvent {
 }
 
 /**
- * As in `PagesOptions`; `tags` are those of a page beside what `depend` was told. Where there is no Cache API, pages
- * are kept in memory.
+ * As in `PagesOptions`; `tags` are those of a page beside what `depend` was told. Where the runtime has no Cache API,
+ * as in Node, `cache` has to be given: `memoryPages()` keeps pages in the process.
  */
 export type EpochHandleOptions<E extends RequestEvent = RequestEvent> = PagesOptions<E>
 
 /** What pages said that they show, by the request that they answer: `load` is handed an event of its own. */
-const told = new WeakMap<Request, Set<string>>()
+const told = new WeakMap<Request, readonly string[]>()
 
 /**
  * Says what a page shows, and that it may be kept and shown to others. Of a server `load`, an endpoint or a hook, with
@@ -36,9 +35,7 @@ const told = new WeakMap<Request, Set<string>>()
  *     }
  */
 export function depend({ request }: { readonly request: Request }, tags: readonly string[]): void {
-  const all = told.get(request) ?? new Set()
-  for (const tag of tags) all.add(tag)
-  told.set(request, all)
+  told.set(request, [...(told.get(request) ?? []), ...tags])
 }
 
 /**
@@ -56,7 +53,6 @@ export function epochHandle<E extends RequestEvent>(
   options: EpochHandleOptions<E>,
 ): (input: { event: E; resolve: (event: E) => Response | Promise<Response> }) => Promise<Response> {
   const serve = createPages<E>({
-    ...(typeof caches === "undefined" ? { cache: memoryPages() } : {}),
     ...options,
     async tags(event, response) {
       const own = (await options.tags?.(event, response)) ?? []
@@ -82,10 +78,11 @@ export function epochHandle<E extends RequestEvent>(
 
 /** Cloudflare's adapter calls it `ctx`, others `context`. */
 function waitUntilOf(platform: unknown): WaitUntil | undefined {
-  const { ctx, context } = (platform ?? {}) as Record<
-    "ctx" | "context",
-    { waitUntil?: WaitUntil } | undefined
-  >
-  const owner = [ctx, context].find((one) => typeof one?.waitUntil === "function")
-  return owner && ((promise) => owner.waitUntil?.(promise))
+  const { ctx, context } = (platform ?? {}) as { readonly [name in "ctx" | "context"]?: Partial<Waiter> }
+  const waiter = ctx ?? context
+  return waiter?.waitUntil && ((promise) => waiter.waitUntil?.(promise))
+}
+
+interface Waiter {
+  waitUntil: WaitUntil
 }
