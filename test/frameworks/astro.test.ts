@@ -372,7 +372,8 @@ describe("the provider from astro.config", () => {
       (cache) => (cache.set({ maxAge: 60 }), new Response("page")),
       { ...config, token: "SITE_TOKEN", ttl: 1_000 },
     )
-    expect(await visit()).toContain("tidemark; fwd=")
+    expect(await visit()).toContain("tidemark; fwd=uri-miss; stored")
+    expect(await visit()).toBe("page | tidemark; hit")
     const [url, init] = asked.mock.calls[0] ?? []
     expect(url).toContain("https://tidemark.example.com/v1/epochs?ns=blog")
     expect(new Headers(init?.headers).get("authorization")).toBe("Bearer secret")
