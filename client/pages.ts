@@ -210,7 +210,8 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     // Without the visitor's signal: the page is still wanted when they have left.
     const request = new Request(visited, { signal: null })
     // And without conditions: by those less than the page would do.
-    for (const name of [...request.headers.keys()]) if (name.startsWith("if-")) request.headers.delete(name)
+    const conditions = [...request.headers.keys()].filter((name) => name.startsWith("if-"))
+    for (const name of conditions) request.headers.delete(name)
     const run = async () => {
       try {
         if (await isClaimed(visit)) return
