@@ -39,7 +39,7 @@ export function withEpochCache<Env = unknown, Ctx extends Context = Context>(
 ): FetchHandler<Env, Ctx> {
   const serve = createPages(options)
 
-  const answer = (request: Request, env: Env, ctx: Ctx, isRevalidation: boolean): Promise<Response> =>
+  const answer = (request: Request, env: Env, ctx: Ctx, isRevalidation?: boolean): Promise<Response> =>
     serve({
       context: { request, env, ctx },
       request,
@@ -53,7 +53,7 @@ export function withEpochCache<Env = unknown, Ctx extends Context = Context>(
       revalidate: (again) => answer(again, env, ctx, true),
     })
 
-  return async (request, env, ctx) => answer(request, env, ctx, false)
+  return async (request, env, ctx) => answer(request, env, ctx)
 }
 
 /** Some runtimes hand over no context, and some one that cannot wait. */

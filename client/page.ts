@@ -48,10 +48,8 @@ export function isStorable({ status, headers }: Response, varied: ReadonlySet<st
   for (const [name, value] of headers) if (STEERING.test(name) && FORBIDS_STORING.test(value)) return false
   if (/^text\/event-stream\b/i.test(headers.get("content-type") ?? "")) return false
   if (/(?:^|[\s,"])tidemark[\s",;]/i.test(headers.get("cache-status") ?? "")) return false
-  const vary = (headers.get("vary") ?? "").toLowerCase().split(",")
-  return vary
-    .map((name) => name.trim())
-    .every((name) => name === "" || name === "accept-encoding" || varied.has(name))
+  const vary = (headers.get("vary") ?? "").toLowerCase().split(/[,\s]+/)
+  return vary.every((name) => name === "" || name === "accept-encoding" || varied.has(name))
 }
 
 export interface Entry {

@@ -25,7 +25,7 @@ const FIRST_LOOK: Milliseconds = 50
 /** Behind the key of a page: what stands in the cache while it is made. */
 const CLAIM = "&claim"
 
-/** Pages remembered as not to be stored, which others then do not wait for. */
+/** Pages remembered as not to be stored, which others then do not wait for; of more, all are forgotten. */
 const MAX_UNSTORABLE = 1_000
 
 type OrPromise<T> = T | Promise<T>
@@ -104,7 +104,7 @@ export interface Turn<C> {
   /** Whether a copy that its stamp allows is stale for another reason. Default: it never is. */
   readonly isExpired?: (copy: Response) => boolean
   /** This is to fill, and not to be answered from the cache. */
-  readonly isRevalidation?: boolean
+  readonly isRevalidation?: boolean | undefined
   readonly waitUntil?: WaitUntil | undefined
   /** Answers with what the cache had. Default: a plain `Response`. */
   readonly respond?: (
@@ -149,14 +149,12 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
   const unstorable = new Set<string>()
   let { cache: opened } = options
 
-  const namespaceOf = (c: C) => (typeof namespace === "function" ? namespace(c) : namespace)
-
   async function visitOf({ context: c, request, waitUntil }: Turn<C>, cache: PageStore): Promise<Visit> {
-    const own = namespaceOf(c)
+    const own = valueOf(namespace, c)
     const url = options.url?.(c) ?? request.url
     const key = (await options.key?.(c)) ?? url
     return {
-      tidemark: typeof tidemark === "function" ? tidemark(c) : tidemark,
+      tidemark: valueOf(tidemark, c),
       namespace: own,
       cache,
       key: keyUrl(
@@ -250,7 +248,9 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       const response = await make()
       const tags = await label(context, response)
       const isKept = !failed?.() && isStorable(response, varied)
-      remember(unstorable, key, !isKept)
+      if (isKept) unstorable.delete(key)
+      else if (unstorable.size < MAX_UNSTORABLE) unstorable.add(key)
+      else unstorable.clear()
       if (!isKept && hadCopy && response.status < 500) waitUntil(quietly(() => cache.delete(key)))
       if (!isKept) return tell(response, how)
       if (!stamp) return tell(response, "fwd=bypass; detail=epochs-unknown")
@@ -278,7 +278,8 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
    * instant both make it.
    */
   function claim({ cache, key, waitUntil }: Visit, done: Promise<void>): void {
-    const headers = { "cache-control": `max-age=${FILL_PATIENCE / SECOND}` }
+    // As long as others wait.
+    const headers = { "cache-control": "max-age=5" }
     const put = quietly(() => cache.put(key + CLAIM, new Response("", { headers })))
     waitUntil(Promise.all([put, done]).then(() => quietly(() => cache.delete(key + CLAIM))))
   }
@@ -304,7 +305,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
   async function label(c: C, response: Response): Promise<readonly string[]> {
     const tags = (await options.tags?.(c, response)) ?? []
     if (!options.labels) return tags
-    const { headers, separator, dropped } = options.labels(namespaceOf(c), tags)
+    const { headers, separator, dropped } = options.labels(valueOf(namespace, c), tags)
     for (const [name, value] of Object.entries(headers)) {
       const present = response.headers.get(name)
       response.headers.set(name, present ? present + separator + value : value)
@@ -324,8 +325,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     const forwarded = whyForwarded(request)
     if (forwarded) return pass(turn, forwarded)
     const visit = await visitOf(turn, (opened ??= await openCache()))
-    if (turn.isRevalidation)
-      return fill(turn, visit, { how: "fwd=stale; detail=revalidation", hadCopy: true })
+    if (turn.isRevalidation) return fill(turn, visit, { how: "fwd=stale", hadCopy: true })
     let found = await find(turn, visit)
     const { how } = found
     const running = !found.copy && sharesFill(visit, how) ? fills.running(visit.key) : undefined
@@ -349,6 +349,10 @@ function answer<C>(
     : new Response(copy.body, { status: copy.status, headers })
 }
 
+/** An option that may differ from request to request. */
+const valueOf = <C, V extends Tidemark | Namespace>(option: V | ((c: C) => V), c: C): V =>
+  typeof option === "function" ? option(c) : option
+
 function tell(response: Response, how: string): Response {
   response.headers.append("cache-status", `tidemark; ${how}`)
   return response
@@ -362,13 +366,6 @@ const collapsed = (how: string, found: string): string =>
 async function openCache(): Promise<PageStore> {
   if (typeof caches === "undefined") return (await import("./memory-pages.ts")).memoryPages()
   return (caches as CacheStorage & { readonly default?: Cache }).default ?? caches.open("tidemark")
-}
-
-function remember(set: Set<string>, key: string, isIn: boolean): void {
-  set.delete(key)
-  if (isIn) set.add(key)
-  const [oldest] = set
-  if (set.size > MAX_UNSTORABLE && oldest !== undefined) set.delete(oldest)
 }
 
 /** An unread body keeps its memory. Not waited for: a branch of a body only ends when the other one does. */

@@ -16,7 +16,7 @@ export interface RequestEvent {
 export type EpochHandleOptions<E extends RequestEvent = RequestEvent> = PagesOptions<E>
 
 /** What pages said that they show, by the request that they answer: `load` is handed an event of its own. */
-const told = new WeakMap<Request, Set<string>>()
+const told = new WeakMap<Request, readonly string[]>()
 
 /**
  * Says what a page shows, and that it may be kept and shown to others. Of a server `load`, an endpoint or a hook, with
@@ -31,9 +31,7 @@ const told = new WeakMap<Request, Set<string>>()
  *     }
  */
 export function depend({ request }: { readonly request: Request }, tags: readonly string[]): void {
-  const all = told.get(request) ?? new Set()
-  for (const tag of tags) all.add(tag)
-  told.set(request, all)
+  told.set(request, [...(told.get(request) ?? []), ...tags])
 }
 
 /**
@@ -53,14 +51,13 @@ export function epochHandle<E extends RequestEvent>(
   const serve = createPages<E>({
     ...options,
     async tags(event, response) {
-      const own = (await options.tags?.(event, response)) ?? []
-      return [...own, ...(told.get(event.request) ?? [])]
+      return [...((await options.tags?.(event, response)) ?? []), ...(told.get(event.request) ?? [])]
     },
   })
 
   return async function handle({ event, resolve }) {
     if (event.isSubRequest) return resolve(event)
-    const answer = (request: Request, isRevalidation: boolean): Promise<Response> =>
+    const answer = (request: Request, isRevalidation?: boolean): Promise<Response> =>
       serve({
         context: event,
         request,
@@ -70,16 +67,15 @@ export function epochHandle<E extends RequestEvent>(
         failed: () => !told.has(event.request),
         revalidate: (again) => answer(again, true),
       })
-    return answer(event.request, false)
+    return answer(event.request)
   }
 }
 
 /** Cloudflare's adapter calls it `ctx`, others `context`. */
 function waitUntilOf(platform: unknown): WaitUntil | undefined {
-  const { ctx, context } = (platform ?? {}) as Record<
+  const { ctx, context = ctx } = (platform ?? {}) as Record<
     "ctx" | "context",
     { waitUntil?: WaitUntil } | undefined
   >
-  const owner = [ctx, context].find((one) => typeof one?.waitUntil === "function")
-  return owner && ((promise) => owner.waitUntil?.(promise))
+  return context?.waitUntil && ((promise) => context.waitUntil?.(promise))
 }

@@ -26,6 +26,7 @@ const CHECKS: readonly Check[] = [
   // The two above refuse what crosses a border; this says that they do.
   { name: "boundaries", command: ["vitest", "run", "--project", "node", "scripts/boundaries.test.ts"] },
   { name: "bundle size", command: ["node", "scripts/bundle-size.ts"] },
+  { name: "client size", command: ["node", "scripts/client-size.ts"] },
 ]
 
 interface Outcome {
@@ -74,7 +75,7 @@ for (const check of CHECKS) {
   say(`${mark}  ${check.name.padEnd(16)} ${seconds(took).padStart(6)}`)
   if (passed) {
     // A figure, where a check has one to tell.
-    if (check.name === "bundle size") say(output.trim().replace(/^/gm, " ".repeat(8)))
+    if (check.name.endsWith(" size")) say(output.trim().replace(/^/gm, " ".repeat(8)))
     continue
   }
   failed.push(check.name)
