@@ -162,12 +162,12 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "the stamp is taken after the origin was read",
     invariant: "I8",
-    file: "client/hono.ts",
-    find: `      const { stamp } = await tidemark.begin(namespace, read)
+    file: "client/pages.ts",
+    find: `      const { stamp } = await visit.tidemark.begin(visit.namespace, read)
       if (!stamp) end()
-      await next()`,
-    replace: `      await next()
-      const { stamp } = await tidemark.begin(namespace, read)
+      const response = await make()`,
+    replace: `      const response = await make()
+      const { stamp } = await visit.tidemark.begin(visit.namespace, read)
       if (!stamp) end()`,
     test: node(
       "client/hono.test.ts",
@@ -187,10 +187,37 @@ export const MUTANTS: readonly Mutant[] = [
     ),
   },
   {
+    name: "what a reader was not told of tags counts as never changed",
+    invariant: "I8",
+    file: "client/memory.ts",
+    find: "if (!continues) slot.knownSince = changed ? after : told.last",
+    replace: "if (!continues) slot.knownSince = 0",
+    test: node("client/epochs.test.ts", "tags again, where more changed than is told along"),
+  },
+  {
+    name: "floors are not read once more after the tags",
+    invariant: "I8",
+    file: "protocol/lookup.ts",
+    find: "Math.max(own.floor, parseNamespaceRow(asText(lateTexts[index])).floor)",
+    replace: "own.floor",
+    test: node("protocol/lookup.test.ts", "read floors once more after the tags, and only then"),
+  },
+  {
+    name: "a wake does not raise the reader's mark",
+    invariant: "I8",
+    file: "client/tidemark.ts",
+    find: "void epochs.hear({ generation, last: epoch })",
+    replace: "void [generation, epoch]",
+    test: node(
+      "client/tidemark.test.ts",
+      "makes what is held count for nothing but to say no, until the store was asked",
+    ),
+  },
+  {
     name: "what is known is used for ever",
     invariant: "I9",
     file: "client/epochs.ts",
-    find: `(age <= maxStale && onStoreFailure === "serve-stale")`,
+    find: `onStoreFailure === "serve-stale" && age + row.askedAt - row.asOf <= maxStale`,
     replace: `onStoreFailure === "serve-stale"`,
     test: node(
       "client/epochs.test.ts",
