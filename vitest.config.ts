@@ -10,9 +10,7 @@ const BOTH = ["protocol/**/*.test.ts", "dispatch/**/*.test.ts", "worker/**/*.tes
 const NODE_ONLY = "**/*.node.test.ts"
 
 /** Whole systems of several processes, and faults that are counted. */
-const WHOLE = ["faults", "model", "mutants", "path", "relay", "soak"].map(
-  (name) => `test/${name}/**/*.test.ts`,
-)
+const WHOLE = ["faults", "path", "soak"].map((name) => `test/${name}/**/*.test.ts`)
 
 /** Configurations that tests import: a clone is not built. And an example's Next.js, which is not installed. */
 const ALIASES = { ...PACKAGE_EXPORTS, "next/cache": moduleFile("test/support/next-cache") }
