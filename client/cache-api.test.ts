@@ -1,7 +1,7 @@
 import { type ExecutionContext, Hono } from "hono"
 import { describe, expect, it } from "vitest"
 import { epochCache } from "./hono.ts"
-import { cacheApiL2 } from "./l2.ts"
+import { cacheApiL2, cacheApiLookups } from "./l2.ts"
 import { Clock, ModelStore } from "./testing/model-store.ts"
 import { createTidemark } from "./tidemark.ts"
 
@@ -64,7 +64,7 @@ if (!("caches" in globalThis))
 describe.runIf("caches" in globalThis)("with the real Cache API (workerd; Node has none)", () => {
   describe("a cache of look-ups", () => {
     it("gives back what was put", async () => {
-      const l2 = cacheApiL2(await ownCache(), "https://epochs.tidemark.invalid/t1")
+      const l2 = cacheApiLookups(await ownCache(), "https://epochs.tidemark.invalid/t1")
       expect(await l2.get("shop/books")).toBeUndefined()
       const lookup = await lookupAt(1_000)
       await l2.put("shop/books", lookup, 60_000)
@@ -73,7 +73,7 @@ describe.runIf("caches" in globalThis)("with the real Cache API (workerd; Node h
     })
 
     it("skips a late put of an older answer, and not one of another generation", async () => {
-      const l2 = cacheApiL2(await ownCache(), "https://epochs.tidemark.invalid/")
+      const l2 = cacheApiLookups(await ownCache(), "https://epochs.tidemark.invalid/")
       await l2.put("shop/books", await lookupAt(2_000), 60_000)
       await l2.put("shop/books", await lookupAt(1_000), 60_000)
       expect((await l2.get("shop/books"))?.asOf).toBe(2_000)
@@ -83,8 +83,12 @@ describe.runIf("caches" in globalThis)("with the real Cache API (workerd; Node h
 
     it("parts tenants by their base", async () => {
       const cache = await ownCache()
-      await cacheApiL2(cache, "https://epochs.tidemark.invalid/t1").put("shop", await lookupAt(1_000), 60_000)
-      expect(await cacheApiL2(cache, "https://epochs.tidemark.invalid/t2").get("shop")).toBeUndefined()
+      await cacheApiLookups(cache, "https://epochs.tidemark.invalid/t1").put(
+        "shop",
+        await lookupAt(1_000),
+        60_000,
+      )
+      expect(await cacheApiLookups(cache, "https://epochs.tidemark.invalid/t2").get("shop")).toBeUndefined()
     })
 
     it("lets a cold isolate answer while the store is away", async () => {

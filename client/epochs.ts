@@ -1,14 +1,14 @@
 import type { Epoch, Stamp } from "../protocol/epoch.ts"
 import { type Answer, askedTags, type HighWater } from "../protocol/freshness.ts"
 import type { Asked, Lookup } from "../protocol/lookup.ts"
-import { isNamespace, type Namespace } from "../protocol/namespace.ts"
+import type { Namespace } from "../protocol/namespace.ts"
 import { DAY, type Milliseconds, SECOND } from "../protocol/time.ts"
-import { isAskable, requestOf } from "./asking.ts"
+import { requestOf } from "./asking.ts"
 import type { EpochCache } from "./l2.ts"
 import { Mark } from "./mark.ts"
-import { ageOf, byUse, hold, type Memory, type Slot, slotOf } from "./memory.ts"
+import { ageOf, hold, type Memory, type Slot, slotOf } from "./memory.ts"
 import { settles } from "./patience.ts"
-import { type EpochStore, MAX_NAMESPACES, MAX_SELECTORS, StoreRefusal } from "./store.ts"
+import type { EpochStore } from "./epoch-store.ts"
 
 /**
  * A store that failed, or lagged, is not asked again before this has passed; some wait up to twice as long, so that
@@ -19,11 +19,8 @@ const RETRY_AFTER: Milliseconds = SECOND
 /** A request that has not settled by then is lost: the Worker request that began it has ended. */
 const PATIENCE: Milliseconds = 2.5 * SECOND
 
-/**
- * A look-up joins what is under way, asks for the namespace, then for as many tags as one request may carry, and again
- * where more were asked or the watermark moved.
- */
-const MAX_ROUNDS = 8
+/** A look-up joins what is under way, asks for the namespace, then for tags, and again where the watermark moved. */
+const MAX_ROUNDS = 4
 
 /** A reader that knows nothing yet asks what changed since then: entries filled later need no look-up of their tags. */
 const LOOK_BACK: Milliseconds = DAY
@@ -87,6 +84,7 @@ interface Flight {
  */
 export class Epochs {
   readonly #options: EpochsOptions
+  readonly #now: () => Milliseconds
   readonly #mark: Mark
   readonly #memory: Memory = new Map()
   readonly #flying = new Set<Flight>()
@@ -101,8 +99,8 @@ export class Epochs {
   #wrote: Epoch = 0
 
   constructor(options: EpochsOptions) {
-    // With a ttl of 0 no answer of a cache would ever do.
-    this.#options = options.ttl > 0 ? options : { ...options, l2: undefined }
+    this.#options = options
+    this.#now = options.now
     this.#mark = new Mark(options.maxStale)
   }
 
@@ -138,7 +136,6 @@ export class Epochs {
 
   /** What is known of a namespace, current enough to judge by; undefined where nothing is. Never rejects. */
   async read(namespace: Namespace, question: Question): Promise<View | undefined> {
-    if (!isNamespace(namespace)) return undefined
     const { ttl, l2 } = this.#options
     const since = this.#sent
     // What was known when it was asked: held against what is told meanwhile, no answer would ever be new enough.
@@ -146,7 +143,7 @@ export class Epochs {
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
       const slot = this.#use(namespace)
       const behind = isBehind(slot, least)
-      const missing = behind ? [] : missingTags(slot, question).slice(0, MAX_SELECTORS)
+      const missing = behind ? [] : missingTags(slot, question)
       const serves = slot.row && !behind && missing.length === 0
       if (serves && (this.#isCurrent(slot) || slot.gave > since)) break
       const mayRefresh = serves && ageOf(slot.row!, this.#now()) < 2 * ttl
@@ -161,10 +158,6 @@ export class Epochs {
       await this.#wait(namespace, missing, { ...question, atLeast: least }, since)
     }
     return this.#view(this.#use(namespace), question, since, least)
-  }
-
-  #now(): Milliseconds {
-    return this.#options.now()
   }
 
   #use(namespace: Namespace): Slot {
@@ -208,7 +201,7 @@ export class Epochs {
   }
 
   /**
-   * Sees to it that a flight asks this: one under way, or a new one.
+   * Sees to it that a flight asks this: one under way, or that of this tick.
    *
    * @param waits then one under way counts only if somebody keeps it alive, and if it was sent not long ago
    * @param atLeast what whoever waits needs to be told of
@@ -218,12 +211,13 @@ export class Epochs {
     for (const flight of this.#flying) if (now - flight.sentAt >= PATIENCE) this.#flying.delete(flight)
     const joined = [...this.#flying].find(
       ({ wants, attended, sentAt }) =>
-        tags.every((tag) => wants.get(namespace)?.has(tag)) &&
+        (!waits || (attended && now - sentAt < this.#options.ttl)) &&
         wants.has(namespace) &&
-        (!waits || (attended && now - sentAt < this.#options.ttl)),
+        tags.every((tag) => wants.get(namespace)?.has(tag)),
     )
-    const flight = joined ?? this.#board(namespace, tags)
+    const flight = joined ?? (this.#next ??= this.#prepare())
     if (joined && !waits) return { joined, flight }
+    flight.wants.set(namespace, new Set([...(flight.wants.get(namespace) ?? []), ...tags]))
     flight.atLeast = Math.max(flight.atLeast, atLeast)
     flight.attended ||= waits || waitUntil !== undefined
     waitUntil?.(flight.landed)
@@ -246,19 +240,6 @@ export class Epochs {
     const slot = this.#use(namespace)
     if (slot.row && slot.row.last < question.atLeast && flight.number > since)
       slot.laggingUntil = this.#retryTime()
-  }
-
-  /** Puts a wish on the flight of this tick, or on another one where that is full. */
-  #board(namespace: Namespace, tags: readonly string[]): Flight {
-    const { wants } = this.#next ?? {}
-    if (wants) {
-      const asked = [...wants.values()].reduce((sum, each) => sum + each.size, tags.length)
-      if (asked > MAX_SELECTORS || (wants.size >= MAX_NAMESPACES && !wants.has(namespace)))
-        this.#next = undefined
-    }
-    const flight = (this.#next ??= this.#prepare())
-    flight.wants.set(namespace, new Set([...(flight.wants.get(namespace) ?? []), ...tags]))
-    return flight
   }
 
   #prepare(): Flight {
@@ -287,13 +268,7 @@ export class Epochs {
     try {
       const wanted = await this.#askCache(flight)
       if (wanted.size === 0 || this.#isAhead(this.#retryAt)) return []
-      const since = this.#now() - 2 * this.#options.ttl
-      const inUse = byUse(this.#memory).filter((name) => {
-        const slot = this.#memory.get(name)
-        return slot?.along && slot.usedAt >= since && !wanted.has(name)
-      })
-      const room = MAX_NAMESPACES - wanted.size
-      return await this.#askStore(wanted, room > 0 ? inUse.slice(-room) : [], flight.number)
+      return await this.#askStore(wanted, flight.number)
     } finally {
       this.#flying.delete(flight)
     }
@@ -305,8 +280,8 @@ export class Epochs {
     const left = new Map<Namespace, string[]>()
     await Promise.all(
       Array.from(wants, async ([namespace, tags]) => {
-        const found = await quietly(() => l2?.get(namespace))
-        if (found && (this.#tenant ?? found.tenant) === found.tenant) {
+        const found = await l2?.find(namespace, this.#tenant)
+        if (found) {
           const asOf = Math.min(found.asOf, this.#now())
           this.#hold({ ...found, asOf }, new Map([[namespace, {}]]), 0, asOf)
         }
@@ -319,14 +294,18 @@ export class Epochs {
     return left
   }
 
+  /** Asks the store, and along with what is wanted all that is in use: what a reader holds is then of one point of the log. */
   async #askStore(
     wanted: ReadonlyMap<Namespace, readonly string[]>,
-    along: readonly Namespace[],
     request: number,
   ): Promise<readonly Namespace[]> {
-    const { store } = this.#options
-    const asking = requestOf(wanted, along)
+    const { store, ttl } = this.#options
     const askedAt = this.#now()
+    const along = [...this.#memory].filter(
+      ([name, { row, gave, usedAt }]) => row && gave >= 0 && usedAt >= askedAt - 2 * ttl && !wanted.has(name),
+    )
+    const asking = requestOf(wanted, along)
+    let told: readonly Namespace[] = []
     try {
       const after = this.#after(asking.keys(), askedAt)
       const lookup = { after, ...(await store.lookup(asking, after)) }
@@ -334,36 +313,28 @@ export class Epochs {
       const asOf = store.isMirror ? Math.min(lookup.asOf, askedAt) : askedAt
       if (!this.#hold({ ...lookup, asOf }, asking, request, askedAt)) throw new Error("not believed")
       this.#tenant = lookup.tenant
+      this.#failing = false
+      this.#retryAt = 0
+      told = [...lookup.namespaces.keys()]
     } catch (error) {
-      if (error instanceof StoreRefusal) return this.#refused(wanted, along, request)
-      this.#fail()
-      return []
+      // By its name: a store may be of another copy of this package.
+      if ((error as Error | undefined)?.name !== "StoreRefusal") {
+        this.#fail()
+        return []
+      }
     }
-    this.#failing = false
-    this.#retryAt = 0
-    return [...asking.keys()]
+    for (const name of asking.keys()) {
+      const slot = this.#memory.get(name)
+      if (slot && !told.includes(name)) Object.assign(slot, { gave: -1, refusedUntil: this.#retryTime() })
+    }
+    return told
   }
 
   /** Since when it is to be told what changed: since what is held of all that are asked, so that all can be kept up. */
   #after(asked: Iterable<Namespace>, now: Milliseconds): Epoch {
     const held = Array.from(asked, (namespace) => this.#memory.get(namespace)?.row?.last ?? Infinity)
     const oldest = Math.min(...held)
-    return oldest < Infinity ? oldest : Math.max(0, Math.floor((now - LOOK_BACK) * 1_000))
-  }
-
-  /** A namespace that may not be asked must not keep others from being answered: each is asked alone. */
-  async #refused(
-    wanted: ReadonlyMap<Namespace, readonly string[]>,
-    along: readonly Namespace[],
-    request: number,
-  ): Promise<readonly Namespace[]> {
-    for (const namespace of along) this.#use(namespace).along = false
-    if (wanted.size === 1 && along.length === 0) {
-      for (const namespace of wanted.keys()) this.#use(namespace).refusedUntil = this.#retryTime()
-      return []
-    }
-    const alone = Array.from(wanted, (one) => this.#askStore(new Map([one]), [], request))
-    return (await Promise.all(alone)).flat()
+    return oldest < Infinity ? oldest : Math.floor((now - LOOK_BACK) * 1_000)
   }
 
   /** Takes an answer in; its number is 0 where a cache had it. False where it is not to be believed. */
@@ -381,7 +352,6 @@ export class Epochs {
       const slot = this.#memory.get(namespace) ?? (wanted.has(namespace) ? this.#use(namespace) : undefined)
       if (!slot) continue
       if (request > 0) {
-        slot.along = true
         // An answer may also tell less because it was asked for before the mark rose.
         const lags = last < (this.#mark.high?.last ?? 0) && request > this.#sentWhenRaised
         slot.laggingUntil = lags ? this.#retryTime() : 0
@@ -403,15 +373,13 @@ export class Epochs {
     return true
   }
 
-  /** Gives the cache below all that is held of what was asked: a cold isolate then knows as much as this one. */
+  /** Gives the cache below what is held of what was asked. */
   async #keep(asked: readonly Namespace[]): Promise<void> {
     const { l2, maxStale } = this.#options
-    if (!l2) return
     await Promise.all(
       asked.map(async (namespace) => {
         const slot = this.#memory.get(namespace)
-        const lookup = slot && lookupOf(namespace, slot, this.#tenant ?? "")
-        if (lookup) await quietly(() => l2.put(namespace, lookup, maxStale))
+        if (slot) await l2?.keep(namespace, slot, this.#tenant ?? "", maxStale)
       }),
     )
   }
@@ -433,32 +401,5 @@ const isBehind = ({ row }: Slot, least: Epoch): boolean => row !== undefined && 
 function missingTags({ row, knownSince }: Slot, { stamp, tags }: Question): string[] {
   if (!row || stamp?.generation !== row.generation) return []
   const isByTags = stamp.epoch >= row.epoch && stamp.epoch < row.watermark && stamp.epoch < knownSince
-  return isByTags ? tags().filter((tag) => !row.tags.has(tag) && isAskable(tag)) : []
-}
-
-/** What is held of a namespace, as an answer. */
-function lookupOf(
-  namespace: Namespace,
-  { row, knownSince: after }: Slot,
-  tenant: string,
-): Lookup | undefined {
-  if (!row) return undefined
-  const changed = new Map([...row.tags].filter(([, epoch]) => epoch > after))
-  return {
-    ...row,
-    tenant,
-    // A copy: what is held goes on changing.
-    namespaces: new Map([[namespace, { ...row, tags: new Map(row.tags) }]]),
-    after,
-    changed: new Map([[namespace, changed]]),
-  }
-}
-
-/** A cache that fails is a cache that has nothing. */
-async function quietly<T>(work: () => Promise<T> | undefined): Promise<T | undefined> {
-  try {
-    return await work()
-  } catch {
-    return undefined
-  }
+  return isByTags ? tags().filter((tag) => !row.tags.has(tag)) : []
 }

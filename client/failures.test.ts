@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest"
 import type { Lookup } from "../protocol/lookup.ts"
-import type { EpochStore } from "./store.ts"
+import type { EpochStore } from "./epoch-store.ts"
 import { Clock, ModelStore } from "./testing/model-store.ts"
 import { createTidemark, type Judgement, type Tidemark } from "./tidemark.ts"
 

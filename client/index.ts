@@ -1,13 +1,7 @@
 /** `tidemark/client`: epochs at request time. */
-export { cacheApiL2, type EpochCache } from "./l2.ts"
-export {
-  type EpochStore,
-  type Publication,
-  type Published,
-  StoreRefusal,
-  workerStore,
-  type WorkerStoreOptions,
-} from "./store.ts"
+export { cacheApiL2, type EpochCache, epochCacheOf, type LookupCache } from "./l2.ts"
+export { type EpochStore, type Publication, type Published, StoreRefusal } from "./epoch-store.ts"
+export { workerStore, type WorkerStoreOptions } from "./store.ts"
 export {
   edgeConfigStore,
   kvStore,

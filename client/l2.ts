@@ -1,6 +1,7 @@
 import { type Lookup, lookupJson, parseLookupJson } from "../protocol/lookup.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
+import type { Slot } from "./memory.ts"
 
 /**
  * A cache of look-ups between isolates and the store, such as the data centre's. It need not be reliable: what it
@@ -8,12 +9,49 @@ import { type Milliseconds, SECOND } from "../protocol/time.ts"
  *
  * It never judges by how long it held an answer: `asOf` travels inside, and readers count from that.
  */
-export interface EpochCache {
+export interface LookupCache {
   /** The newest answer it has that holds this namespace, however old; undefined where it has none. */
   get(namespace: Namespace): Promise<Lookup | undefined>
   /** Keeps an answer for `keep`. Skipped where a newer one is seen to be there already. */
   put(namespace: Namespace, lookup: Lookup, keep: Milliseconds): Promise<void>
 }
+
+/** Such a cache, as a reader uses it. Neither method rejects: a cache that fails is a cache that has nothing. */
+export interface EpochCache {
+  /** What it has of a namespace; nothing where that is of another tenant. */
+  find(namespace: Namespace, tenant: string | undefined): Promise<Lookup | undefined>
+  /** Gives it all that is held of a namespace: a cold isolate then knows as much as this one. */
+  keep(namespace: Namespace, slot: Slot, tenant: string, keep: Milliseconds): Promise<void>
+}
+
+/** The cache below memory, made of one that keeps look-ups. */
+export const epochCacheOf = (cache: LookupCache): EpochCache => ({
+  async find(namespace, tenant) {
+    try {
+      const found = await cache.get(namespace)
+      return found && (tenant ?? found.tenant) === found.tenant ? found : undefined
+    } catch {
+      return undefined
+    }
+  },
+  async keep(namespace, { row, knownSince: after }, tenant, keep) {
+    if (!row) return
+    const changed = new Map([...row.tags].filter(([, epoch]) => epoch > after))
+    const lookup = {
+      ...row,
+      tenant,
+      // A copy: what is held goes on changing.
+      namespaces: new Map([[namespace, { ...row, tags: new Map(row.tags) }]]),
+      after,
+      changed: new Map([[namespace, changed]]),
+    }
+    try {
+      await cache.put(namespace, lookup, keep)
+    } catch {
+      // Asked again, then.
+    }
+  },
+})
 
 /**
  * Look-ups kept in the Cache API, shared by the isolates of one data centre.
@@ -22,7 +60,10 @@ export interface EpochCache {
  * `https://epochs.tidemark.invalid/shop/`, and another path for each tenant. What is kept are epochs, names of
  * namespaces and tags: nothing of the pages.
  */
-export function cacheApiL2(cache: Cache, baseUrl: string): EpochCache {
+export const cacheApiL2 = (cache: Cache, baseUrl: string): EpochCache =>
+  epochCacheOf(cacheApiLookups(cache, baseUrl))
+
+export function cacheApiLookups(cache: Cache, baseUrl: string): LookupCache {
   const base = baseUrl.replace(/\/*$/, "/")
   const keyOf = (namespace: Namespace) => new Request(new URL(`v1/${encodeURIComponent(namespace)}`, base))
   const get = async (namespace: Namespace): Promise<Lookup | undefined> => {

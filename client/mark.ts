@@ -1,5 +1,5 @@
 import type { Epoch, Generation } from "../protocol/epoch.ts"
-import { type HighWater, raise } from "../protocol/freshness.ts"
+import type { HighWater } from "../protocol/freshness.ts"
 import type { Milliseconds } from "../protocol/time.ts"
 
 /** Generations that are remembered beside the present one. More than a few in one reader's life is a broken store. */
@@ -9,11 +9,10 @@ const MAX_REMEMBERED = 16
  * What became of an answer that a reader was given.
  *
  * - `ignored` it is not believed: for this reader the store did not answer
- * - `known`   it tells no more of the log than the reader knew, or less
- * - `risen`   the mark rose
+ * - `known`   it is of the present generation; the mark rose, if it tells more of the log than the reader knew
  * - `renewed` another generation has begun for this reader, and nothing that it held counts any more
  */
-export type Heard = "ignored" | "known" | "risen" | "renewed"
+export type Heard = "ignored" | "known" | "renewed"
 
 /**
  * The mark of a reader: the highest (generation, last) that a reader was ever told, and the rule by which it changes generations.
@@ -27,7 +26,8 @@ export type Heard = "ignored" | "known" | "risen" | "renewed"
  */
 export class Mark {
   readonly #patience: Milliseconds
-  #high: HighWater | undefined
+  /** Undefined until it was told anything. Only ever set here. */
+  high: HighWater | undefined
   /**
    * Marks of generations before the present one. Given up for a lower one, a generation counts from there, should it
    * return; `Infinity` for those that have ended, which are never believed again.
@@ -39,18 +39,14 @@ export class Mark {
     this.#patience = patience
   }
 
-  get high(): HighWater | undefined {
-    return this.#high
-  }
-
   /** Takes in an answer. One that a cache had (`firstHand` false) proves nothing of the store as it is now. */
   hear(answer: HighWater, now: Milliseconds, firstHand = true): Heard {
-    const high = this.#high
+    const { high } = this
     if (high === undefined) return this.#renew(answer)
     if (answer.generation === high.generation) {
       if (firstHand) this.#lowerSince = undefined
-      this.#high = raise(high, answer)
-      return this.#high === high ? "known" : "risen"
+      if (answer.last > high.last) this.high = { ...high, last: answer.last }
+      return "known"
     }
     const isHigher = answer.generation > high.generation
     if (this.#past.get(answer.generation) === Infinity || !(isHigher || firstHand)) return "ignored"
@@ -67,7 +63,7 @@ export class Mark {
 
   #renew({ generation, last }: HighWater): Heard {
     this.#lowerSince = undefined
-    this.#high = { generation, last: Math.max(last, this.#past.get(generation) ?? 0) }
+    this.high = { generation, last: Math.max(last, this.#past.get(generation) ?? 0) }
     return "renewed"
   }
 }

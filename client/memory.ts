@@ -40,7 +40,7 @@ export const ageOf = ({ askedAt }: Row, now: Milliseconds): Milliseconds =>
 /** What a reader holds of one namespace. */
 export interface Slot {
   row?: Row
-  /** Number of the request that gave `row`; 0 for one that a cache had. */
+  /** Number of the request that gave `row`; 0 for one that a cache had, -1 where the store has refused this namespace since. */
   gave: number
   /** A tag that is not held was not invalidated after this. */
   knownSince: Epoch
@@ -51,8 +51,6 @@ export interface Slot {
   usedAt: Milliseconds
   /** From 0 to 0.1: the part of a ttl by which its refresh is put off, so that isolates do not all ask at once. */
   jitter: number
-  /** Whether requests for other namespaces may ask this one along. */
-  along: boolean
 }
 
 export type Memory = Map<Namespace, Slot>
@@ -61,18 +59,14 @@ export type Memory = Map<Namespace, Slot>
 export function slotOf(memory: Memory, namespace: Namespace, usedAt: Milliseconds): Slot {
   let slot = memory.get(namespace)
   if (!slot) {
-    slot = { gave: 0, knownSince: 0, refusedUntil: 0, laggingUntil: 0, usedAt, jitter: 0, along: false }
+    slot = { gave: 0, knownSince: 0, refusedUntil: 0, laggingUntil: 0, usedAt, jitter: 0 }
     memory.set(namespace, slot)
-    const [oldest] = memory.size > MAX_HELD_NAMESPACES ? byUse(memory) : []
-    if (oldest !== undefined) memory.delete(oldest)
+    const [oldest] = [...memory].toSorted(([, one], [, other]) => one.usedAt - other.usedAt)
+    if (memory.size > MAX_HELD_NAMESPACES && oldest) memory.delete(oldest[0])
   }
   slot.usedAt = usedAt
   return slot
 }
-
-/** Namespaces in the order of their last use. */
-export const byUse = (memory: Memory): Namespace[] =>
-  [...memory].toSorted(([, a], [, b]) => a.usedAt - b.usedAt).map(([namespace]) => namespace)
 
 /**
  * Takes an answer in where it is better than what is held: it tells more of the log, or as much and later. One that

@@ -3,7 +3,7 @@ import type { Namespace } from "../protocol/namespace.ts"
 import { isTag } from "../protocol/selector.ts"
 import { type Milliseconds, MINUTE } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
-import type { Publication } from "./store.ts"
+import type { Publication } from "./epoch-store.ts"
 import type { Judgement, ReadOptions, Tidemark } from "./tidemark.ts"
 
 /** `tidemark/opennext`: caches of OpenNext, on Cloudflare and on AWS, whose entries carry their stamps. */

@@ -86,34 +86,30 @@ export function entryOf(copy: Response): (Entry & { readonly headers: Record<str
 }
 
 /**
- * The headers with which a stored copy is served. One that is stale goes out as `no-store`: a cache in front that has
- * just been purged would otherwise take the old page for the new one, and keep it.
+ * The headers with which a stored copy is served, those by which its origin steers caches among them. One that is stale
+ * goes out as `no-store`: a cache in front that has just been purged would otherwise take the old page for the new one,
+ * and keep it.
  */
 export function servedHeaders(
   copy: Response,
-  given: Readonly<Record<string, string>>,
-  isStale: boolean,
+  given: Readonly<Record<string, string>> = { "cache-control": "no-store" },
 ): Record<string, string> {
   const headers: Record<string, string> = {}
   for (const [name, value] of copy.headers)
     if (!ADDED.has(name) && name !== "cache-control") headers[name] = value
-  return Object.assign(headers, isStale ? { "cache-control": "no-store" } : given)
+  return Object.assign(headers, given)
 }
 
 /**
  * The key of a page, as a url. On a host of its own: under the page's own url, an origin that is fetched through the
  * same cache would be answered with our copy, which would then be stamped anew.
  */
-export function keyUrl(
+export const keyUrl = (
   namespace: Namespace,
   key: string,
   varied: readonly (readonly [string, string])[],
-): string {
-  const query = [["key", key], ...varied.map(([name, value]) => [`vary-${name}`, value])]
-  return `https://pages.tidemark.invalid/${encodeURIComponent(namespace)}?${query
-    .map((pair) => pair.map((part) => encodeURIComponent(part)).join("="))
-    .join("&")}`
-}
+): string =>
+  `https://pages.tidemark.invalid/${encodeURIComponent(JSON.stringify([namespace, key, ...varied]))}`
 
 /** What a stored entry says that it depends on, and urls by which it is asked; on anything, where that is not understood. */
 export function dependsOn(stored: unknown, asked: readonly string[] = []): Depends {

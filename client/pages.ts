@@ -180,20 +180,17 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       visit.read,
     )
     const { verdict } = judgement
-    if (verdict === "unknown") {
-      discard(copy)
-      return { how: "fwd=bypass; detail=epochs-unknown", hadCopy: false }
-    }
     const isFresh = verdict === "fresh" && !isExpired?.(copy)
-    if (isFresh) return { copy, headers: servedHeaders(copy, entry.headers, false), how: "hit" }
     const isUsable = verdict === "fresh" || (verdict === "stale" && judgement.staleFor <= swr && swr > 0)
-    if (revalidate && isUsable) {
-      inBackground(request, revalidate, visit)
-      const headers = servedHeaders(copy, entry.headers, true)
-      return { copy, headers, how: "hit; detail=stale-while-revalidate" }
+    if (isFresh || (revalidate && isUsable)) {
+      if (!isFresh && revalidate) inBackground(request, revalidate, visit)
+      const headers = servedHeaders(copy, isFresh ? entry.headers : undefined)
+      return { copy, headers, how: isFresh ? "hit" : "hit; detail=stale-while-revalidate" }
     }
     discard(copy)
-    return { how: `fwd=stale; detail=${verdict === "dead" ? "purged" : "invalidated"}`, hadCopy: true }
+    return verdict === "unknown"
+      ? { how: "fwd=bypass; detail=epochs-unknown", hadCopy: false }
+      : { how: `fwd=stale; detail=${verdict === "dead" ? "purged" : "invalidated"}`, hadCopy: true }
   }
 
   /** Has a page made once more, whoever else asks for it meanwhile. */
@@ -232,7 +229,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     visit: Visit,
     { how, hadCopy }: { how: string; hadCopy: boolean },
   ): Promise<Response> {
-    const { context, make, failed, keepFor } = turn
+    const { context, make, keepFor } = turn
     const { cache, key, read, waitUntil } = visit
     const { done, end } = fills.start(key)
     // Others may be waiting for this: it goes on though the visitor leaves.
@@ -247,7 +244,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       if (!stamp) end()
       const response = await make()
       const tags = await label(context, response)
-      const isKept = !failed?.() && isStorable(response, varied)
+      const isKept = !turn.failed?.() && isStorable(response, varied)
       if (isKept) unstorable.delete(key)
       else if (unstorable.size < MAX_UNSTORABLE) unstorable.add(key)
       else unstorable.clear()
@@ -257,16 +254,8 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       const entry = { stamp, depends: { tags, urls: visit.urls } }
       const copy = storedCopy(response.clone(), entry, Math.min(keepFor?.() ?? maxCacheTtl, maxCacheTtl))
       isBeingStored = true
-      const put = async () => {
-        try {
-          await cache.put(key, copy)
-        } catch (cause) {
-          onWarning?.({ code: "put-failed", cause })
-        } finally {
-          end()
-        }
-      }
-      waitUntil(put())
+      const failed = (cause: unknown) => onWarning?.({ code: "put-failed", cause })
+      waitUntil(cache.put(key, copy).catch(failed).finally(end))
       return tell(response, `${how}; stored`)
     } finally {
       if (!isBeingStored) end()
@@ -360,7 +349,7 @@ function tell(response: Response, how: string): Response {
 
 /** What is told of a page that was waited for: why, and where it is stale by then, that it is. */
 const collapsed = (how: string, found: string): string =>
-  found === "hit" ? `${how}; collapsed` : `${how.split("; ", 1)[0]}; collapsed${found.slice("hit".length)}`
+  `${how.split(";", 1)[0]}; collapsed${found.slice("hit".length)}`
 
 /** The runtime's own cache: Workers have a default one, some have to open it, and others have none. */
 async function openCache(): Promise<PageStore> {

@@ -2,7 +2,8 @@ import { describe, expect, it, vi } from "vitest"
 import type { LookupRequest } from "../protocol/lookup.ts"
 import type { Reply } from "../protocol/store.ts"
 import { type RedisConnection, redisStore } from "./redis-store.ts"
-import { StoreRefusal, workerStore } from "./store.ts"
+import { StoreRefusal } from "./epoch-store.ts"
+import { workerStore } from "./store.ts"
 import { createTidemark } from "./tidemark.ts"
 
 const REQUEST: LookupRequest = new Map([["blog", { tags: ["post-1"], urls: [] }]])

@@ -4,7 +4,7 @@ import { NAME } from "../protocol/namespace.ts"
 import { asList, asText, type Command, type Reply } from "../protocol/store.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { settles } from "./patience.ts"
-import { type EpochStore, StoreRefusal } from "./store.ts"
+import { type EpochStore, StoreRefusal } from "./epoch-store.ts"
 import { pipelineStore, type TenantOptions } from "./stores.ts"
 
 /** As much of a connection of node-redis as is needed. */

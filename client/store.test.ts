@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest"
 import { lookupJson, type LookupRequest } from "../protocol/lookup.ts"
-import { StoreRefusal, workerStore } from "./store.ts"
+import { StoreRefusal } from "./epoch-store.ts"
+import { workerStore } from "./store.ts"
 import { answerAt } from "./testing/model-store.ts"
 
 const TOKEN = "tm_0123456789012345678901234567890123456789012"
@@ -63,25 +64,53 @@ describe("workerStore", () => {
   it("asks what changed since an epoch", async () => {
     const { store, sent } = setUp()
     await store.lookup(blog([]), 123)
-    await store.lookup(blog(["x".repeat(3_000)]), 123)
+    await store.lookup(blog(["x", "y", "z"].map((tag) => tag.repeat(1_000))), 123)
     expect(sent[0]?.url.searchParams.get("after")).toBe("123")
     expect(bodyOf(sent[1])).toMatchObject({ after: 123 })
   })
 
-  it.each([
-    ["a long query", blog(["x".repeat(1_000), "y".repeat(1_000)])],
-    ["more than 256 tags and urls", blog(Array.from({ length: 257 }, (_, index) => String(index)))],
-    [
-      "more than 16 namespaces",
-      new Map(Array.from({ length: 17 }, (_, index) => [`n${index}`, { tags: [], urls: [] }])),
-    ],
-  ])("asks by POST for %s", async (_, request) => {
-    const { store, sent } = setUp()
-    await store.lookup(request)
-    expect(sent[0]?.init.method).toBe("POST")
-    expect(sent[0]?.url.search).toBe("")
-    expect(new Headers(sent[0]?.init.headers).get("content-type")).toBe("application/json")
-    expect(bodyOf(sent[0])).toEqual({ namespaces: Object.fromEntries(request) })
+  it.each([["a long query", blog(["x".repeat(1_000), "y".repeat(1_000)])]])(
+    "asks by POST for %s",
+    async (_, request) => {
+      const { store, sent } = setUp()
+      await store.lookup(request)
+      expect(sent[0]?.init.method).toBe("POST")
+      expect(sent[0]?.url.search).toBe("")
+      expect(new Headers(sent[0]?.init.headers).get("content-type")).toBe("application/json")
+      expect(bodyOf(sent[0])).toEqual({ namespaces: Object.fromEntries(request) })
+    },
+  )
+
+  it("asks in parts what the Worker takes no more of at once, and answers as one", async () => {
+    const { store, sent } = setUp(({ url, init }) => {
+      const names = url.searchParams.getAll("ns")
+      const asked: Record<string, object> =
+        names.length > 0
+          ? Object.fromEntries(names.map((name) => [name, {}]))
+          : (bodyOf({ url, init }) as any).namespaces
+      const request = new Map(Object.keys(asked).map((name) => [name, { tags: [], urls: [] }]))
+      return Response.json(lookupJson(answerAt([], request, 0)))
+    })
+    const tags = Array.from({ length: 300 }, (_, index) => `tag-${index}`)
+    const names = Array.from({ length: 40 }, (_, index) => `n${index}`)
+    const request = new Map(names.map((name) => [name, { tags: name === "n7" ? tags : [], urls: [] }]))
+    const answer = await store.lookup(request)
+    expect([...answer.namespaces.keys()].toSorted()).toEqual(names.toSorted())
+    expect(sent).toHaveLength(4)
+    const parts = sent.map(({ url, init }) => {
+      const body = bodyOf({ url, init }) as { namespaces: Record<string, { tags: string[] }> } | undefined
+      const inBody = Object.values(body?.namespaces ?? {}).flatMap((asked) => asked.tags)
+      const lists = [...inBody, ...url.searchParams.getAll("tag")]
+      return [
+        url.searchParams.getAll("ns").length || Object.keys(body?.namespaces ?? {}).length,
+        lists.length,
+      ]
+    })
+    for (const [namespaces = 0, selectors = 0] of parts) {
+      expect(namespaces).toBeLessThanOrEqual(16)
+      expect(selectors).toBeLessThanOrEqual(256)
+    }
+    expect(parts.reduce((sum, [, selectors = 0]) => sum + selectors, 0)).toBe(300)
   })
 
   it("goes through a service binding", async () => {

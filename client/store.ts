@@ -1,83 +1,11 @@
 import type { Epoch } from "../protocol/epoch.ts"
 import { type Lookup, type LookupRequest, parseLookupJson } from "../protocol/lookup.ts"
-import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
-
-/** Most namespaces, and most tags and urls together, that one look-up may ask. The reader cuts what it asks to fit. */
-export const MAX_NAMESPACES = 16
-export const MAX_SELECTORS = 256
+import { type EpochStore, type Published, StoreRefusal } from "./epoch-store.ts"
+import { inParts } from "./in-parts.ts"
 
 /** Longer queries are sent as a body: some proxies refuse request lines of 8 KiB, and logs keep them. */
 const MAX_QUERY = 2_000
-
-/**
- * Where epochs are looked up. The reader above caches, batches and paces; a store only asks.
- *
- * Safe to call concurrently. Answers at least the namespaces that were asked, each with the asked tags that it knows;
- * one that is not listed counts as the namespace's floor.
- *
- * With `after`, the answer's `changed` tells what changed since that epoch, where the store can say.
- */
-export interface EpochStore {
-  /**
-   * Its answers may be much older than the asking: then `asOf` tells how old, by a clock that goes with ours. Of any
-   * other store an answer is as of when it was asked, whatever its clock says. Default false.
-   */
-  readonly isMirror?: boolean
-  /**
-   * One round trip. Settles within a bounded time, which is best 2 s or less: after 2.5 s the reader counts the store
-   * as away. Never retries: the reader does.
-   *
-   * @throws {StoreRefusal} when the request itself was refused, as for a namespace that is not declared
-   * @throws whatever it likes when it cannot answer
-   */
-  lookup(request: LookupRequest, after?: Epoch): Promise<Lookup>
-  /**
-   * Records an invalidation. Missing where the store can only be read.
-   *
-   * @throws {StoreRefusal} when it was refused: nothing was recorded
-   * @throws whatever it likes when there was no answer: it may have been recorded, or not
-   */
-  publish?(invalidation: Publication & { readonly mode: "invalidate" | "purge" }): Promise<Published>
-}
-
-/**
- * What is invalidated, in the words of `POST /v1/invalidations`: tags, urls, prefixes and hosts of a namespace; with
- * none of these the whole namespace; or, standing alone, everything.
- */
-export type Publication = (
-  | {
-      readonly namespace: Namespace
-      readonly tags?: readonly string[]
-      readonly urls?: readonly string[]
-      readonly prefixes?: readonly string[]
-      readonly hosts?: readonly string[]
-    }
-  | { readonly everything: true }
-) & {
-  /** For people, in the log. At most 200 characters. */
-  readonly reason?: string
-}
-
-export interface Published {
-  /** By which its record is found: `GET /v1/invalidations/{id}`. */
-  readonly id: string
-  readonly epoch: Epoch
-}
-
-/**
- * The store is there, and says no to this very request: a namespace is not declared, or the token does not reach it.
- * Others that were asked in the same request are not held responsible.
- */
-export class StoreRefusal extends Error {
-  readonly status: number
-
-  constructor(status: number, message: string) {
-    super(message)
-    this.name = "StoreRefusal"
-    this.status = status
-  }
-}
 
 /** What `fetch` and a service binding have in common. */
 type Fetch = (url: string, init: RequestInit) => Promise<Response>
@@ -92,6 +20,9 @@ export interface WorkerStoreOptions {
   /** After this many milliseconds the store counts as away, the body included. Default 2,000; 0 is refused. */
   readonly timeout?: Milliseconds
 }
+
+/** What the Worker takes in one request. */
+const LIMITS = { namespaces: 16, selectors: 256 }
 
 /** A publish is tried so often, under one idempotency key, with a pause in between. */
 const PUBLISH_TRIES = 3
@@ -128,17 +59,18 @@ export function workerStore({
       redirect: "manual",
       signal: AbortSignal.timeout(timeout),
     })
+  async function lookup(request: LookupRequest, after: Epoch | undefined): Promise<Lookup> {
+    const query = queryOf(request, after)
+    const response = await (query.length <= MAX_QUERY
+      ? ask(`epochs?${query}`)
+      : ask("epochs", {}, JSON.stringify({ namespaces: Object.fromEntries(request), after })))
+    if (response.status !== 200) throw await failureOf("look-up", response)
+    const answer = parseLookupJson(await response.json())
+    if (!answer) throw new Error("the look-up was answered with something else")
+    return answer
+  }
   return {
-    async lookup(request, after) {
-      const query = queryOf(request, after)
-      const response = await (query === undefined
-        ? ask("epochs", {}, bodyOf(request, after))
-        : ask(`epochs?${query}`))
-      if (response.status !== 200) throw await failureOf("look-up", response)
-      const lookup = parseLookupJson(await response.json())
-      if (!lookup) throw new Error("the look-up was answered with something else")
-      return lookup
-    },
+    lookup: inParts(lookup, LIMITS),
     async publish(invalidation) {
       // One key for all tries: whichever of them arrived, it was recorded once.
       const headers = { "idempotency-key": crypto.randomUUID() }
@@ -172,22 +104,13 @@ async function failureOf(what: string, response: Response): Promise<Error> {
   return REFUSALS.has(response.status) ? new StoreRefusal(response.status, message) : new Error(message)
 }
 
-/** The query of a short request; undefined where it belongs into a body. */
-function queryOf(request: LookupRequest, after: Epoch | undefined): string | undefined {
+function queryOf(request: LookupRequest, after: Epoch | undefined): string {
   const query = new URLSearchParams()
-  let selectors = 0
   for (const [namespace, { tags, urls }] of request) {
     query.append("ns", namespace)
     for (const tag of tags) query.append("tag", `${namespace}:${tag}`)
     for (const url of urls) query.append("url", `${namespace}:${url}`)
-    selectors += tags.length + urls.length
   }
   if (after !== undefined) query.append("after", String(after))
-  const text = query.toString()
-  return request.size <= MAX_NAMESPACES && selectors <= MAX_SELECTORS && text.length <= MAX_QUERY
-    ? text
-    : undefined
+  return query.toString()
 }
-
-const bodyOf = (request: LookupRequest, after: Epoch | undefined): string =>
-  JSON.stringify({ namespaces: Object.fromEntries(request), after })

@@ -9,7 +9,8 @@ import {
 import { edgeConfigKey, kvKey } from "../protocol/mirror-keys.ts"
 import type { Command, Reply } from "../protocol/store.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
-import type { EpochStore } from "./store.ts"
+import { inParts } from "./in-parts.ts"
+import type { EpochStore } from "./epoch-store.ts"
 
 /** Stores of epochs beside the Worker's own route. All of them are only read. */
 
@@ -76,11 +77,11 @@ export const pipelineStore = (
   tenant: string,
   now: () => Milliseconds,
 ): EpochStore => ({
-  async lookup(request, after) {
+  lookup: inParts(async (request, after) => {
     // Before it is asked: an answer may be older than this says, never younger.
     const asOf = now()
     return readLookup(tenant, request, await pipeline(lookupCommands(tenant, request, after)), asOf, after)
-  },
+  }),
 })
 
 /** As much of a Workers KV binding as is needed. */

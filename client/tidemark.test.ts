@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest"
 import type { Epoch, Generation, Stamp } from "../protocol/epoch.ts"
 import { chain } from "../protocol/namespace.ts"
 import { Clock, concerns, type Happening, ModelStore } from "./testing/model-store.ts"
-import { type EpochStore, StoreRefusal } from "./store.ts"
+import { type EpochStore, StoreRefusal } from "./epoch-store.ts"
 import { createTidemark, type TidemarkOptions } from "./tidemark.ts"
 
 const TTL = 5_000
@@ -457,9 +457,9 @@ describe("the mark of a reader (H4)", () => {
 describe("options", () => {
   const { store } = setUp()
   it.each([
-    [{ ttl: -1 }, "ttl must be 0 ms or more, got -1"],
-    [{ ttl: Number.NaN }, "ttl must be 0 ms or more, got NaN"],
-    [{ ttl: 5_000, maxStale: 9_999 }, "maxStale must be at least twice the ttl of 5000 ms, got 9999"],
+    [{ ttl: -1 }, "ttl must be 0 or more, got -1"],
+    [{ ttl: Number.NaN }, "ttl must be 0 or more, got NaN"],
+    [{ ttl: 5_000, maxStale: 9_999 }, "maxStale must be at least 10000 ms, got 9999"],
   ])("%j is refused, naming what is wrong", (options, message) => {
     expect(() => createTidemark({ store, ...options })).toThrow(new RangeError(message))
   })
@@ -506,7 +506,7 @@ describe("publishing", () => {
     const { store } = setUp()
     const lookup: EpochStore["lookup"] = (...asked) => store.lookup(...asked)
     await expect(createTidemark({ store: { lookup } }).invalidate({ everything: true })).rejects.toThrow(
-      new TypeError("this store cannot publish: give it a url and a token that may"),
+      new TypeError("this store cannot publish"),
     )
     const refusal = new StoreRefusal(422, "not declared")
     const refusing = createTidemark({ store: { lookup, publish: () => Promise.reject(refusal) } })

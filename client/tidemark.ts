@@ -5,7 +5,7 @@ import { normalUrl } from "../protocol/selector.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import { Epochs, type View, type WaitUntil } from "./epochs.ts"
 import type { EpochCache } from "./l2.ts"
-import type { EpochStore, Publication, Published } from "./store.ts"
+import type { EpochStore, Publication, Published } from "./epoch-store.ts"
 
 /** An entry with more tags and urls than this is judged as if it depended on anything in its namespace. */
 const MAX_ENTRY_TAGS = 1_000
@@ -141,11 +141,13 @@ export interface Tidemark {
 export function createTidemark(options: TidemarkOptions): Tidemark {
   const { store, l2, onStoreFailure = "serve-stale", now = Date.now, random = Math.random } = options
   const { ttl = 5 * SECOND, maxStale = MINUTE } = options
-  if (!(ttl >= 0 && ttl < Infinity)) throw new RangeError(`ttl must be 0 ms or more, got ${ttl}`)
+  if (!(ttl >= 0 && ttl < Infinity)) throw new RangeError(`ttl must be 0 or more, got ${ttl}`)
   if (!(maxStale >= 2 * ttl && maxStale < Infinity)) {
-    throw new RangeError(`maxStale must be at least twice the ttl of ${ttl} ms, got ${maxStale}`)
+    throw new RangeError(`maxStale must be at least ${2 * ttl} ms, got ${maxStale}`)
   }
-  const epochs = new Epochs({ store, ttl, maxStale, onStoreFailure, l2, now, random })
+  // With a ttl of 0 no answer of a cache would ever do.
+  const below = ttl > 0 ? l2 : undefined
+  const epochs = new Epochs({ store, ttl, maxStale, onStoreFailure, l2: below, now, random })
 
   /** What is known, with a promise only where it has to be asked or waited for. */
   const look = (
@@ -171,7 +173,7 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
   }
 
   async function publish(mode: "invalidate" | "purge", what: Publication): Promise<Published> {
-    if (!store.publish) throw new TypeError("this store cannot publish: give it a url and a token that may")
+    if (!store.publish) throw new TypeError("this store cannot publish")
     const published = await store.publish({ ...what, mode })
     epochs.wrote(published.epoch)
     return published
@@ -224,11 +226,11 @@ function verdictOf(
   now: () => Milliseconds,
 ): Judgement {
   // Above the watermark nothing else counts, and most entries are.
-  const known = stamp.epoch < told.watermark && !isBlind ? tagsOf(depends) : []
-  const isByTags = known !== undefined && !isBlind
+  const isAbove = stamp.epoch >= told.watermark
+  const known = isBlind ? undefined : isAbove ? [] : tagsOf(depends)
   // A tag that is not listed counts as the floor: with the watermark for one, any invalidation counts.
-  const answer = isByTags ? told : { ...told, floor: told.watermark, tags: new Map<string, Epoch>() }
-  const tags = isByTags ? known : [""]
+  const answer = known ? told : { ...told, floor: told.watermark, tags: new Map<string, Epoch>() }
+  const tags = known ?? [""]
   if (isFresh(stamp, answer, tags, high)) return FRESH
   if (!isServable(stamp, answer, high)) return DEAD
   const causes = [answer.epoch, ...tags.map((tag) => answer.tags.get(tag) ?? answer.floor)]

@@ -6,8 +6,7 @@ import { join } from "node:path"
 import { gzipSync } from "node:zlib"
 import { build } from "esbuild"
 
-/** Aimed at is 4,096: what is above that are a cache below memory, refusals of single namespaces and replicas that lag. */
-const CORE_BUDGET = 4_700
+const CORE_BUDGET = 4_096
 const PLUG_BUDGET = 3_072
 /** It also reads its configuration from text, and what Astro's own providers do with headers. */
 const ASTRO_BUDGET = 3_900

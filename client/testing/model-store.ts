@@ -2,7 +2,8 @@ import type { Epoch, Generation } from "../../protocol/epoch.ts"
 import { type Lookup, type LookupRequest, MAX_CHANGED } from "../../protocol/lookup.ts"
 import { chain, isWithin, type Namespace } from "../../protocol/namespace.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { type EpochStore, type Publication, type Published, StoreRefusal } from "../store.ts"
+import { inParts } from "../in-parts.ts"
+import { type EpochStore, type Publication, type Published, StoreRefusal } from "../epoch-store.ts"
 
 /** An invalidation, or (`renewal`) a store that lost what it had and began another generation. */
 export interface Event {
@@ -92,7 +93,13 @@ export class ModelStore implements EpochStore {
     return this.record({ kind: "renewal", namespace: "", hard: false })
   }
 
-  async lookup(request: LookupRequest, after?: Epoch): Promise<Lookup> {
+  /** As the Worker is asked: by parts that it takes, and of what it does not refuse. */
+  readonly lookup: EpochStore["lookup"] = inParts((request, after) => this.#answer(request, after), {
+    namespaces: 16,
+    selectors: 256,
+  })
+
+  async #answer(request: LookupRequest, after?: Epoch): Promise<Lookup> {
     this.requests.push(request)
     const asOf = this.#clock.time
     if (this.away) throw new Error("the store is away")

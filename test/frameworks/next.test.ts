@@ -11,7 +11,7 @@ import {
   type EntryStorage,
   type StoredEntry,
 } from "../../client/next.ts"
-import { type EpochStore, StoreRefusal } from "../../client/store.ts"
+import { type EpochStore, StoreRefusal } from "../../client/epoch-store.ts"
 import { Clock, ModelStore } from "../../client/testing/model-store.ts"
 import { createTidemark, type TidemarkOptions } from "../../client/tidemark.ts"
 import { parseInvalidation } from "../../protocol/invalidation.ts"
