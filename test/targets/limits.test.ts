@@ -18,7 +18,7 @@ const PER_ENTRY = 1_000
  * Enough to be limited by every vendor: one that takes a value a call is asked no ten thousand times, unless
  * `TIDEMARK_LIMITS_CALLS=10000` says so.
  */
-const MANY_CALLS = Number(process.env["TIDEMARK_LIMITS_CALLS"] ?? 200)
+const MANY_CALLS = Number(process.env["TIDEMARK_LIMITS_CALLS"] ?? 300)
 const ENTRIES = 30
 
 /** Tags, or urls where the vendor has no tags. */
