@@ -135,8 +135,15 @@ function createProvider(options: EpochProviderOptions): EpochCacheProvider {
   const { tidemark, namespace, site, mode } = options
   let warn: (message: string) => void = () => undefined
   const told = new WeakMap<Response, Said>()
+  const urlOf = ({ url }: CacheContext) => new URL(url.pathname + url.search, site ?? url)
   const serve = createPages<CacheContext>({
-    ...(site === undefined ? {} : { url: ({ url }) => new URL(url.pathname + url.search, site).href }),
+    url: (context) => urlOf(context).href,
+    // As with Astro's own provider, the order of parameters makes no other page.
+    key(context) {
+      const url = urlOf(context)
+      url.searchParams.sort()
+      return url.href
+    },
     ...options,
     tags: (_, response) => told.get(response)?.tags ?? [],
     onWarning: options.onWarning ?? (({ code }: EpochCacheWarning) => warn(`tidemark: ${code}`)),

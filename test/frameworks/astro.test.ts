@@ -339,6 +339,15 @@ describe("Astro's cache on tidemark", () => {
     expect(await visit()).toBe("v1 | tidemark; hit")
   })
 
+  it("keeps one page whatever the order of its parameters, and sees the one that is published", async () => {
+    const { visit, store, clock } = setUp()
+    expect(await visit("/?b=2&a=1")).toContain("stored")
+    expect(await visit("/?a=1&b=2")).toContain("tidemark; hit")
+    store.record({ kind: "urls", namespace: "blog", values: [`${SITE}/?a=1&b=2`], hard: true })
+    clock.time += 10_000
+    expect(await visit("/?b=2&a=1")).toContain("purged")
+  })
+
   it("keeps pages in memory where the runtime has no Cache API, and tells of trouble through Astro", async () => {
     const clock = new Clock()
     const store = new ModelStore(clock)
