@@ -9,8 +9,11 @@ const BOTH = ["protocol/**/*.test.ts", "dispatch/**/*.test.ts", "worker/**/*.tes
 /** Needs Node itself: a real server, a process, a file. Named so, beside the code it tests. */
 const NODE_ONLY = "**/*.node.test.ts"
 
-/** Whole systems of several processes, and faults that are counted. */
-const WHOLE = ["faults", "path", "soak"].map((name) => `test/${name}/**/*.test.ts`)
+/** Whole systems of several processes. */
+const WHOLE = ["test/path/**/*.test.ts", "test/soak/**/*.test.ts"]
+
+/** Faults that are counted. */
+const FAULTS = ["test/faults/**/*.test.ts"]
 
 /** Configurations that tests import: a clone is not built. And an example's Next.js, which is not installed. */
 const ALIASES = { ...PACKAGE_EXPORTS, "next/cache": moduleFile("test/support/next-cache") }
@@ -60,7 +63,7 @@ export default defineConfig({
         test: {
           name: "system",
           include: ["test/**/*.test.ts"],
-          exclude: [...IGNORED, ...WHOLE, "test/frameworks/**"],
+          exclude: [...IGNORED, ...WHOLE, ...FAULTS, "test/frameworks/**"],
           globalSetup: ["test/support/servers.ts"],
           maxWorkers: 2,
           ...PATIENCE,
@@ -73,9 +76,22 @@ export default defineConfig({
           include: WHOLE,
           exclude: IGNORED,
           globalSetup: ["test/support/servers.ts"],
-          // One at a time, after all else.
-          fileParallelism: false,
+          // They mostly wait, and are better off without what computes.
+          maxWorkers: 2,
           sequence: { groupOrder: 1 },
+          ...PATIENCE,
+        },
+      },
+      {
+        resolve: { alias: ALIASES },
+        test: {
+          name: "faults",
+          include: FAULTS,
+          exclude: IGNORED,
+          globalSetup: ["test/support/servers.ts"],
+          // Alone, after all else.
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
           ...PATIENCE,
         },
       },
