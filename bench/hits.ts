@@ -3,14 +3,13 @@
  * a date check; a page from the cache through our middleware beside Hono's own, on raw workerd over one and the same
  * cache. Ratios count; absolute times are this machine's.
  */
-import { mkdir, writeFile } from "node:fs/promises"
-import { cpus } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { build } from "esbuild"
 import { Pool } from "undici"
 import { PACKAGE_EXPORTS } from "../cli/package-root.ts"
 import { createTidemark } from "../client/index.ts"
+import { writeResults } from "./support/results.ts"
 import { median } from "./support/statistics.ts"
 import { serveRaw } from "./support/workerd.ts"
 
@@ -148,14 +147,5 @@ console.log("a judgement that memory answers, nanoseconds\n")
 console.table(judged)
 console.log("a page of 2 kB from the cache, requests a second; /cache is Hono's own middleware\n")
 console.table(served)
-const folder = join(root, "bench/results")
-await mkdir(folder, { recursive: true })
-const facts = {
-  at: new Date().toISOString(),
-  cpu: cpus()[0]?.model,
-  cores: cpus().length,
-  node: process.version,
-}
-await writeFile(join(folder, "hits.json"), `${JSON.stringify({ ...facts, judged, served }, undefined, 2)}\n`)
-console.log("\nwritten to bench/results/hits.json")
+await writeResults("hits", { judged, served })
 process.exit(0)

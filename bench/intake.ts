@@ -3,8 +3,8 @@
  * reads the body, verifies nothing and makes the same call to Redis; both on raw workerd, in one run. Ratios count;
  * absolute times are this machine's.
  */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
-import { cpus, tmpdir } from "node:os"
+import { mkdtemp, rm } from "node:fs/promises"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { build } from "esbuild"
@@ -18,6 +18,7 @@ import { parseConfig } from "../protocol/config/config.ts"
 import { publishScript } from "../protocol/scripts.gen.ts"
 import { newToken } from "../protocol/tokens.ts"
 import { startGateway } from "../relay-node/gateway/gateway.ts"
+import { writeResults } from "./support/results.ts"
 import { median, ms, quantile } from "./support/statistics.ts"
 import { serveRaw } from "./support/workerd.ts"
 
@@ -164,17 +165,7 @@ async function report(results: ReadonlyMap<string, Samples>): Promise<void> {
     const p50 = (Number(ours.p50) / Number(bare.p50)).toFixed(2)
     console.log(`${atOnce} at once: Tidemark / bare = ${rate} (deliveries a second), ${p50} (p50)`)
   }
-  const folder = join(root, "bench/results")
-  await mkdir(folder, { recursive: true })
-  const facts = {
-    at: new Date().toISOString(),
-    cpu: cpus()[0]?.model,
-    cores: cpus().length,
-    node: process.version,
-    rows,
-  }
-  await writeFile(join(folder, "intake.json"), `${JSON.stringify(facts, undefined, 2)}\n`)
-  console.log("\nwritten to bench/results/intake.json")
+  await writeResults("intake", { rows })
 }
 
 await main()

@@ -3,10 +3,8 @@
  * is driven with its own tag caches, over D1 and over Durable Objects, and with ours over a real Worker and Redis, all in
  * one workerd. What is counted are calls, at the bindings and at Redis, and not times: here nothing is far away.
  */
-import { mkdir, writeFile } from "node:fs/promises"
-import { join } from "node:path"
+import { writeResults } from "./support/results.ts"
 import { setTimeout as delay } from "node:timers/promises"
-import { fileURLToPath } from "node:url"
 import { SECOND } from "../protocol/time.ts"
 import { installFrameworks } from "../scripts/frameworks.ts"
 import type { DrivenCaches } from "../test/frameworks/opennext/serve.ts"
@@ -14,7 +12,6 @@ import type { Counts, Kind } from "../test/frameworks/opennext/worker.ts"
 import { type Edge, startEdge } from "../test/support/edge.ts"
 import { type Publisher, publisher } from "../test/support/publish.ts"
 
-const root = fileURLToPath(new URL("..", import.meta.url))
 const REQUESTS = 1_000
 /** Requests between two publishes, where there are any. */
 const BLOCK = 10
@@ -145,11 +142,7 @@ async function report(rows: readonly Awaited<ReturnType<typeof measure>>[]): Pro
       "Redis commands": row["tag cache"] === NAMES.tidemark ? redis : "",
     })),
   )
-  const folder = join(root, "bench/results")
-  await mkdir(folder, { recursive: true })
-  const facts = { at: new Date().toISOString(), node: process.version, requests: REQUESTS, rows }
-  await writeFile(join(folder, "lookup.json"), `${JSON.stringify(facts, undefined, 2)}\n`)
-  console.log("\nwritten to bench/results/lookup.json")
+  await writeResults("lookup", { requests: REQUESTS, rows })
 }
 
 await main()

@@ -5,8 +5,8 @@
  */
 import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
-import { cpus, tmpdir } from "node:os"
+import { mkdtemp, rm, writeFile } from "node:fs/promises"
+import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { setTimeout as delay } from "node:timers/promises"
@@ -21,6 +21,7 @@ import type { ConfigInput } from "../protocol/config/schema.ts"
 import { publishScript } from "../protocol/scripts.gen.ts"
 import { hashToken, newToken } from "../protocol/tokens.ts"
 import { startGateway } from "../relay-node/gateway/gateway.ts"
+import { writeResults } from "./support/results.ts"
 import { median, ms, quantile } from "./support/statistics.ts"
 import { startVendor, type Vendor } from "./support/vendor.ts"
 import { serveRaw } from "./support/workerd.ts"
@@ -238,17 +239,7 @@ async function report(results: ReadonlyMap<string, Samples>, chains: readonly Ch
     console.log(`${mode}: Tidemark / bare = ${ratio("purge p50")} (p50), ${ratio("purge p99")} (p99)`)
   }
   for (const chain of chains) console.log(`${chain.name}: ${chain.vendor.calls()} vendor calls`)
-  const folder = join(root, "bench/results")
-  await mkdir(folder, { recursive: true })
-  const facts = {
-    at: new Date().toISOString(),
-    cpu: cpus()[0]?.model,
-    cores: cpus().length,
-    node: process.version,
-    rows: table,
-  }
-  await writeFile(join(folder, "path.json"), `${JSON.stringify(facts, undefined, 2)}\n`)
-  console.log("\nwritten to bench/results/path.json")
+  await writeResults("path", { rows: table })
 }
 
 await main()

@@ -87,7 +87,7 @@ describe("workerStore", () => {
       const asked: Record<string, object> =
         names.length > 0
           ? Object.fromEntries(names.map((name) => [name, {}]))
-          : (bodyOf({ url, init }) as any).namespaces
+          : (bodyOf({ url, init }) as { namespaces: Record<string, object> }).namespaces
       const request = new Map(Object.keys(asked).map((name) => [name, { tags: [], urls: [] }]))
       return Response.json(lookupJson(answerAt([], request, 0)))
     })
