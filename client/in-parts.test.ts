@@ -51,9 +51,7 @@ describe("a look-up in parts", () => {
       ]),
     )
     expect([...told.namespaces.keys()].toSorted()).toEqual(["blog", "shop"])
-    await expect(lookup(new Map([["secret", asked()]]))).rejects.toThrow(
-      new StoreRefusal(403, "refused: secret"),
-    )
+    await expect(lookup(new Map([["secret", asked()]]))).rejects.toThrow(new StoreRefusal(403, "no"))
     const away = inParts(() => Promise.reject(new Error("reset")))
     await expect(away(new Map([["blog", asked()]]))).rejects.toThrow("reset")
   })
@@ -88,6 +86,25 @@ describe("a look-up in parts", () => {
         ["changed-9", 9],
       ]),
     )
+  })
+
+  it("counts a tag that was dropped between two parts as the floor that this raised", async () => {
+    let floor = 0
+    const lookup = inParts(
+      async (part) => {
+        const told = answer(part, 9 + floor)
+        const rows = Array.from(
+          told.namespaces,
+          ([name, row]) => [name, { ...row, floor, tags: new Map() }] as const,
+        )
+        floor += 5
+        return { ...told, namespaces: new Map(rows) }
+      },
+      { namespaces: 16, selectors: 1 },
+    )
+    const merged = await lookup(new Map([["blog", asked(["a", "b"])]]))
+    expect(merged.last).toBe(9)
+    expect(merged.namespaces.get("blog")).toMatchObject({ watermark: 9, floor: 5 })
   })
 
   it("does not say what changed where one part could not", async () => {

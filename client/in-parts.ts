@@ -17,27 +17,29 @@ export interface Limits {
  * namespace that it refuses keeps no other from being answered. What is no namespace is not asked, nor what is no tag,
  * which nobody can invalidate: the store would refuse the whole request.
  *
- * @throws {StoreRefusal} when every namespace was refused
+ * @throws {StoreRefusal} when every namespace was refused, with the first one's words
  */
 export function inParts(
   ask: EpochStore["lookup"],
   limits: Limits = { namespaces: Infinity, selectors: Infinity },
 ): EpochStore["lookup"] {
-  async function askPart(part: LookupRequest, after: Epoch | undefined): Promise<Lookup[]> {
+  async function askPart(part: LookupRequest, after: Epoch | undefined): Promise<(Lookup | StoreRefusal)[]> {
     try {
       return [await ask(part, after)]
     } catch (error) {
       if (!(error instanceof StoreRefusal)) throw error
-      if (part.size <= 1) return []
+      if (part.size <= 1) return [error]
       return (await Promise.all(Array.from(part, (one) => askPart(new Map([one]), after)))).flat()
     }
   }
   return async (request, after) => {
     const parts = partsOf(request, limits)
-    const answers = (await Promise.all(parts.map((part) => askPart(part, after)))).flat()
+    const outcomes = (await Promise.all(parts.map((part) => askPart(part, after)))).flat()
+    const answers = outcomes.filter((outcome): outcome is Lookup => !(outcome instanceof StoreRefusal))
     const [first, ...others] = answers.toSorted((one, other) => one.last - other.last)
-    if (!first) throw new StoreRefusal(403, `refused: ${[...request.keys()].join(", ")}`)
-    return others.reduce(joined, first)
+    if (first) return others.reduce(joined, first)
+    const refusal = outcomes.find((outcome) => outcome instanceof StoreRefusal)
+    throw refusal ?? new StoreRefusal(400, "the look-up names no namespace")
   }
 }
 
@@ -67,7 +69,8 @@ function partsOf(request: LookupRequest, { namespaces, selectors }: Limits): Map
 
 /**
  * Two answers as one that tells no more of the log than the first, which tells less. Of a namespace that both tell, the
- * tags of the second were read later than the row of the first, and so hide nothing.
+ * tags of the second were read later than the row of the first, and so hide nothing; but one may have been dropped by
+ * then, and counts as the floor that this raised.
  */
 function joined(first: Lookup, second: Lookup): Lookup {
   if (first.generation !== second.generation || first.tenant !== second.tenant)
@@ -76,7 +79,8 @@ function joined(first: Lookup, second: Lookup): Lookup {
   const changed = new Map(second.changed)
   for (const [namespace, row] of first.namespaces) {
     const other = namespaces.get(namespace)
-    namespaces.set(namespace, { ...row, tags: new Map([...row.tags, ...(other?.tags ?? [])]) })
+    const floor = Math.max(row.floor, other?.floor ?? 0)
+    namespaces.set(namespace, { ...row, floor, tags: new Map([...row.tags, ...(other?.tags ?? [])]) })
     const own = first.changed?.get(namespace) ?? null
     const others = changed.get(namespace)
     changed.set(namespace, own && others !== null ? new Map([...own, ...(others ?? [])]) : null)
