@@ -51,13 +51,14 @@ export function halves({ mode, items }: Bundle): Bundle[] {
 
 /** The call that a bundle is. Its id depends on nothing but what is in it: a repeated attempt has the same. */
 export async function toBatch(tenant: string, target: string, { mode, items }: Bundle): Promise<Batch> {
-  const epochs = items.flatMap((item) => item.epochs)
   const values = items.map(({ kind, value, namespaces }) => ({ kind, value, namespaces }))
   // A loop: an argument list has a limit, and a backlog is longer.
-  let [first, last] = [epochs[0] ?? 0, 0]
-  for (const epoch of epochs) {
-    first = Math.min(first, epoch)
-    last = Math.max(last, epoch)
+  let [first, last] = [items[0]?.epochs[0] ?? 0, 0]
+  for (const { epochs } of items) {
+    for (const epoch of epochs) {
+      first = Math.min(first, epoch)
+      last = Math.max(last, epoch)
+    }
   }
   const name = canonicalJson([tenant, target, mode, first, last, values])
   const id = `inv_${toHex(await sha256(utf8(name))).slice(0, 32)}`

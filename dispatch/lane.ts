@@ -1,9 +1,9 @@
 import type { Config, TargetConfig } from "../protocol/config/schema.ts"
-import { type Epoch, type Head, parseHead, type Position } from "../protocol/epoch.ts"
+import type { Epoch, Head, Position } from "../protocol/epoch.ts"
 import { type Mode, NO_SELECTORS } from "../protocol/invalidation.ts"
-import { dueItemsKey, dueKey, headKey, lanesKey, logKey } from "../protocol/keys.ts"
+import { dueItemsKey, dueKey, lanesKey } from "../protocol/keys.ts"
 import { type DeadLetter, type DueItem, parseDue } from "../protocol/letter.ts"
-import { type LogEntry, parseLogEntries } from "../protocol/log.ts"
+import type { LogEntry } from "../protocol/log.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import {
   type CallReceipt,
@@ -12,7 +12,6 @@ import {
   parseJson,
   type RangeReceipt,
 } from "../protocol/receipt.ts"
-import { readScript } from "../protocol/scripts.gen.ts"
 import { asList, asText, type Store, StoreError } from "../protocol/store.ts"
 import { HOUR, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import { isWrongType, setAside } from "./aside.ts"
@@ -23,7 +22,16 @@ import type { DeliverContext, Stop } from "./deliver.ts"
 import { type Held, Lease } from "./lease.ts"
 import { afterItem, failuresOf, sentAsOf, spreadId, unreadableLetters } from "./outcome.ts"
 import type { Pacer } from "./pace.ts"
-import { type Plan, type PlanContext, planEntries, planOwed, planResync, resyncParts } from "./plan.ts"
+import {
+  type Plan,
+  type PlanContext,
+  planEntries,
+  planOwed,
+  planResync,
+  Planning,
+  resyncParts,
+} from "./plan.ts"
+import { gapOf, type Read, readLog, readOn, type ResyncReason } from "./reading.ts"
 import type { Batch, Capabilities, Driver, Outcome } from "./targets/target.ts"
 
 /** Everything worth knowing about a lane. Logs and metrics only listen. */
@@ -47,9 +55,6 @@ export interface LaneEvents {
   "lane:failed": { detail: string }
 }
 
-/** Why a lane could not prove that it saw every entry. */
-export type ResyncReason = "generation" | "gap" | "missingEntries"
-
 export type EmitLane = <K extends keyof LaneEvents>(event: K, payload: LaneEvents[K]) => void
 
 export interface LaneOptions {
@@ -65,12 +70,15 @@ export interface LaneOptions {
   /** This relay's id; each acquisition of the lease adds to it. */
   readonly relay: string
   readonly emit?: EmitLane
-  /** Told after each commit: a second pass may wait for it. */
+  /** Told after each commit, with the newest of what it passed: a second pass may wait for it. */
   readonly onCommit?: (entries: readonly LogEntry[]) => void
 }
 
-const MAX_ENTRIES = 10_000
-const MAX_READ_BYTES = 4 * 1024 * 1024
+/**
+ * Ours: a backlog is merged as a whole, as it is calls that a vendor limits; but no more of it than memory holds with
+ * ease, and than a receipt can tell apart.
+ */
+const MAX_MERGED = { entries: 2_000_000, items: 250_000, exceptions: 10_000 } as const
 /** Ours: of calls that need not be repeated, as many as a read of that size usually makes, and a bound for the rest. */
 const MAX_ACCEPTED = 10_000
 const MAX_RETRY_AFTER: Milliseconds = 5 * MINUTE
@@ -81,18 +89,16 @@ const PAUSE: Milliseconds = 30 * SECOND
 const HEARTBEAT = "mirror:heartbeat"
 const MIRROR_IDS = [HEARTBEAT, "mirror:lease"] as const
 
-/** What a lane read: whether that is all can be told from head and entries. */
-interface Read {
-  readonly head: Head | undefined
-  readonly entries: readonly LogEntry[]
-  /** When the first due item is to be tried. */
-  readonly dueAt: Milliseconds | undefined
-}
-
 /** What is to be done about what was read: now, and in parts over a while. */
 interface Work {
   readonly plan: Plan
   readonly due: readonly { readonly at: Milliseconds; readonly id: string; readonly item: DueItem }[]
+  /** Where the cursor moves to, and past how many entries. */
+  readonly to: Position
+  readonly count: number
+  /** Those that were read first or, where it was read on, last. */
+  readonly entries: readonly LogEntry[]
+  readonly gap: ResyncReason | undefined
 }
 
 /** What a step came to. */
@@ -208,7 +214,7 @@ export class Lane {
   }
 
   async #step(): Promise<Step> {
-    const { clock, config } = this.#options
+    const { store, clock, config } = this.#options
     // Where the lease ran out, another relay may have had the lane in between, and its vendor in trouble.
     const isFresh = !this.#lease.holds
     const expected = isFresh ? undefined : this.#cursor
@@ -216,7 +222,7 @@ export class Lane {
     const [held, told, early] = await Promise.all([
       this.#lease.take(),
       isFresh ? this.#readTold() : undefined,
-      expected && this.#read(expected),
+      expected && readLog(store, this.#lane, expected.epoch),
     ])
     if (!held) {
       // Whoever holds it reads on; when it no longer renews its lease, it is gone. What it tells is its own.
@@ -226,7 +232,8 @@ export class Lane {
     }
     if (told) this.#hasTold = true
     this.#cursor = held
-    const { head, entries, dueAt } = early && held.text === expected?.text ? early : await this.#read(held)
+    const { head, entries, dueAt } =
+      early && held.text === expected?.text ? early : await readLog(store, this.#lane, held.epoch)
     const isLevel = !head || (entries.length === 0 && isAt(head, held))
     const isDue = dueAt !== undefined && dueAt <= clock.now()
     if (isLevel && !isDue) {
@@ -243,15 +250,20 @@ export class Lane {
 
   /** Carries out what was read, and moves the cursor past it. */
   async #advance(held: Held, { head, entries, dueAt }: Read & { readonly head: Head }): Promise<Step> {
-    const gap = gapOf(held, head, entries)
-    // Also after a gap not to the head where the read was cut off: what follows may be harder than the resync.
-    const to: Position = entries.at(-1) ?? head
-    const work = this.#workOf(gap, head, entries)
-    const result = await this.#carryOut(work.plan, held)
+    const renewal = this.#lease.keep(held)
+    let work: Work
+    let result: CarriedOut
+    try {
+      work = await this.#workOf(held, head, entries, renewal.signal)
+      result = await this.#carryOut(work.plan, held, renewal.signal)
+    } finally {
+      await renewal.stop()
+    }
     if (result.stop) return this.#stop(result.stop)
-    const committed = await this.#commitRange(held, to, entries, work, result, gap)
+    const committed = await this.#commitRange(held, work, result)
     // Another has the lane, or the cursor is no longer as it was: taking the lease again tells which.
     if (committed.status !== "ok") return "again"
+    const { gap, to } = work
     if (gap) {
       const { text: _, ...from } = held
       this.#emit("lane:resynced", {
@@ -264,7 +276,7 @@ export class Lane {
     this.#cursor = this.#lease.at(to)
     this.#hasCommitted = true
     this.#recovered()
-    this.#options.onCommit?.(entries)
+    this.#options.onCommit?.(work.entries)
     const isDue =
       dueAt !== undefined || work.due.length > 0 || this.#options.capabilities.mirror !== undefined
     return committed.head && isAt(committed.head, to) && !isDue ? "level" : "again"
@@ -292,7 +304,8 @@ export class Lane {
       return "again"
     }
     const plan = planOwed(item, this.#plan)
-    const result = await this.#carryOut(plan, held)
+    const renewal = this.#lease.keep(held)
+    const result = await this.#carryOut(plan, held, renewal.signal).finally(() => renewal.stop())
     if (result.stop) return this.#stop(result.stop)
     const about = { at: clock.now(), attempts: this.#attempts + 1 }
     const { letters, late } = failuresOf(plan, result, about)
@@ -341,19 +354,6 @@ export class Lane {
     this.#setState("running")
   }
 
-  async #read(held: Held): Promise<Read> {
-    const { store, tenant, name } = this.#options
-    const args = [String(held.epoch), String(MAX_ENTRIES), String(MAX_READ_BYTES)]
-    const keys = [headKey(tenant), logKey(tenant), dueKey(tenant, name)]
-    const [head, entries, dueAt] = asList(await store.script(readScript, keys, args))
-    const due = asText(dueAt)
-    return {
-      head: parseHead(asText(head)),
-      entries: parseLogEntries(entries),
-      dueAt: due === undefined ? undefined : Number(due),
-    }
-  }
-
   /** The first item whose time has come, undefined where it could not be read. */
   async #readDue(): Promise<{ id: string; text: string; item: DueItem | undefined } | undefined> {
     const { store, clock, tenant, name } = this.#options
@@ -378,16 +378,40 @@ export class Lane {
     return ids.map((id) => ({ at: now + after(id), id, item }))
   }
 
+  /** What was read is merged with what follows it, unless something has to be resynced. */
+  async #workOf(held: Held, head: Head, entries: readonly LogEntry[], signal: AbortSignal): Promise<Work> {
+    const gap = gapOf(held, head, entries)
+    const last = entries.at(-1)
+    if (gap || !last || entries.some(isResync)) return this.#resyncWork(gap, head, entries)
+    // A vendor in trouble is asked with one call, for which there is no need to read it all.
+    const isMore = head.seq > last.seq && this.#attempts === 0
+    const planning = new Planning(this.#plan)
+    planning.take(entries)
+    let [newest, count] = [entries, entries.length]
+    for await (const page of isMore ? readOn(this.#options.store, this.#options.tenant, last) : []) {
+      if (page.some(isResync)) break
+      planning.take(page)
+      newest = page
+      count += page.length
+      const isEnough =
+        count >= MAX_MERGED.entries ||
+        planning.size >= MAX_MERGED.items ||
+        planning.exceptions >= MAX_MERGED.exceptions
+      if (isEnough || signal.aborted || this.#stopping.signal.aborted) break
+    }
+    return { plan: planning.finish(), due: [], to: newest.at(-1) ?? last, count, entries: newest, gap }
+  }
+
   /** A resync may be told to take its time: its parts then become due one after the other. */
-  #workOf(gap: ResyncReason | undefined, head: Head, entries: readonly LogEntry[]): Work {
+  #resyncWork(gap: ResyncReason | undefined, head: Head, entries: readonly LogEntry[]): Work {
     const { mode, spread } = this.#options.config.relay.resync
-    const resyncs = entries.filter(({ body }) => body.kind === "resync")
-    const parts = spread > 0 && (gap || resyncs.length > 0) ? resyncParts(this.#plan) : []
+    const resyncs = entries.filter(isResync)
+    const parts = spread > 0 ? resyncParts(this.#plan) : []
+    // Also after a gap not to the head where the read was cut off: what follows may be harder than the resync.
+    const read = { to: entries.at(-1) ?? head, count: entries.length, entries, gap }
     if (parts.length < 2) {
-      return {
-        plan: gap ? planResync(mode, head.epoch, entries, this.#plan) : planEntries(entries, this.#plan),
-        due: [],
-      }
+      const plan = gap ? planResync(mode, head.epoch, entries, this.#plan) : planEntries(entries, this.#plan)
+      return { ...read, plan, due: [] }
     }
     const now = this.#options.clock.now()
     const asked = resyncs.map(({ body }) => body.mode)
@@ -402,13 +426,13 @@ export class Lane {
       }
       return { at: now + (index * spread) / parts.length, id: spreadId(item), item }
     })
-    const published = entries.filter(({ body }) => body.kind !== "resync")
-    return { plan: planEntries(published, this.#plan), due }
+    const published = entries.filter((entry) => !isResync(entry))
+    return { ...read, plan: planEntries(published, this.#plan), due }
   }
 
-  async #carryOut(plan: Plan, held: Held): Promise<CarriedOut> {
+  /** @param leased aborted when the lane is another's */
+  #carryOut(plan: Plan, held: Held, leased: AbortSignal): Promise<CarriedOut> {
     const { tenant, name, capabilities, driver, pacer, clock, target } = this.#options
-    const renewal = this.#lease.keep(held)
     const delivery: DeliverContext = {
       tenant,
       target: name,
@@ -416,18 +440,14 @@ export class Lane {
       driver,
       pacer,
       timeout: target.timeout,
-      signal: AbortSignal.any([renewal.signal, this.#stopping.signal]),
+      signal: AbortSignal.any([leased, this.#stopping.signal]),
       mayBegin: () => this.#lease.covers(held),
       accepted: this.#accepted,
       isProbing: this.#attempts > 0,
       now: () => clock.now(),
       onCall: (batch, outcome, took) => this.#called(batch, outcome, took),
     }
-    try {
-      return await carryOut(plan, this.#plan, delivery)
-    } finally {
-      await renewal.stop()
-    }
+    return carryOut(plan, this.#plan, delivery)
   }
 
   #called(batch: Batch, outcome: Outcome, took: Milliseconds): void {
@@ -477,11 +497,8 @@ export class Lane {
 
   async #commitRange(
     held: Held,
-    to: Position,
-    entries: readonly LogEntry[],
-    { plan, due }: Work,
+    { plan, due, to, count, entries, gap }: Work,
     result: CarriedOut,
-    gap: ResyncReason | undefined,
   ): Promise<Committed> {
     const { store, clock, config, target } = this.#options
     const at = clock.now()
@@ -502,7 +519,7 @@ export class Lane {
       callCount: result.callCount,
       namespaces: target.namespaces,
       ex: [...plan.settling, ...late.keys()],
-      ...(gap && due.length === 0 ? { resync: gap } : sentAsOf(result.as, entries)),
+      ...(gap && due.length === 0 ? { resync: gap } : sentAsOf(result.as, count)),
     }
     const letters = [...failures.letters, ...unreadable]
     const committed = await commit(store, this.#lane, {
@@ -523,7 +540,7 @@ export class Lane {
       this.#emit("lane:unreadable", { epochs: unreadable.flatMap(({ epochs }) => epochs) })
     }
     const lag = at - to.epoch / 1000
-    this.#emit("lane:committed", { entries: entries.length, calls: result.callCount, epoch: to.epoch, lag })
+    this.#emit("lane:committed", { entries: count, calls: result.callCount, epoch: to.epoch, lag })
     return committed
   }
 
@@ -606,15 +623,7 @@ export class Lane {
 const isAt = (head: Position, position: Position): boolean =>
   head.generation === position.generation && head.seq === position.seq && head.epoch === position.epoch
 
-/** Whether the entries continue the cursor one by one in its own generation; if not, why not (I4). */
-function gapOf(held: Position, head: Head, entries: readonly LogEntry[]): ResyncReason | undefined {
-  if (entries.length === 0) return head.generation === held.generation ? "missingEntries" : "generation"
-  for (const [index, entry] of entries.entries()) {
-    if (held.generation !== 0 && entry.generation !== held.generation) return "generation"
-    if (entry.seq !== held.seq + 1 + index) return "gap"
-  }
-  return undefined
-}
+const isResync = ({ body }: LogEntry): boolean => body.kind === "resync"
 
 const resyncEpochs = (entries: readonly LogEntry[]): Epoch[] =>
-  entries.filter(({ body }) => body.kind === "resync").map(({ epoch }) => epoch)
+  entries.filter(isResync).map(({ epoch }) => epoch)

@@ -98,13 +98,10 @@ export const unreadableLetters = (entries: readonly LogEntry[], at: Milliseconds
     }))
 
 /** What a receipt says was sent instead: once where all entries share it, which is the usual case; else by epoch. */
-export function sentAsOf(
-  as: ReadonlyMap<Epoch, string>,
-  entries: readonly LogEntry[],
-): Pick<RangeReceipt, "as" | "asOf"> {
+export function sentAsOf(as: ReadonlyMap<Epoch, string>, entries: number): Pick<RangeReceipt, "as" | "asOf"> {
   const kinds = new Set(as.values())
   if (kinds.size === 0) return {}
-  if (kinds.size === 1 && as.size === entries.length) return { as: [...kinds].join("") }
+  if (kinds.size === 1 && as.size === entries) return { as: [...kinds].join("") }
   const asOf: Record<string, Epoch[]> = {}
   for (const [epoch, what] of as) (asOf[what] ??= []).push(epoch)
   return { asOf }

@@ -69,13 +69,18 @@ interface Way {
   readonly values: readonly string[]
 }
 
+/**
+ * An item in the making. Of a backlog there are as many as it has distinct values, so what each of them holds is kept
+ * small: no set where one namespace is the rule, and epochs as they come.
+ */
 interface Draft {
   readonly kind: Kind
   readonly value: string
   readonly meant: string
   mode: Mode
-  readonly namespaces: Set<Namespace>
-  readonly epochs: Set<Epoch>
+  namespaces: readonly Namespace[] | Set<Namespace>
+  /** In no certain order, and perhaps some of them more than once. */
+  epochs: Epoch[]
 }
 
 /** What makes two items the same one, but for their hardness. */
@@ -89,17 +94,51 @@ const LIST_KINDS = [
 
 const harder = (a: Mode, b: Mode): Mode => (a === "purge" || b === "purge" ? "purge" : "invalidate")
 
-/** Plans a run of entries. Entries that do not concern the target are passed over. */
-export function planEntries(entries: readonly LogEntry[], context: PlanContext): Plan {
-  const draft = new PlanDraft(context)
-  const settling: Epoch[] = []
-  for (const entry of entries) {
-    if (!concerns(entry.body, context.target.namespaces)) continue
-    // The epochs of what settles are raised at once, and a mirror holds nothing else.
-    if (entry.body.settling && !context.capabilities.mirror) settling.push(entry.epoch)
-    else draft.say(entry.body, [entry.epoch])
+/**
+ * A plan of entries that are read page by page: what a backlog comes to is small where the backlog itself is not.
+ * Entries that do not concern the target are passed over.
+ */
+export class Planning {
+  readonly #context: PlanContext
+  readonly #draft: PlanDraft
+  readonly #settling: Epoch[] = []
+
+  constructor(context: PlanContext) {
+    this.#context = context
+    this.#draft = new PlanDraft(context)
   }
-  return draft.finish(settling)
+
+  /** How many items there are so far. */
+  get size(): number {
+    return this.#draft.size
+  }
+
+  /** Of how many entries a receipt must say something of their own. */
+  get exceptions(): number {
+    return this.#settling.length + this.#draft.noted
+  }
+
+  /** In the order of the log. */
+  take(entries: readonly LogEntry[]): void {
+    const { target, capabilities } = this.#context
+    for (const { body, epoch } of entries) {
+      if (!concerns(body, target.namespaces)) continue
+      // The epochs of what settles are raised at once, and a mirror holds nothing else.
+      if (body.settling && !capabilities.mirror) this.#settling.push(epoch)
+      else this.#draft.say(body, [epoch])
+    }
+  }
+
+  finish(): Plan {
+    return this.#draft.finish(this.#settling)
+  }
+}
+
+/** Plans a run of entries. */
+export function planEntries(entries: readonly LogEntry[], context: PlanContext): Plan {
+  const planning = new Planning(context)
+  planning.take(entries)
+  return planning.finish()
 }
 
 /** Plans what is owed once more, by the configuration of now. */
@@ -148,9 +187,20 @@ class PlanDraft {
   readonly #impossible: Impossible[] = []
   readonly #as = new Map<Epoch, Set<string>>()
   readonly #settings = new Map<Namespace, NamespaceSettings | undefined>()
+  readonly #tags = new Map<Namespace, Map<string, Draft>>()
+  readonly #alone = new Map<Namespace, readonly Namespace[]>()
 
   constructor(context: PlanContext) {
     this.#context = context
+  }
+
+  get size(): number {
+    return this.#items.size
+  }
+
+  /** Entries for which something else is sent than they asked. */
+  get noted(): number {
+    return this.#as.size
   }
 
   say(what: Omit<Owed, "epochs">, epochs: Epochs): void {
@@ -172,7 +222,11 @@ class PlanDraft {
 
   #tag(namespace: Namespace, tag: string, mode: Mode, epochs: Epochs): void {
     if (this.#can("tag")) {
-      this.#add("tag", this.#label(namespace, tag), tag, namespace, mode, epochs)
+      // In a backlog most tags were said before, and neither their label nor its key is made again.
+      const said = this.#saidIn(namespace)
+      const known = said.get(tag)
+      if (known) this.#merge(known, namespace, mode, epochs)
+      else said.set(tag, this.#add("tag", this.#label(namespace, tag), tag, namespace, mode, epochs))
       // Pages with more tags than there was room for may carry this one instead.
       const overflow = overflowTag(namespace)
       if (this.#settingsOf(namespace)?.overflowTag)
@@ -350,23 +404,45 @@ class PlanDraft {
     namespace: Namespace | undefined,
     asked: Mode,
     epochs: Epochs,
-  ): void {
-    const modes = this.#context.capabilities.kinds[kind]?.modes
+  ): Draft {
+    const key = keyOf(kind, value)
+    let item = this.#items.get(key)
+    if (!item) {
+      item = { kind, value, meant, mode: "invalidate", namespaces: NOWHERE, epochs: [] }
+      this.#items.set(key, item)
+    }
+    this.#merge(item, namespace, asked, epochs)
+    return item
+  }
+
+  #merge(item: Draft, namespace: Namespace | undefined, asked: Mode, epochs: Epochs): void {
+    const modes = this.#context.capabilities.kinds[item.kind]?.modes
     const mode: Mode = modes?.includes(asked) ? asked : "purge"
     if (mode !== asked) this.#note(epochs, "purge")
-    const key = keyOf(kind, value)
-    const item = this.#items.get(key) ?? {
-      kind,
-      value,
-      meant,
-      mode,
-      namespaces: new Set(),
-      epochs: new Set(),
-    }
-    this.#items.set(key, item)
     item.mode = harder(item.mode, mode)
-    for (const epoch of epochs) item.epochs.add(epoch)
-    if (namespace !== undefined) item.namespaces.add(namespace)
+    for (const epoch of epochs) if (item.epochs.at(-1) !== epoch) item.epochs.push(epoch)
+    if (namespace !== undefined) this.#addNamespace(item, namespace)
+  }
+
+  #addNamespace(item: Draft, namespace: Namespace): void {
+    const { namespaces } = item
+    if (namespaces instanceof Set) namespaces.add(namespace)
+    else if (namespaces.length === 0) item.namespaces = this.#only(namespace)
+    else if (namespaces[0] !== namespace) item.namespaces = new Set([...namespaces, namespace])
+  }
+
+  /** Items of tags as they were published in a namespace. */
+  #saidIn(namespace: Namespace): Map<string, Draft> {
+    const said = this.#tags.get(namespace) ?? new Map<string, Draft>()
+    this.#tags.set(namespace, said)
+    return said
+  }
+
+  /** A list of one namespace, shared by all items that are of it alone. */
+  #only(namespace: Namespace): readonly Namespace[] {
+    const known = this.#alone.get(namespace) ?? [namespace]
+    this.#alone.set(namespace, known)
+    return known
   }
 
   #note(epochs: Epochs, what: string): void {
@@ -380,11 +456,7 @@ class PlanDraft {
   finish(settling: readonly Epoch[]): Plan {
     this.#escalate()
     return {
-      items: withoutCovered(this.#items).map((item) => ({
-        ...item,
-        namespaces: [...item.namespaces],
-        epochs: [...item.epochs],
-      })),
+      items: withoutCovered(this.#items).map(finished),
       impossible: this.#impossible,
       settling,
       as: new Map([...this.#as].map(([epoch, what]) => [epoch, [...what].toSorted().join(", ")])),
@@ -417,6 +489,21 @@ class PlanDraft {
   }
 }
 
+const NOWHERE: readonly Namespace[] = []
+
+/** The draft itself: nothing is made twice of what there is a lot of. */
+function finished(item: Draft): Item {
+  const { namespaces } = item
+  const whole = namespaces instanceof Set ? [...namespaces] : namespaces
+  return Object.assign(item, { namespaces: whole, epochs: eachOnce(item.epochs) })
+}
+
+/** The same list where it is in order already, as that of an item which nothing else was merged into is. */
+const eachOnce = (epochs: Epoch[]): Epoch[] =>
+  epochs.every((epoch, index) => index === 0 || epoch > (epochs[index - 1] ?? 0))
+    ? epochs
+    : [...new Set(epochs)]
+
 const WIDEST_FIRST: readonly Kind[] = ["everything", "namespace", "host", "prefix", "url", "tag"]
 
 /**
@@ -424,10 +511,13 @@ const WIDEST_FIRST: readonly Kind[] = ["everything", "namespace", "host", "prefi
  * host over urls and prefixes below it; never over tags, as pages elsewhere may carry them.
  */
 function withoutCovered(items: ReadonlyMap<string, Draft>): Draft[] {
+  // The usual backlog: these cover nothing, and there are many of them.
+  const all = [...items.values()]
+  if (all.every(({ kind }) => kind === "tag" || kind === "url")) return all
   const rank = ({ mode, kind }: Draft): number =>
     (mode === "purge" ? 0 : WIDEST_FIRST.length) + WIDEST_FIRST.indexOf(kind)
   // The hard ones first, as nothing soft covers them.
-  const inOrder = [...items.values()].toSorted((a, b) => rank(a) - rank(b) || a.value.length - b.value.length)
+  const inOrder = all.toSorted((a, b) => rank(a) - rank(b) || a.value.length - b.value.length)
   // Only what is kept itself covers anything: two prefixes may cover each other (`…/blog` and `…/blog/`), and what a
   // namespace covers may itself cover what lies in another.
   const kept = new Set<Draft>()
@@ -440,10 +530,11 @@ function withoutCovered(items: ReadonlyMap<string, Draft>): Draft[] {
       continue
     }
     // What becomes of the wider one becomes of all that it stands for, and what stands for it must stand for them.
-    for (const epoch of item.epochs) outer.epochs.add(epoch)
+    for (const epoch of item.epochs) outer.epochs.push(epoch)
+    if (!(outer.namespaces instanceof Set)) outer.namespaces = new Set(outer.namespaces)
     for (const namespace of item.namespaces) outer.namespaces.add(namespace)
   }
-  return [...items.values()].filter((item) => kept.has(item))
+  return all.filter((item) => kept.has(item))
 }
 
 /** Where to look for what may cover an item: a backlog of prefixes is not to be compared each with each. */
@@ -480,11 +571,12 @@ function covers(outer: Draft, item: Draft): boolean {
     case "host":
       if (item.kind === "url" || item.kind === "prefix") return hostCoversUrl(outer.value, item.value)
       return item.kind === "host" && item.value !== outer.value && hostCovers(outer.value, item.value)
-    case "namespace":
+    case "namespace": {
       // A receiver of our webhook takes the namespace by its name, with all that was published in it.
-      return item.kind === "namespace"
-        ? item.value !== outer.value && isWithin(item.value, outer.value)
-        : item.namespaces.size > 0 && [...item.namespaces].every((name) => isWithin(name, outer.value))
+      if (item.kind === "namespace") return item.value !== outer.value && isWithin(item.value, outer.value)
+      const namespaces = [...item.namespaces]
+      return namespaces.length > 0 && namespaces.every((name) => isWithin(name, outer.value))
+    }
     case "tag":
     case "url":
       break

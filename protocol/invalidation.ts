@@ -100,8 +100,8 @@ export type Parsed<T> = { readonly value: T } | { readonly errors: readonly Faul
 
 export const hasSelectors = (selectors: Selectors): boolean => countSelectors(selectors) > 0
 
-export const countSelectors = (selectors: Selectors): number =>
-  SELECTOR_LISTS.reduce((sum, name) => sum + selectors[name].length, 0)
+export const countSelectors = ({ tags, urls, prefixes, hosts }: Selectors): number =>
+  tags.length + urls.length + prefixes.length + hosts.length
 
 /** Selectors as *asked*, before duplicates are dropped and before any is judged: what a limit is counted by. */
 export function countAsked(body: unknown): number {

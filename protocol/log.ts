@@ -31,43 +31,57 @@ export const encodeBody = (body: EntryBody): string =>
 
 export function decodeBody(text: string): EntryBody {
   try {
-    const body: unknown = JSON.parse(text)
-    return isEntryBody(body) ? { ...NO_SELECTORS, ...body } : UNREADABLE
+    return asEntryBody(JSON.parse(text)) ?? UNREADABLE
   } catch {
     return UNREADABLE
   }
 }
 
-/** As far as readers rely on it. A lane that met a body of another form would fail on it for ever. */
-function isEntryBody(body: unknown): body is EntryBody {
-  if (body === null || typeof body !== "object") return false
-  const { kind, namespace, mode, ...rest } = body as Partial<Record<string, unknown>>
-  return (
+/**
+ * As far as readers rely on it. A lane that met a body of another form would fail on it for ever. The lists that were
+ * left out are put into the body itself, and not into a copy: a backlog has a million of these.
+ */
+function asEntryBody(value: unknown): EntryBody | undefined {
+  if (value === null || typeof value !== "object") return undefined
+  const body = value as Partial<Record<keyof EntryBody, unknown>>
+  const { kind, namespace, mode } = body
+  for (const list of SELECTOR_LISTS) {
+    if (body[list] === undefined) body[list] = NO_SELECTORS[list]
+    else if (!Array.isArray(body[list])) return undefined
+  }
+  const isBody =
     (kind === "invalidation" || kind === "resync") &&
     (mode === "invalidate" || mode === "purge") &&
-    (namespace === null || typeof namespace === "string") &&
-    SELECTOR_LISTS.every((list) => rest[list] === undefined || Array.isArray(rest[list]))
-  )
+    (namespace === null || typeof namespace === "string")
+  return isBody ? (body as EntryBody) : undefined
+}
+
+function fieldOf(fields: readonly Reply[], name: string): string | undefined {
+  for (let at = 0; at + 1 < fields.length; at += 2) if (fields[at] === name) return asText(fields[at + 1])
+  return undefined
 }
 
 /** Reads one entry of XRANGE: `[id, [field, value, …]]`. Entries of a version to come are taken for a resync. */
 export function parseLogEntry(reply: Reply): LogEntry | undefined {
   const [id, fieldsReply] = asList(reply)
   const fields = asList(fieldsReply)
-  const field = (name: string): string | undefined => {
-    for (let index = 0; index + 1 < fields.length; index += 2) {
-      if (fields[index] === name) return asText(fields[index + 1])
-    }
+  // A backlog has a million of these: no lists are made here.
+  const epoch: Epoch = Number.parseInt(asText(id) ?? "", 10)
+  const generation: Generation = Number(fieldOf(fields, "g"))
+  const seq = Number(fieldOf(fields, "s"))
+  if (!Number.isSafeInteger(epoch) || !Number.isSafeInteger(generation) || !Number.isSafeInteger(seq))
     return undefined
-  }
-  const epoch: Epoch = Number(asText(id)?.split("-")[0])
-  const generation: Generation = Number(field("g"))
-  const seq = Number(field("s"))
-  if (![epoch, generation, seq].every((value) => Number.isSafeInteger(value))) return undefined
-  const text = field("d") ?? ""
-  const body = field("v") === VERSION ? decodeBody(text) : UNREADABLE
-  return { epoch, generation, seq, body, ...(body === UNREADABLE ? { raw: text.slice(0, MAX_RAW) } : {}) }
+  const text = fieldOf(fields, "d") ?? ""
+  const body = fieldOf(fields, "v") === VERSION ? decodeBody(text) : UNREADABLE
+  const entry = { epoch, generation, seq, body }
+  return body === UNREADABLE ? { ...entry, raw: text.slice(0, MAX_RAW) } : entry
 }
 
-export const parseLogEntries = (reply: Reply | undefined): LogEntry[] =>
-  asList(reply).flatMap((item) => parseLogEntry(item) ?? [])
+export function parseLogEntries(reply: Reply | undefined): LogEntry[] {
+  const entries: LogEntry[] = []
+  for (const item of asList(reply)) {
+    const entry = parseLogEntry(item)
+    if (entry) entries.push(entry)
+  }
+  return entries
+}

@@ -34,6 +34,8 @@ const HASHED = "tm-h_"
  */
 export function tagCodec({ allowed, maxBytes, foldsCase = false, end = "" }: TagGrammar): TagCodec {
   const encoder = new TextEncoder()
+  // Of one character, and of ASCII alone: a text of such has as many bytes as characters.
+  const plain = new RegExp(`^(?:${allowed.source.slice(1, -1)})*$`)
   const escape = (char: string): string =>
     Array.from(encoder.encode(char), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(
       "",
@@ -41,6 +43,11 @@ export function tagCodec({ allowed, maxBytes, foldsCase = false, end = "" }: Tag
   return {
     encode(given) {
       const tag = foldsCase ? given.toLowerCase() : given
+      const isUsual =
+        tag.length + end.length <= maxBytes &&
+        plain.test(tag) &&
+        !(tag.includes("%") || tag.startsWith(HASHED))
+      if (isUsual) return tag + end
       let label = ""
       let rest = tag
       for (const char of tag) {

@@ -72,9 +72,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "the cursor moves though a call failed",
     invariant: "I2",
     file: "dispatch/lane.ts",
-    find: `    const result = await this.#carryOut(work.plan, held)
-    if (result.stop) return this.#stop(result.stop)`,
-    replace: "    const result = await this.#carryOut(work.plan, held)",
+    find: "    if (result.stop) return this.#stop(result.stop)\n    const committed = await this.#commitRange",
+    replace: "    const committed = await this.#commitRange",
     test: node(
       "dispatch/lane.node.test.ts",
       "stops the lane: the cursor stays, the backlog waits, and records tell",
@@ -116,8 +115,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "the numbers of entries are not compared",
     invariant: "I4",
-    file: "dispatch/lane.ts",
-    find: `if (entry.seq !== held.seq + 1 + index) return "gap"`,
+    file: "dispatch/reading.ts",
+    find: `if (entry.seq !== from.seq + 1 + index) return "gap"`,
     replace: "",
     test: node(
       "dispatch/lane.node.test.ts",
