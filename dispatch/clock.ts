@@ -10,6 +10,9 @@ export interface Clock {
   random(): number
 }
 
+/** Why a sleep ends early. Given once, as a signal that is aborted without a reason makes an error with a stack each time. */
+export const OVER = "over"
+
 /** Of the machine that this runs on. */
 export const systemClock: Clock = {
   now: () => Date.now(),

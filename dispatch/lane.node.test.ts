@@ -282,6 +282,21 @@ describe("a lane that reads whole", () => {
 describe("a lane that cannot prove that it saw everything", () => {
   const resyncs = (one: Hired) => one.told("lane:resynced").map(({ reason, isFirst }) => [reason, isFirst])
 
+  it("finds at its commit that its cursor is gone, where it had no need to ask for it", async () => {
+    const [at, one] = await levelled()
+    await at.tags("x")
+    await admin.hDel(at.key.cursor, NAME)
+    one.lane.nudge()
+    await level(at, one)
+    expect(one.told("lane:lost")).toHaveLength(1)
+    expect(resyncs(one).slice(1)).toEqual([["gap", false]])
+    expect(one.driver.purged).toEqual([
+      "invalidate tag x",
+      "invalidate tag ns/blog",
+      "invalidate tag ns/shop",
+    ])
+  })
+
   it("of a new target purges all that it stands for, which is no alarm", async () => {
     const at = world({
       namespaces: { blog: {}, shop: {}, news: {} },
@@ -329,6 +344,7 @@ describe("a lane that cannot prove that it saw everything", () => {
     const [at, one] = await levelled()
     const entries = await at.tags("x", "y", "z")
     await lose(at, entries)
+    grown(one)
     one.lane.nudge()
     await level(at, one)
     expect(resyncs(one).slice(1)).toEqual([[reason, false]])
@@ -411,6 +427,9 @@ describe("a lane that cannot prove that it saw everything", () => {
     expect(resyncs(one)).toHaveLength(2)
   })
 })
+
+/** Lets its lease get so old that it is renewed before the next read. */
+const grown = (one: Hired): void => one.clock.advance(LEASE / 2)
 
 /** Lets time go on for the lane's own clock, and for its lease in Redis. */
 async function pass(at: World, one: Hired, length: number): Promise<void> {
@@ -962,6 +981,7 @@ describe("a store in trouble", () => {
       let failures = 0
       control.fail = (script) => (script === name && (failures += 1) <= 3 ? "before" : undefined)
       const [entry] = await at.tags("a")
+      grown(one)
       one.lane.nudge()
       for (let times = 1; times <= 3; times += 1) {
         await failed(at, one, times)
@@ -975,6 +995,7 @@ describe("a store in trouble", () => {
     const control = flaky()
     const [at, one] = await levelled({}, { store: control.store })
     control.fail = (script) => (script === "acquire" ? "before" : undefined)
+    grown(one)
     one.lane.nudge()
     for (let times = 1; times <= 10; times += 1) {
       await poll(() => one.told("lane:failed").length).toBe(times)

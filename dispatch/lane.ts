@@ -16,7 +16,7 @@ import { asList, asText, type Store, StoreError } from "../protocol/store.ts"
 import { HOUR, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import { isWrongType, setAside } from "./aside.ts"
 import { type CarriedOut, carryOut } from "./carry-out.ts"
-import { backoff, type Clock } from "./clock.ts"
+import { backoff, type Clock, OVER } from "./clock.ts"
 import { commit, type Committed, type LaneName, readLate } from "./commit.ts"
 import type { DeliverContext, Stop } from "./deliver.ts"
 import { type Held, Lease } from "./lease.ts"
@@ -178,7 +178,7 @@ export class Lane {
   /** Begins no further call; resolves when those under way have finished. */
   async close(): Promise<void> {
     this.#stopping.abort()
-    this.#alarm.abort()
+    this.#alarm.abort(OVER)
     await this.#working
     await this.#lease.release()
   }
@@ -200,6 +200,7 @@ export class Lane {
         }
       } catch (error) {
         failures += 1
+        this.#cursor = undefined
         if (isWrongType(error)) await this.#setAside()
         this.#emit("lane:failed", { detail: error instanceof Error ? error.message : "unknown" })
         if (!(error instanceof StoreError)) this.#setState("idle")
@@ -218,9 +219,10 @@ export class Lane {
     // Where the lease ran out, another relay may have had the lane in between, and its vendor in trouble.
     const isFresh = !this.#lease.holds
     const expected = isFresh ? undefined : this.#cursor
-    // Sent in this order over one connection: what is read early was read under the lease.
+    // Sent in this order over one connection: what is read early was read under the lease. One that is young need not be
+    // renewed for every read: were the cursor no longer as it was left, the commit would tell.
     const [held, told, early] = await Promise.all([
-      this.#lease.take(),
+      expected && this.#lease.isYoung ? expected : this.#lease.take(),
       isFresh ? this.#readTold() : undefined,
       expected && readLog(store, this.#lane, expected.epoch),
     ])
@@ -261,7 +263,6 @@ export class Lane {
     }
     if (result.stop) return this.#stop(result.stop)
     const committed = await this.#commitRange(held, work, result)
-    // Another has the lane, or the cursor is no longer as it was: taking the lease again tells which.
     if (committed.status !== "ok") return "again"
     const { gap, to } = work
     if (gap) {
@@ -300,7 +301,9 @@ export class Lane {
         raw: found.text.slice(0, 4_096),
       }
       const finished = { held, to: held, finished: [id], letters: [letter], keepFrom }
-      this.#toldLetters([letter], await commit(store, this.#lane, finished))
+      const done = await commit(store, this.#lane, finished)
+      this.#toldLetters([letter], done)
+      if (done.status !== "ok") this.#lost()
       return "again"
     }
     const plan = planOwed(item, this.#plan)
@@ -334,7 +337,7 @@ export class Lane {
     } while (committed.status === "changed")
     this.#toldLetters(letters, committed)
     if (committed.status !== "ok") {
-      this.#emit("lane:lost", {})
+      this.#lost()
       return "again"
     }
     this.#emit("lane:repaid", {
@@ -345,6 +348,12 @@ export class Lane {
     })
     this.#recovered()
     return "again"
+  }
+
+  /** Another has the lane, or the cursor is no longer as it was: taking the lease again tells which. */
+  #lost(): void {
+    this.#cursor = undefined
+    this.#emit("lane:lost", {})
   }
 
   #recovered(): void {
@@ -464,7 +473,7 @@ export class Lane {
 
   async #stop({ state, detail, retryAfter }: Stop): Promise<Step> {
     if (state === "ended") {
-      if (!this.#stopping.signal.aborted) this.#emit("lane:lost", {})
+      if (!this.#stopping.signal.aborted) this.#lost()
       return "again"
     }
     const { clock } = this.#options
@@ -533,7 +542,7 @@ export class Lane {
     })
     this.#toldLetters(letters, committed)
     if (committed.status !== "ok") {
-      this.#emit("lane:lost", {})
+      this.#lost()
       return committed
     }
     if (unreadable.length > 0) {
@@ -555,7 +564,7 @@ export class Lane {
 
   /** Nobody publishes when an item becomes due. */
   #wakeAt(at: Milliseconds | undefined): void {
-    this.#alarm.abort()
+    this.#alarm.abort(OVER)
     if (at === undefined || this.#stopping.signal.aborted) return
     const alarm = (this.#alarm = new AbortController())
     const { clock } = this.#options

@@ -3,7 +3,7 @@ import { cursorKey, leaseKey, neverKey } from "../protocol/keys.ts"
 import { acquireScript, releaseScript } from "../protocol/scripts.gen.ts"
 import { asText, type Store } from "../protocol/store.ts"
 import type { Milliseconds } from "../protocol/time.ts"
-import type { Clock } from "./clock.ts"
+import { type Clock, OVER } from "./clock.ts"
 
 /** A lane's cursor under a lease. */
 export interface Held extends Position {
@@ -37,6 +37,11 @@ export class Lease {
   /** Whether it is ours, as far as we know. */
   get holds(): boolean {
     return this.#options.clock.now() < this.#until
+  }
+
+  /** Whether it was taken so lately that it need not be renewed yet. */
+  get isYoung(): boolean {
+    return this.#until - this.#options.clock.now() > this.#options.length / 2
   }
 
   /** Whether a call may begin for what was read under this cursor. */
@@ -80,7 +85,7 @@ export class Lease {
           () => undefined,
         )
         if (renewed === undefined ? !this.holds : renewed !== held.text) {
-          ended.abort()
+          ended.abort(OVER)
           return
         }
       }
@@ -89,7 +94,7 @@ export class Lease {
     return {
       signal: ended.signal,
       stop: async () => {
-        finished.abort()
+        finished.abort(OVER)
         await renewing
       },
     }

@@ -71,6 +71,9 @@ const FORGET_RELAYS: Milliseconds = DAY
 /** A relay whose heartbeat is older, by some polls, is taken for gone. */
 const LIVE_WITHIN: Milliseconds = MINUTE
 
+/** What a wake or a commit may have made due is looked at so much later: once for many, and not before the purge itself. */
+const PASSES_AFTER: Milliseconds = 50
+
 /** What a relay says of itself in Redis. */
 export interface RelayItem {
   readonly id: string
@@ -90,7 +93,7 @@ interface Tenant {
   readonly lanes: readonly Lane[]
   /** Set once the log was held against what is stored. */
   adopted: boolean
-  timer: NodeJS.Timeout | undefined
+  timer: { readonly id: NodeJS.Timeout; readonly at: Milliseconds } | undefined
   /** Passes are run one round at a time; whoever asks meanwhile gets one more round. */
   passing: "idle" | "running" | "again"
 }
@@ -173,7 +176,7 @@ export function startRelay(options: RelayOptions): Relay {
           relay: id,
           emit,
           onCommit(entries) {
-            schedulePasses(tenant, 0)
+            schedulePasses(tenant, PASSES_AFTER)
             void verifiers.get(`${tenant}/${name}`)?.watch(entries).catch(failedPoll)
           },
         }),
@@ -227,7 +230,7 @@ export function startRelay(options: RelayOptions): Relay {
         patterns.some((one) => patternsOverlap(one, namespace))
       if (concerned) lane.nudge()
     }
-    schedulePasses(name, 0)
+    schedulePasses(name, PASSES_AFTER)
   }
 
   async function look(tenant: Tenant): Promise<void> {
@@ -316,10 +319,15 @@ export function startRelay(options: RelayOptions): Relay {
   function schedulePasses(name: string, wait: Milliseconds): void {
     const tenant = tenants.get(name)
     if (!tenant || closing.signal.aborted) return
-    clearTimeout(tenant.timer)
-    tenant.timer = setTimeout(() => {
+    const at = clock.now() + wait
+    // The sooner one counts: were it put off by each that follows, a busy log would have none.
+    if (tenant.timer && tenant.timer.at <= at) return
+    clearTimeout(tenant.timer?.id)
+    const id = setTimeout(() => {
+      tenant.timer = undefined
       passes(tenant).catch(failedPoll)
     }, wait)
+    tenant.timer = { id, at }
   }
 
   async function passes(tenant: Tenant): Promise<void> {
@@ -338,7 +346,7 @@ export function startRelay(options: RelayOptions): Relay {
       isAgain = (tenant.passing as Tenant["passing"]) === "again"
       tenant.passing = "idle"
     }
-    if (isAgain) schedulePasses(tenant.name, 0)
+    if (isAgain) schedulePasses(tenant.name, PASSES_AFTER)
   }
 
   const polling = (async () => {
@@ -377,7 +385,7 @@ export function startRelay(options: RelayOptions): Relay {
     },
     async close() {
       closing.abort()
-      for (const tenant of tenants.values()) clearTimeout(tenant.timer)
+      for (const tenant of tenants.values()) clearTimeout(tenant.timer?.id)
       const drained = new AbortController()
       const deadline = clock.sleep(config.relay.drain, drained.signal)
       // The lanes at once: a poll that waits for an absent Redis must not let them begin more calls meanwhile.
