@@ -215,7 +215,7 @@ export class Lane {
   }
 
   async #step(): Promise<Step> {
-    const { store, clock, config } = this.#options
+    const { store, clock } = this.#options
     // Where the lease ran out, another relay may have had the lane in between, and its vendor in trouble.
     const isFresh = !this.#lease.holds
     const expected = isFresh ? undefined : this.#cursor
@@ -230,7 +230,7 @@ export class Lane {
       // Whoever holds it reads on; when it no longer renews its lease, it is gone. What it tells is its own.
       this.#hasTold = false
       this.#rest()
-      return { wait: config.relay.lease }
+      return { wait: this.#lease.othersFor }
     }
     if (told) this.#hasTold = true
     this.#cursor = held

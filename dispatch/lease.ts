@@ -1,7 +1,7 @@
 import type { Position } from "../protocol/epoch.ts"
 import { cursorKey, leaseKey, neverKey } from "../protocol/keys.ts"
 import { acquireScript, releaseScript } from "../protocol/scripts.gen.ts"
-import { asText, type Store } from "../protocol/store.ts"
+import { asList, asText, type Store } from "../protocol/store.ts"
 import type { Milliseconds } from "../protocol/time.ts"
 import { type Clock, OVER } from "./clock.ts"
 
@@ -29,6 +29,7 @@ export class Lease {
   readonly #options: LeaseOptions
   #owner = ""
   #until: Milliseconds = 0
+  #othersFor: Milliseconds = 0
 
   constructor(options: LeaseOptions) {
     this.#options = options
@@ -42,6 +43,11 @@ export class Lease {
   /** Whether it was taken so lately that it need not be renewed yet. */
   get isYoung(): boolean {
     return this.#until - this.#options.clock.now() > this.#options.length / 2
+  }
+
+  /** For how long it is another's, unless they renew it; as Redis said when it was last refused. */
+  get othersFor(): Milliseconds {
+    return this.#othersFor
   }
 
   /** Whether a call may begin for what was read under this cursor. */
@@ -60,9 +66,13 @@ export class Lease {
     if (!this.holds) this.#owner = `${relay}.${Math.floor(clock.random() * 2 ** 48).toString(36)}`
     const asked = clock.now()
     const keys = [leaseKey(tenant, target), cursorKey(tenant), neverKey(tenant)]
-    const text = asText(await store.script(acquireScript, keys, [target, this.#owner, String(length)]))
-    if (text === undefined) {
+    const [cursor, left] = asList(
+      await store.script(acquireScript, keys, [target, this.#owner, String(length)]),
+    )
+    const text = asText(cursor) ?? ""
+    if (text === "") {
       this.#until = 0
+      this.#othersFor = Math.min(length, Math.max(1, Number(left ?? length)))
       return undefined
     }
     // From before the asking: our idea of the lease ends no later than Redis's.

@@ -3,9 +3,9 @@ import type { Script } from "./store.ts"
 
 export const acquireScript: Script = {
   name: "acquire",
-  text: "local lease, cursor, never = KEYS[1], KEYS[2], KEYS[3]\nlocal target, owner, ttl = ARGV[1], ARGV[2], ARGV[3]\nredis.call('DEL', never)\nlocal holder = redis.call('GET', lease)\nif holder and holder ~= owner then return false end\nredis.call('SET', lease, owner, 'PX', ttl)\nlocal held = redis.call('HGET', cursor, target) or '- 0 0 0'\nheld = string.gsub(held, '^%S+', function() return owner end)\nredis.call('HSET', cursor, target, held)\nreturn held",
-  sha1: "f0a2384a6d4ce9017ea04044e9da88e7fad01cac",
-  upstashSha1: "73bbdec7c4ca1d338744a31a2ddd77e4a32525ea",
+  text: "local lease, cursor, never = KEYS[1], KEYS[2], KEYS[3]\nlocal target, owner, ttl = ARGV[1], ARGV[2], ARGV[3]\nredis.call('DEL', never)\nlocal holder = redis.call('GET', lease)\nlocal function relay(name) return string.match(name, '^(.+)%.') or name end\nif holder and relay(holder) ~= relay(owner) then return {'', redis.call('PTTL', lease)} end\nredis.call('SET', lease, owner, 'PX', ttl)\nlocal held = redis.call('HGET', cursor, target) or '- 0 0 0'\nheld = string.gsub(held, '^%S+', function() return owner end)\nredis.call('HSET', cursor, target, held)\nreturn {held}",
+  sha1: "2f6f72a686407c82f19ce56abcb48fce25582aa7",
+  upstashSha1: "0a306406fc4dbb790ce5a9bcabd0a149506ad8a7",
 }
 
 export const adoptScript: Script = {

@@ -1,1 +1,3 @@
-export { installFrameworks as setup } from "../../scripts/frameworks.ts"
+import { installApart } from "../../scripts/apart.ts"
+
+export const setup = (): Promise<void> => installApart("test/frameworks")

@@ -5,7 +5,7 @@ import { text } from "node:stream/consumers"
 import { systemClock } from "../../dispatch/clock.ts"
 import { parseConfig, resolveSecrets } from "../../protocol/config/config.ts"
 import type { ConfigInput } from "../../protocol/config/schema.ts"
-import { sentKey } from "../../protocol/keys.ts"
+import { leaseKey, sentKey } from "../../protocol/keys.ts"
 import { lookupCommands, readLookup } from "../../protocol/lookup.ts"
 import type { InvalidationRecord } from "../../protocol/record.ts"
 import { hashToken, newToken } from "../../protocol/tokens.ts"
@@ -71,6 +71,8 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
       const config = parseConfig(input)
       const { config: resolved } = resolveSecrets(config, SECRETS)
       const metrics = createMetrics()
+      // The lane is another relay's at first.
+      await redis.admin.pipeline([["SET", leaseKey("default", "cdn"), "another.1", "PX", "200"]])
       const relay = startRelay({
         config,
         resolved,

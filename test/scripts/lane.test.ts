@@ -65,6 +65,13 @@ describe("a lease", () => {
     expect(await acquire(host.store, "other", "r2.b")).toBe("r2.b 0 0 0")
   })
 
+  it("gives a relay at once what it let run out itself, under its new name", async () => {
+    await acquire(host.store, "cdn", "r1.a")
+    expect(await acquire(host.store, "cdn", "r1.b")).toBe("r1.b 0 0 0")
+    // Whoever still has the cursor under the old one commits nothing.
+    expect(await acquire(host.store, "cdn", "r11.c")).toBeUndefined()
+  })
+
   it("is renewed by its owner", async () => {
     await acquire(host.store, "cdn", "r1.a", 1_000)
     expect(await acquire(host.store, "cdn", "r1.a", 60_000)).toBe("r1.a 0 0 0")

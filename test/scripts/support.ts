@@ -168,7 +168,8 @@ export async function acquire(
   lease = 60_000,
 ): Promise<string | undefined> {
   const keys = [leaseKey(TENANT, target), cursorKey(TENANT), neverKey(TENANT)]
-  return asText(await store.script(acquireScript, keys, [target, owner, String(lease)]))
+  const [held] = asList(await store.script(acquireScript, keys, [target, owner, String(lease)]))
+  return asText(held) || undefined
 }
 
 /** What a lane reads after an epoch. */
