@@ -308,7 +308,12 @@ export class Lane {
     }
     const plan = planOwed(item, this.#plan)
     const renewal = this.#lease.keep(held)
-    const result = await this.#carryOut(plan, held, renewal.signal).finally(() => renewal.stop())
+    let result: CarriedOut
+    try {
+      result = await this.#carryOut(plan, held, renewal.signal)
+    } finally {
+      await renewal.stop()
+    }
     if (result.stop) return this.#stop(result.stop)
     const about = { at: clock.now(), attempts: this.#attempts + 1 }
     const { letters, late } = failuresOf(plan, result, about)

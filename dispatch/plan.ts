@@ -94,10 +94,13 @@ const LIST_KINDS = [
 
 const harder = (a: Mode, b: Mode): Mode => (a === "purge" || b === "purge" ? "purge" : "invalidate")
 
-/**
- * A plan of entries that are read page by page: what a backlog comes to is small where the backlog itself is not.
- * Entries that do not concern the target are passed over.
- */
+/** Plans a run of entries. Entries that do not concern the target are passed over. */
+export function planEntries(entries: readonly LogEntry[], context: PlanContext): Plan {
+  const draft = new PlanDraft(context)
+  return draft.finish(sayAll(draft, entries, context))
+}
+
+/** The same of entries that are read page by page: what a backlog comes to is small where the backlog itself is not. */
 export class Planning {
   readonly #context: PlanContext
   readonly #draft: PlanDraft
@@ -110,23 +113,17 @@ export class Planning {
 
   /** How many items there are so far. */
   get size(): number {
-    return this.#draft.size
+    return this.#draft.items.size
   }
 
   /** Of how many entries a receipt must say something of their own. */
   get exceptions(): number {
-    return this.#settling.length + this.#draft.noted
+    return this.#settling.length + this.#draft.as.size
   }
 
   /** In the order of the log. */
   take(entries: readonly LogEntry[]): void {
-    const { target, capabilities } = this.#context
-    for (const { body, epoch } of entries) {
-      if (!concerns(body, target.namespaces)) continue
-      // The epochs of what settles are raised at once, and a mirror holds nothing else.
-      if (body.settling && !capabilities.mirror) this.#settling.push(epoch)
-      else this.#draft.say(body, [epoch])
-    }
+    for (const epoch of sayAll(this.#draft, entries, this.#context)) this.#settling.push(epoch)
   }
 
   finish(): Plan {
@@ -134,11 +131,20 @@ export class Planning {
   }
 }
 
-/** Plans a run of entries. */
-export function planEntries(entries: readonly LogEntry[], context: PlanContext): Plan {
-  const planning = new Planning(context)
-  planning.take(entries)
-  return planning.finish()
+/** @returns the epochs of what settles: it is not said, as a pass of it follows */
+function sayAll(
+  draft: PlanDraft,
+  entries: readonly LogEntry[],
+  { target, capabilities }: PlanContext,
+): Epoch[] {
+  const settling: Epoch[] = []
+  for (const { body, epoch } of entries) {
+    if (!concerns(body, target.namespaces)) continue
+    // The epochs of what settles are raised at once, and a mirror holds nothing else.
+    if (body.settling && !capabilities.mirror) settling.push(epoch)
+    else draft.say(body, [epoch])
+  }
+  return settling
 }
 
 /** Plans what is owed once more, by the configuration of now. */
@@ -183,24 +189,16 @@ export function planWider(item: Item, context: PlanContext): Plan {
 
 class PlanDraft {
   readonly #context: PlanContext
-  readonly #items = new Map<string, Draft>()
+  readonly items = new Map<string, Draft>()
   readonly #impossible: Impossible[] = []
-  readonly #as = new Map<Epoch, Set<string>>()
+  /** What is sent instead, by whose epoch. */
+  readonly as = new Map<Epoch, Set<string>>()
   readonly #settings = new Map<Namespace, NamespaceSettings | undefined>()
   readonly #tags = new Map<Namespace, Map<string, Draft>>()
   readonly #alone = new Map<Namespace, readonly Namespace[]>()
 
   constructor(context: PlanContext) {
     this.#context = context
-  }
-
-  get size(): number {
-    return this.#items.size
-  }
-
-  /** Entries for which something else is sent than they asked. */
-  get noted(): number {
-    return this.#as.size
   }
 
   say(what: Omit<Owed, "epochs">, epochs: Epochs): void {
@@ -406,10 +404,10 @@ class PlanDraft {
     epochs: Epochs,
   ): Draft {
     const key = keyOf(kind, value)
-    let item = this.#items.get(key)
+    let item = this.items.get(key)
     if (!item) {
       item = { kind, value, meant, mode: "invalidate", namespaces: NOWHERE, epochs: [] }
-      this.#items.set(key, item)
+      this.items.set(key, item)
     }
     this.#merge(item, namespace, asked, epochs)
     return item
@@ -447,33 +445,33 @@ class PlanDraft {
 
   #note(epochs: Epochs, what: string): void {
     for (const epoch of epochs) {
-      const known = this.#as.get(epoch)
+      const known = this.as.get(epoch)
       if (known) known.add(what)
-      else this.#as.set(epoch, new Set([what]))
+      else this.as.set(epoch, new Set([what]))
     }
   }
 
   finish(settling: readonly Epoch[]): Plan {
     this.#escalate()
     return {
-      items: withoutCovered(this.#items).map(finished),
+      items: withoutCovered(this.items).map(finished),
       impossible: this.#impossible,
       settling,
-      as: new Map([...this.#as].map(([epoch, what]) => [epoch, [...what].toSorted().join(", ")])),
+      as: new Map([...this.as].map(([epoch, what]) => [epoch, [...what].toSorted().join(", ")])),
     }
   }
 
   /** The user's own rule: above so many selectors, say something wider once. */
   #escalate(): void {
     const { escalate } = this.#context.target
-    if (!escalate || this.#items.size <= escalate.selectors) return
-    const narrow = [...this.#items.values()].filter(
+    if (!escalate || this.items.size <= escalate.selectors) return
+    const narrow = [...this.items.values()].filter(
       (item) => item.kind !== "everything" && item.kind !== "namespace",
     )
     const toEverything = escalate.to === "everything" && this.#mayEverything()
     for (const item of narrow) {
       const epochs = [...item.epochs]
-      this.#items.delete(keyOf(item.kind, item.value))
+      this.items.delete(keyOf(item.kind, item.value))
       this.#note(epochs, toEverything ? "everything" : "namespace")
       if (toEverything) this.#add("everything", "*", "*", undefined, item.mode, epochs)
       else {
@@ -485,7 +483,7 @@ class PlanDraft {
   }
 
   #restore(item: Draft): void {
-    this.#items.set(keyOf(item.kind, item.value), item)
+    this.items.set(keyOf(item.kind, item.value), item)
   }
 }
 

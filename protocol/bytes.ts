@@ -6,7 +6,7 @@ export const utf8 = (text: string): Uint8Array<ArrayBuffer> => encoder.encode(te
 
 export const byteLength = (text: string): number => encoder.encode(text).length
 
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
+const HEX = /* @__PURE__ */ Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
 
 export function toHex(bytes: Uint8Array): string {
   let text = ""
@@ -35,47 +35,34 @@ export function fromBase64(text: string): Uint8Array<ArrayBuffer> | undefined {
   }
 }
 
-export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  const node = nodeCrypto()
-  if (node) return new Uint8Array(node.createHash("sha256").update(bytes).digest())
-  return new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))
+/** Digests that answer at once. */
+export interface Digests {
+  sha256(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>
+  hmac(
+    hash: "SHA-1" | "SHA-256",
+    secret: Uint8Array<ArrayBuffer>,
+    data: Uint8Array<ArrayBuffer>,
+  ): Uint8Array<ArrayBuffer>
 }
+
+let own: Digests | undefined
+
+/** Has digests made by a runtime's own means from here on. Default: by WebCrypto, which is everywhere. */
+export function useDigests(digests: Digests): void {
+  own = digests
+}
+
+export const sha256 = async (bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> =>
+  own?.sha256(bytes) ?? new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))
 
 export async function hmac(
   hash: "SHA-1" | "SHA-256",
   secret: Uint8Array<ArrayBuffer>,
   data: Uint8Array<ArrayBuffer>,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const node = nodeCrypto()
-  if (node) return new Uint8Array(node.createHmac(hash.replace("-", ""), secret).update(data).digest())
+  if (own) return own.hmac(hash, secret, data)
   const key = await crypto.subtle.importKey("raw", secret, { name: "HMAC", hash }, false, ["sign"])
   return new Uint8Array(await crypto.subtle.sign("HMAC", key, data))
-}
-
-interface Digesting {
-  update(data: Uint8Array): { digest(): Uint8Array<ArrayBuffer> }
-}
-
-interface NodeCrypto {
-  createHash(name: string): Digesting
-  createHmac(name: string, key: Uint8Array): Digesting
-}
-
-let found: NodeCrypto | null | undefined
-
-/**
- * In Node, its own digests: they answer at once, where its WebCrypto asks another thread, which takes ten times as long
- * for what is as small as ours. No import, as other runtimes have no such module, or a slow one.
- */
-function nodeCrypto(): NodeCrypto | null {
-  if (found !== undefined) return found
-  const { process, navigator } = globalThis as {
-    process?: { getBuiltinModule?: (name: string) => unknown }
-    navigator?: { userAgent?: string }
-  }
-  const isNode = navigator?.userAgent?.startsWith("Node.js/") === true
-  found = (isNode && (process?.getBuiltinModule?.("node:crypto") as NodeCrypto | undefined)) || null
-  return found
 }
 
 /** Compares without telling by its duration where two values first differ. Lengths are no secret. */

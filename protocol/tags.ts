@@ -34,8 +34,8 @@ const HASHED = "tm-h_"
  */
 export function tagCodec({ allowed, maxBytes, foldsCase = false, end = "" }: TagGrammar): TagCodec {
   const encoder = new TextEncoder()
-  // Of one character, and of ASCII alone: a text of such has as many bytes as characters.
-  const plain = new RegExp(`^(?:${allowed.source.slice(1, -1)})*$`)
+  /** All allowed and without `%`: a label as it is. */
+  const usual = new RegExp(`^(?:(?!%)${allowed.source.slice(1, -1)})*$`)
   const escape = (char: string): string =>
     Array.from(encoder.encode(char), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(
       "",
@@ -43,17 +43,15 @@ export function tagCodec({ allowed, maxBytes, foldsCase = false, end = "" }: Tag
   return {
     encode(given) {
       const tag = foldsCase ? given.toLowerCase() : given
-      const isUsual =
-        tag.length + end.length <= maxBytes &&
-        plain.test(tag) &&
-        !(tag.includes("%") || tag.startsWith(HASHED))
-      if (isUsual) return tag + end
-      let label = ""
-      let rest = tag
-      for (const char of tag) {
-        const literal = allowed.test(char) && !HEX.test(rest)
-        label += literal ? char : escape(char)
-        rest = rest.slice(char.length)
+      let label = tag
+      if (!usual.test(tag)) {
+        label = ""
+        let rest = tag
+        for (const char of tag) {
+          const literal = allowed.test(char) && !HEX.test(rest)
+          label += literal ? char : escape(char)
+          rest = rest.slice(char.length)
+        }
       }
       const isPlain = encoder.encode(label + end).length <= maxBytes && !label.startsWith(HASHED)
       return (isPlain ? label : HASHED + fnv1a128(encoder.encode(tag))) + end

@@ -4,9 +4,11 @@ import { pathToFileURL } from "node:url"
 import { setFlagsFromString } from "node:v8"
 import { serve } from "@hono/node-server"
 import { Agent, fetch as undiciFetch } from "undici"
+import { useDigests } from "../protocol/bytes.ts"
 import { authenticate } from "../protocol/tokens.ts"
 import { ConfigError, parseConfig, resolveSecrets } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
+import { nodeDigests } from "./digests.ts"
 import { createEmitter } from "./emitter.ts"
 import { isLoopback } from "./host.ts"
 import { relayApp } from "./http.ts"
@@ -39,6 +41,7 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   // Pages of a backlog outlive a young collection or two, from which V8 concludes that all like them live long: the old
   // generation would then fill with what is read and forgotten, and memory treble.
   setFlagsFromString("--no-allocation-site-pretenuring")
+  useDigests(nodeDigests)
   const settings = readSettings(env)
   const log = createLogger("tidemark-relay", env.LOG_LEVEL)
   const metrics = createMetrics()

@@ -323,11 +323,11 @@ export function startRelay(options: RelayOptions): Relay {
     // The sooner one counts: were it put off by each that follows, a busy log would have none.
     if (tenant.timer && tenant.timer.at <= at) return
     clearTimeout(tenant.timer?.id)
-    const id = setTimeout(() => {
+    const timeout = setTimeout(() => {
       tenant.timer = undefined
       passes(tenant).catch(failedPoll)
     }, wait)
-    tenant.timer = { id, at }
+    tenant.timer = { id: timeout, at }
   }
 
   async function passes(tenant: Tenant): Promise<void> {
