@@ -1,0 +1,216 @@
+import { once } from "node:events"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
+import { createClient } from "redis"
+import { afterAll, beforeAll, describe, expect, it } from "vitest"
+import { contentfulPublish } from "../cli/demo/webhook.ts"
+import { createTidemark, workerStore } from "../client/index.ts"
+import { http } from "../dispatch/targets/http.ts"
+import type { Batch } from "../dispatch/targets/target.ts"
+import { type Edge, startEdge } from "./support/edge.ts"
+import { level, levelled, open, poll, useLanes } from "./support/lanes.ts"
+import { openStore } from "./support/publish.ts"
+
+/**
+ * What Tidemark asks of others, counted on the wire and held exactly: a subrequest, a command or a byte more is seen
+ * here, whatever the machine. Who means it changes the figure.
+ */
+
+const SECRET = "c".repeat(64)
+const HOOK = "/v1/hooks/cms"
+
+describe("the Worker", () => {
+  /** Bodies of its requests to the store. */
+  const asked: string[] = []
+  let edge: Edge
+  const closers: (() => unknown)[] = []
+
+  beforeAll(async () => {
+    edge = await startEdge({
+      config: {
+        namespaces: { blog: {} },
+        sources: {
+          cms: { type: "contentful", secret: { secret: "CMS" }, namespace: "blog", secondPass: "0" },
+        },
+      },
+      scopes: { publisher: ["publish:*"], reader: ["epochs:*"] },
+      secrets: { CMS: SECRET },
+      async between(gatewayUrl) {
+        const server = createServer((request, response) => {
+          const parts: Buffer[] = []
+          request.on("data", (part: Buffer) => parts.push(part))
+          request.on("end", async () => {
+            const body = Buffer.concat(parts).toString()
+            asked.push(body)
+            const { authorization = "" } = request.headers
+            const init = { method: "POST", headers: { authorization }, body }
+            const answer = await fetch(gatewayUrl + (request.url ?? "/"), init)
+            response.writeHead(answer.status).end(await answer.text())
+          })
+        }).listen(0, "127.0.0.1")
+        await once(server, "listening")
+        closers.push(() => server.close())
+        return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+      },
+    })
+    closers.push(() => edge.stop())
+    // The server does not know the script before it was sent once.
+    await publish({ namespace: "blog" })
+  })
+  afterAll(async () => {
+    for (const close of closers.toReversed()) await close()
+  })
+
+  const publish = async (body: object) => {
+    asked.length = 0
+    const answer = await edge.call("POST", "/v1/invalidations", {
+      token: edge.tokens["publisher"] ?? "",
+      body,
+    })
+    expect(answer.status).toBe(202)
+  }
+  const sizes = () => asked.map((body) => Buffer.byteLength(body))
+
+  it("publishes by one request of one command", async () => {
+    await publish({ namespace: "blog", tags: ["post-1"] })
+    expect(asked.map((body) => (JSON.parse(body) as string[])[0])).toEqual(["EVALSHA"])
+    expect(sizes()).toEqual([601])
+  })
+
+  it("sends a tag more at the price of the tag", async () => {
+    await publish({ namespace: "blog", tags: ["post-1", "post-2"] })
+    // In the entry, which is a text in JSON itself, and as an argument.
+    expect(sizes()).toEqual([601 + String.raw`\"post-2\",`.length + `"post-2",`.length])
+  })
+
+  it("publishes a hundred by one request", async () => {
+    const one = { namespace: "blog", tags: ["post-1"] }
+    await publish({ invalidations: Array.from({ length: 100 }, () => one) })
+    expect(sizes()).toHaveLength(1)
+  })
+
+  it("takes a webhook by one request", async () => {
+    asked.length = 0
+    const { headers, body } = contentfulPublish(SECRET, HOOK, "entry-1", 1, Date.now())
+    const answer = await edge.call("POST", HOOK, { body, headers })
+    expect([answer.status, answer.json.accepted]).toEqual([200, 1])
+    expect(asked.map((text) => (JSON.parse(text) as string[])[0])).toEqual(["EVALSHA"])
+  })
+
+  it("looks epochs up by one request for all entries of a freshness interval", async () => {
+    const tidemark = createTidemark({
+      store: workerStore({ url: edge.url, token: edge.tokens["reader"] ?? "" }),
+      ttl: 60_000,
+      maxStale: 120_000,
+    })
+    asked.length = 0
+    const { stamp } = await tidemark.begin("blog")
+    for (let page = 0; page < 100; page += 1)
+      expect(await tidemark.isFresh(stamp, "blog", { tags: [`post-${page}`, "type-post"] })).toBe(true)
+    expect(asked).toHaveLength(1)
+  })
+})
+
+describe("a lane", () => {
+  useLanes()
+
+  /** What one connection asks of Redis itself, scripts' own commands left out. */
+  async function listening(url: string) {
+    const store = await openStore(url)
+    const [info] = await store.store.pipeline([["CLIENT", "INFO"]])
+    const address = /\baddr=(\S+)/.exec(String(info))?.[1] ?? ""
+    const monitor = createClient({ url, RESP: 2 })
+    await monitor.connect()
+    const heard: string[] = []
+    await monitor.monitor((line) => {
+      const [, from, command] = /\[\d+ (\S+)\] "(\w+)"/.exec(String(line)) ?? []
+      if (from === address) heard.push(command ?? "")
+    })
+    return {
+      store: store.store,
+      heard,
+      /** Resolves once all that was sent before was heard. */
+      async settled() {
+        const marks = () => heard.filter((command) => command === "ECHO").length
+        const before = marks()
+        await store.store.pipeline([["ECHO", "mark"]])
+        await poll(marks).toBe(before + 1)
+        return heard.splice(0).filter((command) => command !== "ECHO")
+      },
+      close() {
+        store.close()
+        monitor.destroy()
+      },
+    }
+  }
+
+  const redisUrl = async () => {
+    const [port] = await open.store.pipeline([["CONFIG", "GET", "port"]])
+    return `redis://127.0.0.1:${String((port as string[])[1])}`
+  }
+
+  it("purges what was published by one read, one call and one commit", async () => {
+    const wire = await listening(await redisUrl())
+    const [at, one] = await levelled({}, { store: wire.store })
+    await wire.settled()
+    await at.tags("a")
+    one.lane.nudge()
+    await level(at, one)
+    expect(await wire.settled()).toEqual(["EVALSHA", "EVALSHA"])
+    expect(one.driver.attempts).toHaveLength(1)
+    wire.close()
+  })
+
+  it("drains ten thousand entries over a thousand tags by as many calls as those need", async () => {
+    const wire = await listening(await redisUrl())
+    const [at, one] = await levelled({}, { store: wire.store })
+    await wire.settled()
+    await at.tags(...Array.from({ length: 10_000 }, (_, nth) => `tag-${nth % 1_000}`))
+    one.lane.nudge()
+    await level(at, one)
+    const commands = await wire.settled()
+    // The first thousand by the script; the rest in pages that grow to five hundred, and the last of them is not full.
+    expect(commands.filter((command) => command === "XRANGE")).toHaveLength(21)
+    expect(commands.filter((command) => command !== "XRANGE")).toEqual(["EVALSHA", "EVALSHA"])
+    expect(one.driver.attempts).toHaveLength(10)
+    wire.close()
+  })
+
+  it("rests by one read and one renewal a poll", async () => {
+    const wire = await listening(await redisUrl())
+    const [at, one] = await levelled({}, { store: wire.store })
+    await wire.settled()
+    one.clock.advance(at.config.relay.poll)
+    await at.expireLease()
+    one.lane.nudge()
+    await level(at, one)
+    const commands = await wire.settled()
+    expect(commands.filter((command) => command === "EVALSHA")).toHaveLength(2)
+    wire.close()
+  })
+})
+
+describe("a call of a webhook target", () => {
+  it("has what was invalidated, and little more", async () => {
+    const bodies: string[] = []
+    const driver = http.create(
+      { type: "http", url: "https://hook.example.net/", secret: `whsec_${"A".repeat(32)}` } as never,
+      {
+        now: () => 1_760_000_000_000,
+        fetch: async (_: unknown, init?: RequestInit) => {
+          bodies.push(String(init?.body))
+          return new Response("{}")
+        },
+      } as never,
+    )
+    const batch: Batch = {
+      id: "inv_1",
+      mode: "invalidate",
+      tenant: "default",
+      values: [{ kind: "tag", value: "post-1", namespaces: ["blog"] }],
+      epochs: { first: 1_760_000_000_000_000, last: 1_760_000_000_000_000 },
+    }
+    await driver.purge(batch, AbortSignal.timeout(1_000))
+    expect(bodies.map((body) => body.length)).toEqual([267])
+  })
+})
