@@ -1,34 +1,37 @@
 /**
- * Brings the frameworks of `test/frameworks`, which the plugs are tried against: apart from the package's own
- * dependencies, so that only who runs the tests or the checks waits for them.
+ * Brings what lies apart from the package's own dependencies, in folders with a lock file of their own, so that only who
+ * runs the tests, the checks or the benches waits for it.
  */
 import { spawn } from "node:child_process"
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 
-const root = join(import.meta.dirname, "../test/frameworks")
-const lock = join(root, "package-lock.json")
-/** What was installed, to its end. */
-const marker = join(root, "node_modules/.installed")
+const root = join(import.meta.dirname, "..")
+
+/** By folder: what is told while it is being installed. */
+const APART = {
+  "test/frameworks": "the frameworks that the plugs are tried against (600 MB, once)",
+  bench: "what the benches compare with and draw by (40 MB, once)",
+} as const
 
 /**
- * Installs them where that was not done, or for another lock file.
+ * Installs what a folder's lock file names, where that was not done, or for another lock file.
  *
  * @throws {Error} with npm's own words, when npm fails
  */
-export async function installFrameworks(): Promise<void> {
-  const wanted = readFileSync(lock, "utf8")
+export async function installApart(folder: keyof typeof APART): Promise<void> {
+  const directory = join(root, folder)
+  const wanted = readFileSync(join(directory, "package-lock.json"), "utf8")
+  /** What was installed, to its end. */
+  const marker = join(directory, "node_modules/.installed")
   if (existsSync(marker) && readFileSync(marker, "utf8") === wanted) return
-  process.stderr.write("Installing the frameworks that the plugs are tried against (600 MB, once)…\n")
+  process.stderr.write(`Installing ${APART[folder]}…\n`)
   rmSync(marker, { force: true })
   // Not `npm ci`: it refuses a lock file in which a binary for another platform is missing.
   const npm = spawn(
     "npm",
     ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
-    {
-      cwd: root,
-      stdio: ["ignore", "pipe", "pipe"],
-    },
+    { cwd: directory, stdio: ["ignore", "pipe", "pipe"] },
   )
   let output = ""
   for (const stream of [npm.stdout, npm.stderr]) {
@@ -37,8 +40,14 @@ export async function installFrameworks(): Promise<void> {
   const code = await new Promise<number | null>((resolve, reject) => {
     npm.once("error", reject).once("close", resolve)
   })
-  if (code !== 0) throw new Error(`npm install in test/frameworks failed:\n${output}`)
+  if (code !== 0) throw new Error(`npm install in ${folder} failed:\n${output}`)
   writeFileSync(marker, wanted)
 }
 
-if (import.meta.main) await installFrameworks()
+/** Those that are named, or all. */
+if (import.meta.main) {
+  const asked = process.argv.slice(2)
+  const folders = Object.keys(APART) as (keyof typeof APART)[]
+  // One after the other: npm shares a cache, and mostly waits for the network.
+  for (const folder of folders) if (asked.length === 0 || asked.includes(folder)) await installApart(folder)
+}

@@ -15,15 +15,15 @@ interface Check {
   readonly mend?: string
 }
 
-/** Their types are what the plugs' tests are held against. Begun at once, as it mostly waits for the network. */
-const FRAMEWORKS: Check = { name: "frameworks", command: ["node", "scripts/frameworks.ts"] }
+/** Whose types the plugs' tests and the benches are held against. Begun at once, as it mostly waits for the network. */
+const APART: Check = { name: "apart", command: ["node", "scripts/apart.ts"] }
 
 const CHECKS: readonly Check[] = [
   { name: "generated files", command: ["node", "scripts/generate.ts", "--check"] },
   { name: "format", command: ["oxfmt", "--check", "."], mend: "npm run format" },
   { name: "bundle size", command: ["node", "scripts/bundle-size.ts"] },
   { name: "client size", command: ["node", "scripts/client-size.ts"] },
-  FRAMEWORKS,
+  APART,
   { name: "types", command: ["tsc", "-b"] },
   { name: "lint", command: ["oxlint", "--type-aware", "--deny-warnings"] },
   { name: "unused", command: ["knip", "--no-progress", "--treat-config-hints-as-errors"] },
@@ -69,10 +69,10 @@ const say = (line: string) => process.stdout.write(`${line}\n`)
 
 const failed: string[] = []
 const started = performance.now()
-const installing = run(FRAMEWORKS)
+const installing = run(APART)
 for (const check of CHECKS) {
   if (process.stdout.isTTY) process.stdout.write(`… ${check.name}`)
-  const { passed, output, took } = await (check === FRAMEWORKS ? installing : run(check))
+  const { passed, output, took } = await (check === APART ? installing : run(check))
   if (process.stdout.isTTY) process.stdout.write("\r\u001b[K")
   const mark = passed ? styleText("green", "ok    ") : styleText("red", "failed")
   say(`${mark}  ${check.name.padEnd(16)} ${seconds(took).padStart(6)}`)

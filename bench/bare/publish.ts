@@ -5,7 +5,8 @@ export function evalsha(sha1: string, namespace: string, tags: readonly string[]
     of("head"),
     of("log"),
     of("n:"),
-    of("idem"),
+    // A key of its own, remembered as ours is.
+    of(`idem:auto.${crypto.randomUUID()}`),
     of("later"),
     of("later:items"),
     of("later:after"),
@@ -14,8 +15,8 @@ export function evalsha(sha1: string, namespace: string, tags: readonly string[]
     of(`tags:${namespace}`),
   ]
   const [fingerprint, remember, clock, maxEntries, pass, mostNamespaces, count] = [
-    "",
-    "60",
+    "-",
+    "600",
     "",
     "1000000",
     "",

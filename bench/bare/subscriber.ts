@@ -8,7 +8,15 @@ const commands = createClient({ url: redisUrl, RESP: 2 })
 await Promise.all([subscriber.connect(), commands.connect()])
 const { origin, pathname } = new URL(vendorUrl)
 const pool = new Pool(origin, { connections: 16 })
-let after = "0"
+const [newest] = await commands.sendCommand<[string, string[]][]>([
+  "XREVRANGE",
+  "tm:{bare}:log",
+  "+",
+  "-",
+  "COUNT",
+  "1",
+])
+let after = newest?.[0].split("-")[0] ?? "0"
 
 await subscriber.subscribe("bare", async (message) => {
   const { e } = JSON.parse(message) as { e: number }

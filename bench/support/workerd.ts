@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process"
+import { type ChildProcess, spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdtemp, rm, writeFile } from "node:fs/promises"
 import { createServer } from "node:net"
@@ -36,12 +36,39 @@ export interface RawOptions {
   readonly cache?: string
 }
 
-/** Starts one module with text bindings, which may call any address. */
+/** One that was spawned a moment ago, and may not listen yet. */
+export interface SpawnedWorker extends ServedWorker {
+  readonly child: ChildProcess
+  /** `performance.now()` just before. */
+  readonly spawnedAt: number
+}
+
+/** Starts one module with text bindings, which may call any address; resolves once it answers. */
 export async function serveRaw(
   script: string,
   bindings: Readonly<Record<string, string>>,
-  { cache }: RawOptions = {},
+  options: RawOptions = {},
 ): Promise<ServedWorker> {
+  const { url, child, stop } = await spawnRaw(script, bindings, options)
+  const over = Date.now() + 10_000
+  for (;;) {
+    const answered = await fetch(`${url}/healthz`).then(
+      (response) => response.arrayBuffer().then(() => true),
+      () => false,
+    )
+    if (answered) break
+    if (child.exitCode !== null || Date.now() > over) throw new Error("workerd did not start")
+    await delay(20)
+  }
+  return { url, stop }
+}
+
+/** As `serveRaw`, but does not wait until it answers. */
+export async function spawnRaw(
+  script: string,
+  bindings: Readonly<Record<string, string>>,
+  { cache }: RawOptions = {},
+): Promise<SpawnedWorker> {
   const directory = await mkdtemp(join(tmpdir(), "tidemark-bench-"))
   const port = await freePort()
   const list = Object.entries(bindings).map(
@@ -68,22 +95,14 @@ const config :Workerd.Config = (
 );
 `,
   )
+  const spawnedAt = performance.now()
   const child = spawn(workerd, ["serve", join(directory, "config.capnp")], {
     stdio: ["ignore", "ignore", "inherit"],
   })
-  const url = `http://127.0.0.1:${port}`
-  const over = Date.now() + 10_000
-  for (;;) {
-    const answered = await fetch(`${url}/healthz`).then(
-      (response) => response.arrayBuffer().then(() => true),
-      () => false,
-    )
-    if (answered) break
-    if (child.exitCode !== null || Date.now() > over) throw new Error("workerd did not start")
-    await delay(20)
-  }
   return {
-    url,
+    url: `http://127.0.0.1:${port}`,
+    child,
+    spawnedAt,
     async stop() {
       child.kill()
       if (child.exitCode === null && child.signalCode === null) await once(child, "exit")
