@@ -59,7 +59,7 @@ test("a backlog ten times as long is planned in about ten times as long, whateve
   })
   const target = config.targets["hook"]
   if (target?.type !== "http") throw new Error("no target")
-  const capabilities = http.capabilities({ ...target, secret: "" } as never)
+  const capabilities = http.capabilities({ ...target, secret: "" })
   const url = (nth: number) => `https://www.example.com/${nth % 100}/${nth}`
   const kinds: ((nth: number) => object)[] = [
     (nth) => ({ tags: [`post-${nth % 20_000}`] }),

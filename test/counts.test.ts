@@ -1,6 +1,7 @@
 import { once } from "node:events"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
+import { text } from "node:stream/consumers"
 import { createClient } from "redis"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { contentfulPublish } from "../cli/demo/webhook.ts"
@@ -37,16 +38,15 @@ describe("the Worker", () => {
       secrets: { CMS: SECRET },
       async between(gatewayUrl) {
         const server = createServer((request, response) => {
-          const parts: Buffer[] = []
-          request.on("data", (part: Buffer) => parts.push(part))
-          request.on("end", async () => {
-            const body = Buffer.concat(parts).toString()
+          const pass = async () => {
+            const body = await text(request)
             asked.push(body)
             const { authorization = "" } = request.headers
             const init = { method: "POST", headers: { authorization }, body }
             const answer = await fetch(gatewayUrl + (request.url ?? "/"), init)
             response.writeHead(answer.status).end(await answer.text())
-          })
+          }
+          pass().catch(() => response.destroy())
         }).listen(0, "127.0.0.1")
         await once(server, "listening")
         closers.push(() => server.close())
@@ -94,7 +94,7 @@ describe("the Worker", () => {
     const { headers, body } = contentfulPublish(SECRET, HOOK, "entry-1", 1, Date.now())
     const answer = await edge.call("POST", HOOK, { body, headers })
     expect([answer.status, answer.json.accepted]).toEqual([200, 1])
-    expect(asked.map((text) => (JSON.parse(text) as string[])[0])).toEqual(["EVALSHA"])
+    expect(asked.map((one) => (JSON.parse(one) as string[])[0])).toEqual(["EVALSHA"])
   })
 
   it("looks epochs up by one request for all entries of a freshness interval", async () => {
@@ -123,7 +123,7 @@ describe("a lane", () => {
     await monitor.connect()
     const heard: string[] = []
     await monitor.monitor((line) => {
-      const [, from, command] = /\[\d+ (\S+)\] "(\w+)"/.exec(String(line)) ?? []
+      const [, from, command] = /\[\d+ (\S+)\] "(\w+)"/.exec(line) ?? []
       if (from === address) heard.push(command ?? "")
     })
     return {
@@ -197,11 +197,11 @@ describe("a call of a webhook target", () => {
       { type: "http", url: "https://hook.example.net/", secret: `whsec_${"A".repeat(32)}` } as never,
       {
         now: () => 1_760_000_000_000,
-        fetch: async (_: unknown, init?: RequestInit) => {
-          bodies.push(String(init?.body))
+        fetch: async (_, init) => {
+          bodies.push(await new Response(init?.body ?? null).text())
           return new Response("{}")
         },
-      } as never,
+      },
     )
     const batch: Batch = {
       id: "inv_1",
