@@ -38,18 +38,32 @@ export function upstashStore({ url, token, timeout = 2_200 }: UpstashOptions): S
     // Its own retries repeat an EVAL unseen; ours is below, and only where that is safe.
     retry: { retries: 0 },
     enableTelemetry: false,
-    // A function: a plain signal would make a timed-out call *resolve*.
-    signal: () => AbortSignal.timeout(timeout),
   })
   const isUpstash = new URL(url).hostname.endsWith(".upstash.io")
 
+  /**
+   * Waits for an answer as long as `timeout`. The request itself is not aborted, as a signal costs a tenth of a publish:
+   * what is left unanswered ends with the Worker's own answer.
+   */
+  const attempt = async (path: readonly string[], body: unknown): Promise<unknown> => {
+    let timer: ReturnType<typeof setTimeout> | undefined
+    const over = new Promise<never>((_, reject) => {
+      timer = setTimeout(reject, timeout)
+    })
+    try {
+      return await Promise.race([redis.send(path, body), over])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
   const send = async (path: readonly string[], body: unknown): Promise<unknown> => {
     try {
-      return await redis.send(path, body)
+      return await attempt(path, body)
     } catch (error) {
       if (toStoreError(error).failure !== "unreachable" || isAnswer(error)) throw toStoreError(error)
       // Nothing came back. All that we send may be repeated: reads change nothing, publishes carry a key.
-      return redis.send(path, body).catch((again: unknown) => {
+      return attempt(path, body).catch((again: unknown) => {
         throw toStoreError(again)
       })
     }
