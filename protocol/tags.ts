@@ -24,6 +24,8 @@ export interface TagGrammar {
 }
 
 const HEX = /^%[0-9A-F]{2}/
+/** What every grammar allows: most tags, whose labels they are. */
+const USUAL = /^[\w-]*$/
 /** A label that is a hash begins so; a tag that does is hashed too, lest it be taken for one. */
 const HASHED = "tm-h_"
 
@@ -34,8 +36,6 @@ const HASHED = "tm-h_"
  */
 export function tagCodec({ allowed, maxBytes, foldsCase = false, end = "" }: TagGrammar): TagCodec {
   const encoder = new TextEncoder()
-  /** All allowed and without `%`: a label as it is. */
-  const usual = new RegExp(`^(?:(?!%)${allowed.source.slice(1, -1)})*$`)
   const escape = (char: string): string =>
     Array.from(encoder.encode(char), (byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`).join(
       "",
@@ -44,7 +44,7 @@ export function tagCodec({ allowed, maxBytes, foldsCase = false, end = "" }: Tag
     encode(given) {
       const tag = foldsCase ? given.toLowerCase() : given
       let label = tag
-      if (!usual.test(tag)) {
+      if (!USUAL.test(tag)) {
         label = ""
         let rest = tag
         for (const char of tag) {

@@ -43,7 +43,7 @@ export const principalOf = (c: EdgeContext): Promise<Principal> => {
 export async function readBody(c: EdgeContext, limit: number): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = () => new Problem("body_too_large", `The body may have at most ${limit} bytes.`)
   const told = c.req.header("content-length")
-  if (Number(told ?? 0) > limit) throw tooLarge()
+  if (Number(told) > limit) throw tooLarge()
   // What was told cannot be exceeded, so that it may be read in one piece, which costs much less than piece by piece.
   if (told !== undefined) return new Uint8Array(await c.req.raw.arrayBuffer())
   const parts: Uint8Array<ArrayBuffer>[] = []

@@ -20,8 +20,8 @@ export interface UpstashOptions {
 
 /** The SDK's own transport, without what it does to replies: an epoch must stay the digits it is. */
 class RawRedis extends Redis {
-  async send(path: readonly string[], body: unknown): Promise<unknown> {
-    return this.client.request({ path: [...path], body })
+  async send(path: string[], body: unknown): Promise<unknown> {
+    return this.client.request({ path, body })
   }
 }
 
@@ -45,19 +45,17 @@ export function upstashStore({ url, token, timeout = 2_200 }: UpstashOptions): S
    * Waits for an answer as long as `timeout`. The request itself is not aborted, as a signal costs a tenth of a publish:
    * what is left unanswered ends with the Worker's own answer.
    */
-  const attempt = async (path: readonly string[], body: unknown): Promise<unknown> => {
-    let timer: ReturnType<typeof setTimeout> | undefined
-    const over = new Promise<never>((_, reject) => {
-      timer = setTimeout(reject, timeout)
-    })
+  const attempt = async (path: string[], body: unknown): Promise<unknown> => {
+    const over = Promise.withResolvers<never>()
+    const timer = setTimeout(over.reject, timeout)
     try {
-      return await Promise.race([redis.send(path, body), over])
+      return await Promise.race([redis.send(path, body), over.promise])
     } finally {
       clearTimeout(timer)
     }
   }
 
-  const send = async (path: readonly string[], body: unknown): Promise<unknown> => {
+  const send = async (path: string[], body: unknown): Promise<unknown> => {
     try {
       return await attempt(path, body)
     } catch (error) {
