@@ -195,7 +195,6 @@ class PlanDraft {
   readonly as = new Map<Epoch, Set<string>>()
   readonly #settings = new Map<Namespace, NamespaceSettings | undefined>()
   readonly #tags = new Map<Namespace, Map<string, Draft>>()
-  readonly #alone = new Map<Namespace, readonly Namespace[]>()
 
   constructor(context: PlanContext) {
     this.#context = context
@@ -425,22 +424,15 @@ class PlanDraft {
   #addNamespace(item: Draft, namespace: Namespace): void {
     const { namespaces } = item
     if (namespaces instanceof Set) namespaces.add(namespace)
-    else if (namespaces.length === 0) item.namespaces = this.#only(namespace)
+    else if (namespaces.length === 0) item.namespaces = [namespace]
     else if (namespaces[0] !== namespace) item.namespaces = new Set([...namespaces, namespace])
   }
 
   /** Items of tags as they were published in a namespace. */
   #saidIn(namespace: Namespace): Map<string, Draft> {
     const said = this.#tags.get(namespace) ?? new Map<string, Draft>()
-    this.#tags.set(namespace, said)
+    if (said.size === 0) this.#tags.set(namespace, said)
     return said
-  }
-
-  /** A list of one namespace, shared by all items that are of it alone. */
-  #only(namespace: Namespace): readonly Namespace[] {
-    const known = this.#alone.get(namespace) ?? [namespace]
-    this.#alone.set(namespace, known)
-    return known
   }
 
   #note(epochs: Epochs, what: string): void {

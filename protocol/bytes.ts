@@ -60,9 +60,8 @@ export async function hmac(
   secret: Uint8Array<ArrayBuffer>,
   data: Uint8Array<ArrayBuffer>,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  if (own) return own.hmac(hash, secret, data)
-  const key = await crypto.subtle.importKey("raw", secret, { name: "HMAC", hash }, false, ["sign"])
-  return new Uint8Array(await crypto.subtle.sign("HMAC", key, data))
+  const key = () => crypto.subtle.importKey("raw", secret, { name: "HMAC", hash }, false, ["sign"])
+  return own?.hmac(hash, secret, data) ?? new Uint8Array(await crypto.subtle.sign("HMAC", await key(), data))
 }
 
 /** Compares without telling by its duration where two values first differ. Lengths are no secret. */
