@@ -3,18 +3,13 @@
  * a date check; a page from the cache through our middleware beside Hono's own, on raw workerd over one and the same
  * cache. Ratios count; absolute times are this machine's.
  */
-import { join } from "node:path"
-import { fileURLToPath } from "node:url"
-import { build } from "esbuild"
 import { Pool } from "undici"
-import { PACKAGE_EXPORTS } from "../cli/package-root.ts"
 import { createTidemark } from "../client/index.ts"
 import { writeResults } from "./support/results.ts"
-import { versionsOf } from "./support/stage.ts"
+import { bundled, versionsOf } from "./support/stage.ts"
 import { median, ratios, spread } from "./support/statistics.ts"
 import { serveRaw } from "./support/workerd.ts"
 
-const root = fileURLToPath(new URL("..", import.meta.url))
 const ROUNDS = 7
 const JUDGEMENTS = 200_000
 const REQUESTS = 4_000
@@ -81,24 +76,12 @@ async function judgements(): Promise<Samples> {
   })
 }
 
-const bundle = async (path: string): Promise<string> => {
-  const { outputFiles } = await build({
-    entryPoints: [join(root, path)],
-    bundle: true,
-    format: "esm",
-    minify: true,
-    write: false,
-    alias: { ...PACKAGE_EXPORTS },
-  })
-  return outputFiles[0]?.text ?? ""
-}
-
 /** Requests a second. */
 async function pages(): Promise<Samples> {
   const worker = await serveRaw(
-    await bundle("bench/bare/pages.ts"),
+    await bundled("bench/bare/pages.ts"),
     {},
-    { cache: await bundle("bench/bare/map-cache.ts") },
+    { cache: await bundled("bench/bare/map-cache.ts") },
   )
   const pool = new Pool(worker.url, { connections: CONNECTIONS })
   const ask = async (path: string) => {
