@@ -42,7 +42,10 @@ export class Lease {
 
   /** Whether it was taken so lately that it need not be renewed yet. */
   get isYoung(): boolean {
-    return this.#until - this.#options.clock.now() > this.#options.length / 2
+    const { clock, length } = this.#options
+    const left = this.#until - clock.now()
+    // No more than it was taken for: a clock that was set back would make it young for as long.
+    return left > length / 2 && left <= length
   }
 
   /** For how long it is another's, unless they renew it; as Redis said when it was last refused. */

@@ -45,7 +45,7 @@ export async function readBody(c: EdgeContext, limit: number): Promise<Uint8Arra
   const told = c.req.header("content-length")
   if (Number(told) > limit) throw tooLarge()
   // What was told cannot be exceeded, so that it may be read in one piece, which costs much less than piece by piece.
-  if (told !== undefined) return new Uint8Array(await c.req.raw.arrayBuffer())
+  if (Number(told) <= limit) return new Uint8Array(await c.req.raw.arrayBuffer())
   const parts: Uint8Array<ArrayBuffer>[] = []
   let size = 0
   for await (const part of c.req.raw.body ?? []) {
