@@ -3,7 +3,6 @@ import { resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { setFlagsFromString } from "node:v8"
 import { serve } from "@hono/node-server"
-import { Agent, fetch as undiciFetch } from "undici"
 import { useDigests } from "../protocol/bytes.ts"
 import { authenticate } from "../protocol/tokens.ts"
 import { ConfigError, parseConfig, resolveSecrets } from "../protocol/config/config.ts"
@@ -16,6 +15,7 @@ import { createLogger } from "./log.ts"
 import { createMetrics } from "./metrics.ts"
 import { createProbeFetch } from "./probe-fetch.ts"
 import { startRelay, targetFaults } from "./relay.ts"
+import { connectVendors } from "./vendor-fetch.ts"
 import type { WorkerAddress } from "./worker-check.ts"
 
 /** Wrong configuration or usage, as the command line's exit codes have it. */
@@ -50,9 +50,9 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   const { config, off, resolved } = prepare(file, env, settings.devTokenHash)
   const faults = targetFaults(resolved)
   if (faults.length > 0) throw new Misconfigured(faults.join("; "))
-  const agent = new Agent({ connections: 16, keepAliveTimeout: 30_000 })
-  const probe = createProbeFetch()
   const version = packageVersion()
+  const vendors = connectVendors(version)
+  const probe = createProbeFetch()
   const worker = await workerOf(env, resolved.tokens)
   const relay = startRelay({
     ...(worker ? { worker } : {}),
@@ -62,9 +62,7 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     redisUrl: settings.redisUrl,
     events,
     version,
-    // The same standard, from the package and not from the runtime: it takes a dispatcher, and lets Host be set.
-    fetch: ((input: string, init?: object) =>
-      undiciFetch(input, { ...init, dispatcher: agent })) as unknown as typeof fetch,
+    fetch: vendors.fetch,
     probe: probe.fetch,
   })
   const stopped = Promise.withResolvers<void>()
@@ -86,7 +84,7 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     const closed = new Promise((done) => server.close(done))
     if ("closeAllConnections" in server) server.closeAllConnections()
     await closed
-    await agent.destroy()
+    await vendors.close()
     await probe.close()
   }
 }

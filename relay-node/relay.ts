@@ -8,6 +8,7 @@ import { createPacer } from "../dispatch/pace.ts"
 import { runPasses } from "../dispatch/passes.ts"
 import { lookAfterRemoved } from "../dispatch/removed.ts"
 import { findDriver } from "../dispatch/targets/list.ts"
+import type { VendorFetch } from "../dispatch/targets/target.ts"
 import { Verifier } from "../dispatch/verify.ts"
 import { servesTenant, tenantsOf, type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
@@ -31,8 +32,8 @@ export interface RelayOptions {
   readonly off: Readonly<Record<string, readonly string[]>>
   readonly redisUrl: string
   /** What vendors are called by. */
-  readonly fetch: typeof fetch
-  /** What sites are looked at by after a purge. Default: `fetch`. */
+  readonly fetch: VendorFetch
+  /** What sites are looked at by after a purge. Default: the runtime's own. */
   readonly probe?: typeof fetch
   readonly events: RelayEmitter
   readonly version: string
@@ -198,7 +199,7 @@ export function startRelay(options: RelayOptions): Relay {
       propagation: driver.capabilities(resolved).propagation,
       store,
       clock,
-      fetch: options.probe ?? options.fetch,
+      fetch: options.probe ?? fetch,
       onVerdict: (told) => events.emit("target:verified", { tenant, target, ...told }),
       onAgain: () => lane.nudge(),
     })

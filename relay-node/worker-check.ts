@@ -1,3 +1,5 @@
+import { ask, parseJson } from "../dispatch/targets/answer.ts"
+import type { VendorFetch } from "../dispatch/targets/target.ts"
 import { declaredNamespaces } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { parseHead } from "../protocol/epoch.ts"
@@ -20,7 +22,7 @@ export interface WorkerCheckOptions {
   readonly worker: WorkerAddress
   readonly store: Store
   readonly config: Config
-  readonly fetch: typeof fetch
+  readonly fetch: VendorFetch
   /** Told when the two begin to disagree, and when they agree again. */
   readonly onChange: (disagreement: string | undefined) => void
 }
@@ -90,16 +92,11 @@ export class WorkerCheck {
     const { worker, fetch } = this.#options
     const url = new URL("v1/epochs", worker.url.endsWith("/") ? worker.url : `${worker.url}/`)
     url.searchParams.set("ns", this.#namespace)
-    try {
-      const response = await fetch(url.href, {
-        headers: { authorization: `Bearer ${worker.token}` },
-        redirect: "manual",
-        signal: AbortSignal.timeout(TIMEOUT),
-      })
-      return response.ok ? parseLookupJson(await response.json()) : undefined
-    } catch {
-      return undefined
-    }
+    const request = { headers: { authorization: `Bearer ${worker.token}` } }
+    const answer = await ask({ fetch }, url.host, url.href, request, AbortSignal.timeout(TIMEOUT))
+    return !("outcome" in answer) && answer.status === 200
+      ? parseLookupJson(parseJson(answer.text))
+      : undefined
   }
 }
 

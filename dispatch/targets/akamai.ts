@@ -12,6 +12,7 @@ import type {
   RateLimit,
   TargetConfigOf,
   TargetDriver,
+  VendorHeaders,
 } from "./target.ts"
 
 /** @see https://techdocs.akamai.com/purge-cache/reference/413 */
@@ -209,13 +210,13 @@ function placesOf({ values }: Batch, detail: string): { readonly at?: readonly n
   return at.length === 0 ? {} : { at }
 }
 
-const amount = (headers: Headers, name: string): number | undefined => {
+const amount = (headers: VendorHeaders, name: string): number | undefined => {
   const text = headers.get(name)?.trim() ?? ""
   return /^\d{1,9}(?:\.\d{1,9})?$/.test(text) ? Number(text) : undefined
 }
 
 function leftOf(
-  headers: Headers,
+  headers: VendorHeaders,
   { values }: Batch,
   cpCodes: readonly number[],
 ): { readonly left?: readonly Left[] } {
@@ -235,7 +236,7 @@ function leftOf(
 
 /** Until there are tokens for all of a denied call, five seconds at least; undefined where Akamai does not say. */
 function untilEnough(
-  headers: Headers,
+  headers: VendorHeaders,
   { values }: Batch,
   cpCodes: readonly number[],
 ): Milliseconds | undefined {

@@ -1,5 +1,13 @@
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
-import type { Batch, Capabilities, Outcome, Surroundings } from "./target.ts"
+import type {
+  Batch,
+  Capabilities,
+  Outcome,
+  Surroundings,
+  VendorAnswer,
+  VendorRequest,
+  VendorHeaders,
+} from "./target.ts"
 
 /** What every driver does alike: ask once, read no more of the answer than it needs, and say what it means. */
 
@@ -9,9 +17,7 @@ const MAX_BODY_BYTES = 64 * 1024
 /** Ours: of what a vendor says about itself, as much as a receipt shows. */
 const MAX_DETAIL = 200
 
-export interface Answer {
-  readonly status: number
-  readonly headers: Headers
+export interface Answer extends Pick<VendorAnswer, "status" | "headers"> {
   /** The first 64 KiB; less where the connection broke. */
   readonly text: string
 }
@@ -25,39 +31,38 @@ export type Trouble = Extract<Outcome, { outcome: "trouble" }>
  * @param who whom to name in the detail: a host, never an address with a path, which may be a secret
  */
 export async function ask(
-  { fetch }: Surroundings,
+  { fetch }: Pick<Surroundings, "fetch">,
   who: string,
   url: string,
-  init: RequestInit,
+  request: VendorRequest,
   signal: AbortSignal,
 ): Promise<Answer | Trouble> {
   try {
     // By its bare name: a Worker's own `fetch` refuses to be called as a method of anything else.
-    const response = await fetch(url, { ...init, redirect: "manual", signal })
+    const response = await fetch(url, { ...request, redirect: "manual", signal })
     return { status: response.status, headers: response.headers, text: await readText(response.body) }
   } catch (error) {
     return { outcome: "trouble", detail: `${who} gave ${noAnswer(error, signal)}` }
   }
 }
 
-/** A body that is drained lets its connection be used again; one that is too long is cancelled. */
-async function readText(body: ReadableStream<Uint8Array> | null): Promise<string> {
+/** A body that is drained lets its connection be used again; one that is too long is left, which closes it. */
+async function readText(body: VendorAnswer["body"]): Promise<string> {
   if (!body) return ""
-  const reader = body.getReader()
   const decoder = new TextDecoder()
   let text = ""
+  let size = 0
   try {
-    for (let size = 0; size < MAX_BODY_BYTES;) {
-      const { done, value } = await reader.read()
-      if (done) return text + decoder.decode()
-      size += value.length
-      text += decoder.decode(value, { stream: true })
+    for await (const part of body) {
+      size += part.length
+      text += decoder.decode(part, { stream: true })
+      if (size >= MAX_BODY_BYTES) return text
     }
-    await reader.cancel()
+    return text + decoder.decode()
   } catch {
     // The status came, and is the answer. A driver that needs the body finds it unreadable.
+    return text
   }
-  return text
 }
 
 /** An error's message may hold the header that it is about, token and all; its code is one word of the platform's. */
@@ -116,7 +121,7 @@ export function troubleOf({ status, headers }: Answer, now: Milliseconds, detail
  *
  * @see https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
  */
-export function retryAfter(headers: Headers, now: Milliseconds): Milliseconds | undefined {
+export function retryAfter(headers: VendorHeaders, now: Milliseconds): Milliseconds | undefined {
   const text = headers.get("retry-after")?.trim() ?? ""
   if (/^\d{1,10}$/.test(text)) return Number(text) * SECOND
   if (!/^[A-Z][a-z]{2,8},? /.test(text)) return undefined

@@ -23,6 +23,7 @@ import type {
   Surroundings,
   TargetConfigOf,
   TargetDriver,
+  VendorHeaders,
 } from "./target.ts"
 
 /** @see https://learn.microsoft.com/rest/api/frontdoorservice/azurefrontdoorstandardpremium/afd-endpoints/purge-content */
@@ -179,7 +180,7 @@ function errorOf(body: unknown): { readonly code: string; readonly said: string 
 }
 
 /** What Azure's own people look a request up by. */
-function vendorId(headers: Headers): { vendorId?: string } {
+function vendorId(headers: VendorHeaders): { vendorId?: string } {
   const id = tidy(headers.get("x-ms-request-id") ?? "")
   return id === "" ? {} : { vendorId: id }
 }
@@ -242,7 +243,7 @@ async function follow(
   return undefined
 }
 
-const placeIn = (headers: Headers): string | undefined =>
+const placeIn = (headers: VendorHeaders): string | undefined =>
   headers.get("azure-asyncoperation") ?? headers.get("location") ?? undefined
 
 /** That one may not look, or not so often, says nothing of the purge. */

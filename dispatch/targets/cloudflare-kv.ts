@@ -33,7 +33,7 @@ export const cloudflareKv: TargetDriver<TargetConfigOf<"cloudflare-kv">> = {
     const values = `${base}/accounts/${accountId}/storage/kv/namespaces/${kvNamespace}/values`
     return writeMirror(surroundings, host, token, ({ tenant }, value) => ({
       url: `${values}/${encodeURIComponent(kvKey(tenant))}`,
-      init: {
+      request: {
         method: "PUT",
         headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
         body: value,

@@ -26,7 +26,7 @@ export const edgeConfig: TargetDriver<TargetConfigOf<"edge-config">> = {
     const query = team === undefined ? "" : `?${team.startsWith("team_") ? "teamId" : "slug"}=${team}`
     return writeMirror(surroundings, host, token, ({ tenant }, value) => ({
       url: `${base}/edge-config/${id}/items${query}`,
-      init: {
+      request: {
         method: "PATCH",
         headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
         body: JSON.stringify({

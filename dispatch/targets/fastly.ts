@@ -1,7 +1,15 @@
 import { fastly as fastlyTags } from "../../protocol/tag-rules.ts"
 import { HOUR, type Milliseconds, SECOND } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, byStatus, member, tidy, troubleOf } from "./answer.ts"
-import type { Batch, Capabilities, Left, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
+import type {
+  Batch,
+  Capabilities,
+  Left,
+  Outcome,
+  TargetConfigOf,
+  TargetDriver,
+  VendorHeaders,
+} from "./target.ts"
 
 /** @see https://www.fastly.com/documentation/reference/api/purging/ */
 const BASE_URL = "https://api.fastly.com"
@@ -174,18 +182,18 @@ function parse(text: string): unknown {
   }
 }
 
-const count = (headers: Headers, name: string): number | undefined => {
+const count = (headers: VendorHeaders, name: string): number | undefined => {
   const text = headers.get(name)?.trim() ?? ""
   return /^\d{1,12}$/.test(text) ? Number(text) : undefined
 }
 
-function leftOf(headers: Headers): { readonly left?: readonly Left[] } {
+function leftOf(headers: VendorHeaders): { readonly left?: readonly Left[] } {
   const tokens = count(headers, "fastly-ratelimit-remaining")
   return tokens === undefined ? {} : { left: [{ bucket: "api", tokens }] }
 }
 
 /** Seconds since 1970 at which the limit is whole again. Fastly documents no `Retry-After`. */
-function untilReset(headers: Headers, now: Milliseconds): Milliseconds | undefined {
+function untilReset(headers: VendorHeaders, now: Milliseconds): Milliseconds | undefined {
   const reset = count(headers, "fastly-ratelimit-reset")
   return reset === undefined ? undefined : Math.max(0, reset * SECOND - now)
 }

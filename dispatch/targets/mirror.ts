@@ -1,7 +1,7 @@
 import type { TagCodec } from "../../protocol/tags.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { type Answer, ask, beyond, byStatus, member, parseJson, tidy, troubleOf } from "./answer.ts"
-import type { Batch, Capabilities, Driver, Outcome, Surroundings } from "./target.ts"
+import type { Batch, Capabilities, Driver, Outcome, Surroundings, VendorRequest } from "./target.ts"
 
 /** What mirrors of epochs do alike: whatever was invalidated, all that they hold is written anew. */
 
@@ -18,7 +18,7 @@ export const writeMirror = (
   surroundings: Surroundings,
   host: string,
   token: string,
-  requestOf: (batch: Batch, value: string) => { readonly url: string; readonly init: RequestInit },
+  requestOf: (batch: Batch, value: string) => { readonly url: string; readonly request: VendorRequest },
 ): Driver => ({
   async purge(batch, signal) {
     const unsupported = beyond(mirror(0, NO_TAGS), batch)
@@ -31,8 +31,8 @@ export const writeMirror = (
     } catch {
       return { outcome: "trouble", detail: "the store did not answer" }
     }
-    const { url, init } = requestOf(batch, value)
-    const answer = await ask(surroundings, host, url, init, signal)
+    const { url, request } = requestOf(batch, value)
+    const answer = await ask(surroundings, host, url, request, signal)
     return "outcome" in answer ? answer : judge(host, answer, now(), token)
   },
 })

@@ -1,4 +1,5 @@
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
+import type { VendorHeaders } from "./target.ts"
 
 /** What `X-RateLimit-Remaining` and `X-RateLimit-Reset` say, where a vendor has them. */
 export interface RateHeaders {
@@ -9,7 +10,7 @@ export interface RateHeaders {
 }
 
 /** Reads them, the reset as seconds since 1970; what makes no sense is left out. */
-export function rateHeaders(headers: Headers, now: Milliseconds): RateHeaders {
+export function rateHeaders(headers: VendorHeaders, now: Milliseconds): RateHeaders {
   const remaining = wholeNumber(headers.get("x-ratelimit-remaining"))
   const reset = wholeNumber(headers.get("x-ratelimit-reset"))
   return {

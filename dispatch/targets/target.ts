@@ -138,10 +138,36 @@ export type Outcome =
     }
   | { readonly outcome: "unsupported"; readonly detail: string }
 
-/** Transport and clock come from outside: undici in the relay, `fetch` in a Worker. */
+/** One request to a vendor. */
+export interface VendorRequest {
+  /** Default `GET`. Any token, such as Varnish's `BAN`. */
+  readonly method?: string
+  readonly headers?: Readonly<Record<string, string>>
+  readonly body?: string
+}
+
+export type VendorHeaders = Pick<Headers, "get" | "has">
+
+/** As much of a `Response` as drivers read. */
+export interface VendorAnswer {
+  readonly status: number
+  readonly headers: VendorHeaders
+  /** Null: there is none. Whoever stops before its end has the rest dropped. */
+  readonly body: AsyncIterable<Uint8Array> | null
+}
+
+/**
+ * What drivers need of `fetch`: any will do. Resolves with whatever was answered, redirects too; rejects when nothing
+ * was, or the signal was aborted, with an error whose `code`, or whose cause's, is the platform's.
+ */
+export type VendorFetch = (
+  url: string,
+  init: VendorRequest & { readonly redirect: "manual"; readonly signal: AbortSignal },
+) => Promise<VendorAnswer>
+
+/** Transport and clock come from outside. */
 export interface Surroundings {
-  /** Never follows a redirect on its own; the driver asks for `redirect: "manual"`. */
-  readonly fetch: typeof fetch
+  readonly fetch: VendorFetch
   readonly now: () => Milliseconds
   /** The tenant's epochs as a mirror holds them, read now: JSON. Only lanes of mirrors have it. @throws {StoreError} */
   readonly readEpochs?: () => Promise<string>
