@@ -30,6 +30,8 @@ const PATIENCE = 10 * 60_000
 const LEASE = 5_000
 const CDN_SECRET = `whsec_${Buffer.alloc(24, 1).toString("base64")}`
 const FLOOR = "XRANGE and JSON.parse"
+/** Of a plot, in pixels. */
+const SIZE = { width: 560, height: 320 } as const
 const nameOf = (lanes: number): string => `${lanes} lane${lanes === 1 ? "" : "s"}`
 
 interface Drained {
@@ -210,6 +212,7 @@ async function main(stage: Stage): Promise<void> {
     plots: {
       growth: {
         title: "Time to drain a backlog",
+        ...SIZE,
         data: { values: points },
         mark: { type: "line", point: true },
         encoding: {
@@ -220,6 +223,7 @@ async function main(stage: Stage): Promise<void> {
       },
       memory: {
         title: "Resident memory of the relay at its highest",
+        ...SIZE,
         data: { values: memory },
         mark: { type: "line", point: true },
         encoding: {

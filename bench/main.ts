@@ -16,6 +16,7 @@ const [BEGIN, END] = ["<!-- bench: begin -->", "<!-- bench: end -->"]
 
 interface Options {
   readonly docs: boolean
+  readonly profile: boolean
   readonly run: boolean
 }
 
@@ -23,13 +24,15 @@ const command = new Command("npm run bench --")
   .description("Measures Tidemark beside the floor and beside peers, in one run on one machine.")
   .argument("[parts...]", `of ${PARTS.join(", ")}; all where none is named`)
   .option("--docs", "write what was found into docs/performance.md", false)
+  .option("--profile", "keep profiles and flame graphs of Tidemark's processes, instead of figures", false)
   .option("--no-run", "run nothing: tell what was found last")
   .addHelpText(
     "after",
     `
 TIDEMARK_BENCH_ROUNDS=n  rounds that medians are of; now ${ROUNDS}
 TIDEMARK_BENCH_QUICK=1   no backlog above 10,000, nobody is killed
-All of it takes about half an hour. Results: bench/results/ (tables, JSON, plots).`,
+All of it takes about half an hour. Results: bench/results/ (tables, JSON, plots; profiles/ of the relay and the
+Worker as Chromium's developer tools open them, their flame graphs as <part>-flame-<what>.svg).`,
   )
   .parse()
 
@@ -38,7 +41,10 @@ const wrong = named.filter((part) => !PARTS.some((known) => known === part))
 if (wrong.length > 0)
   command.error(`there is no part ${wrong.join(", ")}: ${PARTS.join(", ")}`, { exitCode: 2 })
 const parts = PARTS.filter((part) => named.length === 0 || named.includes(part))
-const { docs, run } = command.opts<Options>()
+const { docs, profile, run } = command.opts<Options>()
+if (docs && profile)
+  command.error("figures that were taken under a profiler are not for the docs", { exitCode: 2 })
+if (profile) process.env["TIDEMARK_BENCH_PROFILE"] = "1"
 
 const failed: string[] = []
 for (const part of run ? parts : []) {
@@ -50,13 +56,18 @@ for (const part of run ? parts : []) {
   line(`${part}: ${Math.round((performance.now() - began) / 1_000)} s${code === 0 ? "" : ", failed"}`)
 }
 
-const found = (await Promise.all(parts.map(readResults))).filter((results) => results !== undefined)
-console.log("\naims\n")
-console.table(found.flatMap(({ name, aims }) => aims.map((aim) => ({ part: name, ...aimRow(aim) }))))
-if (docs) await writeDocs(found)
+if (!profile) await tell()
 if (failed.length > 0) {
   console.error(`failed: ${failed.join(", ")}`)
   process.exitCode = 1
+}
+
+/** What was aimed at and what was found last, of every part that was named. */
+async function tell(): Promise<void> {
+  const found = (await Promise.all(parts.map(readResults))).filter((results) => results !== undefined)
+  console.log("\naims\n")
+  console.table(found.flatMap(({ name, aims }) => aims.map((aim) => ({ part: name, ...aimRow(aim) }))))
+  if (docs) await writeDocs(found)
 }
 
 /** Replaces what stands between the two marks. */

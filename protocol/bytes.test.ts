@@ -6,6 +6,7 @@ import {
   constantTimeEqual,
   fromBase64,
   hmac,
+  parseJsonBytes,
   sha256,
   toBase64,
   toBase64Url,
@@ -50,6 +51,26 @@ it("two values are equal when every byte is", () => {
   // Wherever the one byte is that differs.
   for (const index of [0, 1, 2])
     expect(constantTimeEqual(utf8("abc"), utf8("abc").with(index, 0))).toBe(false)
+})
+
+it("texts are equal when they are, and wherever they differ they are not", () => {
+  fc.assert(
+    fc.property(fc.string({ maxLength: 4 }), fc.string({ maxLength: 4 }), (a, b) => {
+      expect(constantTimeEqual(a, b)).toBe(a === b)
+    }),
+  )
+  expect(constantTimeEqual("abc", "abc")).toBe(true)
+  for (const other of ["xbc", "axc", "abx", "ab", "abcd", ""])
+    expect(constantTimeEqual("abc", other)).toBe(false)
+})
+
+it("bytes are read as JSON, or as nothing, whatever came before", () => {
+  const nothing = ["", "{", "nul", "{} {}"].map(utf8)
+  for (const none of [...nothing, new Uint8Array([0xff]), new Uint8Array([0x22, 0xe2, 0x82, 0x22])]) {
+    expect(parseJsonBytes(none)).toBeUndefined()
+    expect(parseJsonBytes(utf8('{"a":"€"}'))).toEqual({ a: "€" })
+  }
+  expect([utf8("null"), utf8("0"), utf8("\ufeff[]")].map(parseJsonBytes)).toEqual([null, 0, []])
 })
 
 it("bytes are joined in order", () => {

@@ -4,6 +4,17 @@ const encoder = new TextEncoder()
 
 export const utf8 = (text: string): Uint8Array<ArrayBuffer> => encoder.encode(text)
 
+const strict = /* @__PURE__ */ new TextDecoder("utf-8", { fatal: true })
+
+/** What bytes say as JSON in UTF-8; undefined where they say nothing. */
+export function parseJsonBytes(bytes: Uint8Array): unknown {
+  try {
+    return JSON.parse(strict.decode(bytes))
+  } catch {
+    return undefined
+  }
+}
+
 export const byteLength = (text: string): number => encoder.encode(text).length
 
 const HEX = /* @__PURE__ */ Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"))
@@ -65,10 +76,15 @@ export async function hmac(
 }
 
 /** Compares without telling by its duration where two values first differ. Lengths are no secret. */
-export function constantTimeEqual(a: Uint8Array, b: Uint8Array): boolean {
+export function constantTimeEqual<T extends string | Uint8Array>(a: T, b: T): boolean {
   if (a.length !== b.length) return false
-  return a.reduce((difference, byte, index) => difference | (byte ^ (b[index] ?? 0)), 0) === 0
+  let difference = 0
+  for (let at = 0; at < a.length; at += 1) difference |= unitAt(a, at) ^ unitAt(b, at)
+  return difference === 0
 }
+
+const unitAt = (of: string | Uint8Array, at: number): number =>
+  typeof of === "string" ? of.charCodeAt(at) : (of[at] ?? 0)
 
 export const concatBytes = (...parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> => {
   const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0))

@@ -70,12 +70,30 @@ describe("a token", () => {
       token("b", others[1] ?? ""),
       token("c", others.slice(2)),
     ]
-    // To be compared, a hash is turned into bytes first.
-    const encode = vi.spyOn(TextEncoder.prototype, "encode")
-    onTestFinished(() => encode.mockRestore())
+    // To be compared, a hash is written in small letters first.
+    const lower = vi.spyOn(String.prototype, "toLowerCase")
+    onTestFinished(() => lower.mockRestore())
     expect(await authenticate(tokens, bearer(text), NOW)).toMatchObject({ name: "a" })
-    const compared = encode.mock.calls.map(([encoded]) => encoded)
+    const compared = lower.mock.contexts.map(String)
     for (const other of others) expect(compared).toContain(other)
+  })
+
+  it("is digested once, and known from then on: by itself, and to the list that it is of", async () => {
+    const [text, wrong] = [newToken(), newToken()]
+    const tokens = [token("deploy", await hashToken(text), { expires: "2027-01-31" })]
+    const digest = vi.spyOn(crypto.subtle, "digest")
+    onTestFinished(() => digest.mockRestore())
+    const refused = async (presented: string, list = tokens, now = NOW) =>
+      (await refusal(authenticate(list, bearer(presented), now))).code
+    for (let time = 0; time < 3; time += 1)
+      expect(await authenticate(tokens, bearer(text), NOW)).toMatchObject({ name: "deploy" })
+    expect(digest).toHaveBeenCalledTimes(1)
+    // What is refused is not remembered, so that nobody fills the memory by guessing.
+    for (let time = 0; time < 3; time += 1) expect(await refused(wrong)).toBe("unauthorized")
+    expect(digest).toHaveBeenCalledTimes(4)
+    expect(await refused(text, [token("deploy", "0".repeat(64))])).toBe("unauthorized")
+    expect(await refused(text, tokens, Date.parse("2027-01-31T00:00:00.000Z"))).toBe("unauthorized")
+    expect(await refused(text.toUpperCase())).toBe("unauthorized")
   })
 
   it("ends at 00:00 UTC of the day on which it expires", async () => {

@@ -6,7 +6,7 @@ import { ask } from "../dispatch/targets/answer.ts"
 import type { VendorRequest } from "../dispatch/targets/target.ts"
 import { connectVendors } from "./vendor-fetch.ts"
 
-type Handler = (request: IncomingMessage, response: ServerResponse) => void
+type Handler = (request: IncomingMessage, response: ServerResponse) => unknown
 
 async function vendor(handler: Handler) {
   const vendors = connectVendors("1.2.3")

@@ -1,4 +1,5 @@
 import type { Context } from "hono"
+import { parseJsonBytes } from "../protocol/bytes.ts"
 import type { Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { Problem } from "../protocol/errors.ts"
@@ -31,7 +32,7 @@ export type EdgeContext = Context<EdgeEnv>
 
 /** Whose token a request carries. @throws {Problem} `unauthorized` */
 export const principalOf = (c: EdgeContext): Promise<Principal> => {
-  const { resolved, now } = c.var.edge
+  const { resolved, now } = c.get("edge")
   return authenticate(resolved.tokens, c.req.header("authorization"), now())
 }
 
@@ -42,10 +43,11 @@ export const principalOf = (c: EdgeContext): Promise<Principal> => {
  */
 export async function readBody(c: EdgeContext, limit: number): Promise<Uint8Array<ArrayBuffer>> {
   const tooLarge = () => new Problem("body_too_large", `The body may have at most ${limit} bytes.`)
-  const told = c.req.header("content-length")
-  if (Number(told) > limit) throw tooLarge()
+  // Where it is not told, neither comparison holds.
+  const told = Number(c.req.header("content-length"))
+  if (told > limit) throw tooLarge()
   // What was told cannot be exceeded, so that it may be read in one piece, which costs much less than piece by piece.
-  if (Number(told) <= limit) return new Uint8Array(await c.req.raw.arrayBuffer())
+  if (told <= limit) return new Uint8Array(await c.req.raw.arrayBuffer())
   const parts: Uint8Array<ArrayBuffer>[] = []
   let size = 0
   for await (const part of c.req.raw.body ?? []) {
@@ -58,11 +60,9 @@ export async function readBody(c: EdgeContext, limit: number): Promise<Uint8Arra
 
 /** Reads JSON, whatever the Content-Type says. @throws {Problem} `invalid_json` */
 export function parseJsonBody(bytes: Uint8Array<ArrayBuffer>): unknown {
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes))
-  } catch {
-    throw new Problem("invalid_json", "The body must be JSON in UTF-8.")
-  }
+  const value = parseJsonBytes(bytes)
+  if (value === undefined) throw new Problem("invalid_json", "The body must be JSON in UTF-8.")
+  return value
 }
 
 /** What a store's failure means to whoever asked: try again, nothing was acknowledged. */

@@ -2,6 +2,7 @@ import { mkdir, readFile, writeFile } from "node:fs/promises"
 import { cpus, platform, release } from "node:os"
 import { join } from "node:path"
 import type { TopLevelSpec } from "vega-lite"
+import { isProfiling } from "./profile.ts"
 import { figure } from "./statistics.ts"
 
 const folder = join(import.meta.dirname, "../results")
@@ -51,13 +52,11 @@ export async function writeResults({ name, settings, tables, aims, plots = {} }:
     console.log("\naims\n")
     console.table(aims.map(aimRow))
   }
-  await mkdir(folder, { recursive: true })
-  const drawn: string[] = []
-  for (const [plot, specification] of Object.entries(plots)) {
-    const file = `${name}-${plot}.svg`
-    await writeFile(join(folder, file), await draw(specification))
-    drawn.push(file)
+  if (isProfiling) {
+    console.log("\nnot kept: figures that were taken under a profiler")
+    return
   }
+  const drawn = await drawPlots(name, plots)
   const stored: StoredResults = {
     name,
     at: new Date().toISOString(),
@@ -88,11 +87,26 @@ export async function readResults(name: string): Promise<StoredResults | undefin
   return text === undefined ? undefined : (JSON.parse(text) as StoredResults)
 }
 
+/** @returns the names of the files */
+export async function drawPlots(
+  name: string,
+  plots: Readonly<Record<string, TopLevelSpec>>,
+): Promise<readonly string[]> {
+  await mkdir(folder, { recursive: true })
+  const drawn: string[] = []
+  for (const [plot, specification] of Object.entries(plots)) {
+    const file = `${name}-${plot}.svg`
+    await writeFile(join(folder, file), await draw(specification))
+    drawn.push(file)
+  }
+  return drawn
+}
+
 async function draw(specification: TopLevelSpec): Promise<string> {
   const [{ compile }, { parse, View }] = await Promise.all([import("vega-lite"), import("vega")])
   const { spec } = compile({
     background: "white",
-    config: { view: { stroke: null }, font: "system-ui, sans-serif" },
+    config: { view: { stroke: null }, font: "system-ui, sans-serif", legend: { labelLimit: 0 } },
     ...specification,
   })
   const view = new View(parse(spec), { renderer: "none" })

@@ -3,7 +3,7 @@ import { once } from "node:events"
 import { existsSync, readFileSync } from "node:fs"
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import { createInterface } from "node:readline"
 import { build, transform } from "esbuild"
 import { createClient } from "redis"
@@ -14,6 +14,8 @@ import { workerEntry } from "../../cli/worker-entry.ts"
 import { parseConfig } from "../../protocol/config/config.ts"
 import type { ConfigInput } from "../../protocol/config/schema.ts"
 import { newToken } from "../../protocol/tokens.ts"
+import { flameGraphsOf, isProfiling, profileBy, profileFlags } from "./profile.ts"
+import { drawPlots } from "./results.ts"
 import { line } from "./rounds.ts"
 import { serveRaw, type ServedWorker } from "./workerd.ts"
 
@@ -37,6 +39,8 @@ export interface Part {
 /** What a bench runs on: real servers in processes of their own, ended with it, whatever happens. */
 export class Stage {
   readonly #closers: (() => unknown)[] = []
+  /** The part of the bench that this is, by the name of its script. */
+  readonly part = basename(process.argv[1] ?? "", ".ts")
 
   /** Has something ended with the stage, the last first. */
   onClose(close: () => unknown): void {
@@ -87,11 +91,15 @@ export class Stage {
   ): Promise<ServedWorker> {
     const script = await bundleWorker(workerEntry(parseConfig(config)), join(root, "tidemark.config.mjs"))
     const { code } = await transform(script, { minify: true, format: "esm", target: "es2024" })
-    return this.worker(code, {
+    const bindings = {
       UPSTASH_REDIS_REST_URL: gateway.url,
       UPSTASH_REDIS_REST_TOKEN: gateway.token,
       ...secrets,
-    })
+    }
+    const worker = await this.worker(isProfiling ? script : code, bindings, { isInspected: isProfiling })
+    if (worker.inspector !== undefined)
+      this.onClose(await profileBy(worker.inspector, this.part, "worker", script))
+    return worker
   }
 
   async worker(
@@ -115,7 +123,8 @@ export class Stage {
     const path = join(directory, "tidemark.config.mjs")
     await writeFile(path, `export default ${JSON.stringify(config)}\n`)
     // As `infra/docker` starts it.
-    return this.node(["--max-semi-space-size=8", ...flags, LAUNCHER, "relay"], {
+    const profiled = isProfiling ? profileFlags(this.part, "relay") : []
+    return this.node(["--max-semi-space-size=8", ...profiled, ...flags, LAUNCHER, "relay"], {
       REDIS_URL: redisUrl,
       TIDEMARK_CONFIG: path,
       TIDEMARK_RELAY_PORT: "0",
@@ -159,6 +168,7 @@ export async function onStage(work: (stage: Stage) => Promise<void>): Promise<ne
     process.exit(1)
   }
   await stage.close()
+  if (isProfiling) await drawPlots(`${stage.part}-flame`, await flameGraphsOf(stage.part))
   process.exit(0)
 }
 

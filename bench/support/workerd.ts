@@ -10,6 +10,8 @@ import { createRequire } from "node:module"
 /** A Worker served by workerd itself: the development proxy in front of it elsewhere would be what is measured. */
 export interface ServedWorker {
   readonly url: string
+  /** Where it is inspected, if it can be. */
+  readonly inspector?: string
   stop(): Promise<void>
 }
 
@@ -32,6 +34,8 @@ const CACHE_SERVICE = `(name = "cache", worker = (
 const text = (value: string): string => JSON.stringify(value)
 
 export interface RawOptions {
+  /** Whether it can be inspected, at the address that is answered. */
+  readonly isInspected?: boolean
   /** A module that answers what the Cache API asks. Default: there is no Cache API. */
   readonly cache?: string
 }
@@ -49,7 +53,7 @@ export async function serveRaw(
   bindings: Readonly<Record<string, string>>,
   options: RawOptions = {},
 ): Promise<ServedWorker> {
-  const { url, child, stop } = await spawnRaw(script, bindings, options)
+  const { url, inspector, child, stop } = await spawnRaw(script, bindings, options)
   const over = Date.now() + 10_000
   for (;;) {
     const answered = await fetch(`${url}/healthz`).then(
@@ -60,17 +64,18 @@ export async function serveRaw(
     if (child.exitCode !== null || Date.now() > over) throw new Error("workerd did not start")
     await delay(20)
   }
-  return { url, stop }
+  return { url, ...(inspector !== undefined && { inspector }), stop }
 }
 
 /** As `serveRaw`, but does not wait until it answers. */
 export async function spawnRaw(
   script: string,
   bindings: Readonly<Record<string, string>>,
-  { cache }: RawOptions = {},
+  { cache, isInspected = false }: RawOptions = {},
 ): Promise<SpawnedWorker> {
   const directory = await mkdtemp(join(tmpdir(), "tidemark-bench-"))
   const port = await freePort()
+  const inspector = isInspected ? `127.0.0.1:${await freePort()}` : undefined
   const list = Object.entries(bindings).map(
     ([name, value]) => `(name = ${text(name)}, text = ${text(value)})`,
   )
@@ -96,11 +101,13 @@ const config :Workerd.Config = (
 `,
   )
   const spawnedAt = performance.now()
-  const child = spawn(workerd, ["serve", join(directory, "config.capnp")], {
+  const flags = inspector === undefined ? [] : [`--inspector-addr=${inspector}`]
+  const child = spawn(workerd, ["serve", ...flags, join(directory, "config.capnp")], {
     stdio: ["ignore", "ignore", "inherit"],
   })
   return {
     url: `http://127.0.0.1:${port}`,
+    ...(inspector !== undefined && { inspector: `http://${inspector}` }),
     child,
     spawnedAt,
     async stop() {

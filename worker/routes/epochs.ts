@@ -107,7 +107,7 @@ async function answer(
   request: LookupRequest,
   after: Epoch | undefined,
 ) {
-  const { store, config, now } = c.var.edge
+  const { store, config, now } = c.get("edge")
   for (const namespace of request.keys()) requireScope(principal, "epochs", namespace)
   for (const namespace of request.keys()) {
     if (findNamespace(config, principal.tenant, namespace)) continue

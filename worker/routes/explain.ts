@@ -14,7 +14,7 @@ export function explainRoutes(app: Hono<EdgeEnv>): void {
   app.post("/v1/explain", async (c) => {
     const principal = await principalOf(c)
     requireAnyPublish(principal)
-    const { edge } = c.var
+    const edge = c.get("edge")
     const asked = askedOf(parseJsonBody(await readBody(c, MAX_BODY_BYTES + MAX_HOOK_BODY_BYTES)))
     const explaining =
       "source" in asked ? ofDelivery(edge, principal, asked) : ofPublish(principal, asked.invalidation)

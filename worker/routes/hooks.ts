@@ -1,5 +1,5 @@
 import type { Hono } from "hono"
-import { concatBytes, sha256, toHex, utf8 } from "../../protocol/bytes.ts"
+import { concatBytes, parseJsonBytes, sha256, toHex, utf8 } from "../../protocol/bytes.ts"
 import type { Resolved } from "../../protocol/config/config.ts"
 import type { SourceConfig } from "../../protocol/config/schema.ts"
 import { SOURCE_TRAITS } from "../../protocol/config/source-options.ts"
@@ -18,7 +18,7 @@ import type { Delivery, SourceAdapter, SourceContext, Verification } from "../so
  */
 export function hookRoutes(app: Hono<EdgeEnv>): void {
   app.get("/v1/hooks/:source", (c) => {
-    const { edge } = c.var
+    const edge = c.get("edge")
     const name = c.req.param("source")
     const config = Object.hasOwn(edge.resolved.sources, name) ? edge.resolved.sources[name] : undefined
     const adapter = config && edge.sources.get(config.type)
@@ -33,7 +33,7 @@ export function hookRoutes(app: Hono<EdgeEnv>): void {
   })
 
   app.post("/v1/hooks/:source", async (c) => {
-    const { edge } = c.var
+    const edge = c.get("edge")
     const name = c.req.param("source")
     const config = Object.hasOwn(edge.resolved.sources, name) ? edge.resolved.sources[name] : undefined
     const adapter = config && edge.sources.get(config.type)
@@ -88,7 +88,7 @@ export function derive(
   context: SourceContext,
 ): Derived {
   const { config: source } = context
-  const parsed = parseBody(bytes)
+  const parsed = parseJsonBytes(bytes)
   // Also where `auth` looks elsewhere: a sender that signs nothing may put its secret there regardless.
   const isSigned = SOURCE_TRAITS[source.type].signed && source.auth === undefined
   const body = isSigned ? parsed : withoutSecret(parsed)
@@ -100,14 +100,6 @@ export function derive(
       return wholeNamespace(source, reading.note, reading.kind)
     case "events":
       return deriveInvalidations({ events: reading.events, body, sourceName: name, source, config })
-  }
-}
-
-function parseBody(bytes: Uint8Array<ArrayBuffer>): unknown {
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes))
-  } catch {
-    return undefined
   }
 }
 

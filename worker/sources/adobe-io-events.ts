@@ -1,4 +1,4 @@
-import { fromBase64 } from "../../protocol/bytes.ts"
+import { fromBase64, parseJsonBytes } from "../../protocol/bytes.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import { Problem } from "../../protocol/errors.ts"
 import { HOUR, MINUTE, type Milliseconds, SECOND } from "../../protocol/time.ts"
@@ -96,14 +96,6 @@ async function isSignedAs(n: 1 | 2, { headers, body }: Delivery, context: Source
   return key !== undefined && (await crypto.subtle.verify(RSA.name, key, signature, body))
 }
 
-function parse(body: Uint8Array<ArrayBuffer>): unknown {
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body))
-  } catch {
-    return undefined
-  }
-}
-
 const ACTIONS: Readonly<Record<string, EventKind>> = {
   save: "update",
   saved: "update",
@@ -143,7 +135,7 @@ export const adobeIoEvents: SourceAdapter = {
 
   async verify(delivery, context) {
     // Before anybody is asked for a key: what is not meant for us is refused whoever signed it.
-    const body = parse(delivery.body)
+    const body = parseJsonBytes(delivery.body)
     const recipient = text(body, "/recipient_client_id")
     if (recipient === undefined || !secretsOf(context).includes(recipient)) {
       return invalid("The body's recipient_client_id is none of this source's.")

@@ -1,7 +1,7 @@
 import { SOURCE_TRAITS, type SourceTraits } from "../../protocol/config/source-options.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { constantTimeEqual, fromBase64, hmac, sha256, utf8 } from "../../protocol/bytes.ts"
+import { constantTimeEqual, fromBase64, hmac, parseJsonBytes, sha256, utf8 } from "../../protocol/bytes.ts"
 import type {
   Delivery,
   EventKind,
@@ -71,7 +71,7 @@ export async function isSigned(
   // Every one is compared, whichever fits: how long it takes says nothing of which it was.
   for (const secret of secretsOf(context)) {
     const mac = write(await hmac(hash, utf8(secret), signed))
-    if (constantTimeEqual(utf8(mac), utf8(given))) isKnown = true
+    if (constantTimeEqual(mac, given)) isKnown = true
   }
   return isKnown
 }
@@ -133,12 +133,8 @@ function presented({ headers, path, body }: Delivery, auth: string): string | un
 }
 
 function secretInside(body: Uint8Array<ArrayBuffer>): string | undefined {
-  try {
-    const value: unknown = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body))
-    const secret: unknown =
-      value !== null && typeof value === "object" ? Reflect.get(value, SECRET_MEMBER) : undefined
-    return typeof secret === "string" ? secret : undefined
-  } catch {
-    return undefined
-  }
+  const value = parseJsonBytes(body)
+  const secret: unknown =
+    value !== null && typeof value === "object" ? Reflect.get(value, SECRET_MEMBER) : undefined
+  return typeof secret === "string" ? secret : undefined
 }

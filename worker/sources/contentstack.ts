@@ -1,4 +1,12 @@
-import { concatBytes, constantTimeEqual, fromBase64, hmac, toHex, utf8 } from "../../protocol/bytes.ts"
+import {
+  concatBytes,
+  constantTimeEqual,
+  fromBase64,
+  hmac,
+  parseJsonBytes,
+  toHex,
+  utf8,
+} from "../../protocol/bytes.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../../protocol/time.ts"
 import { find, text, texts } from "../rules/pointer.ts"
@@ -106,14 +114,6 @@ async function importPublicKey(base64: string): Promise<CryptoKey | undefined> {
   }
 }
 
-function parseJson(body: Uint8Array<ArrayBuffer>): unknown {
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body))
-  } catch {
-    return undefined
-  }
-}
-
 /** When the event happened, as the body tells. */
 function triggeredAt(body: unknown): Milliseconds | undefined {
   const at = Date.parse(text(body, "/triggered_at") ?? "")
@@ -135,9 +135,9 @@ async function verifyByHmac(
   const [timestamp = "", ...others] = membersOf(header, "t")
   if (!SECONDS.test(timestamp) || others.length > 0) return undefined
   const mac = toHex(await hmac("SHA-256", utf8(secret), concatBytes(utf8(`${timestamp}.`), body)))
-  const signed = membersOf(header, "v1").some((each) => constantTimeEqual(utf8(each), utf8(mac)))
+  const signed = membersOf(header, "v1").some((each) => constantTimeEqual(each, mac))
   if (!signed) return undefined
-  return timely(Number(timestamp) * SECOND, context, identify(mac, triggeredAt(parseJson(body))))
+  return timely(Number(timestamp) * SECOND, context, identify(mac, triggeredAt(parseJsonBytes(body))))
 }
 
 async function verifyByKey(
@@ -147,7 +147,7 @@ async function verifyByKey(
 ): Promise<Verification | undefined> {
   const key = await importPublicKey(publicKey)
   if (!key) return undefined
-  const json = parseJson(body)
+  const json = parseJsonBytes(body)
   // The vendor's examples verify now the bytes, now the JSON written anew: what a proxy may have spaced differently.
   const written = json === undefined ? body : utf8(JSON.stringify(json))
   const signable = constantTimeEqual(body, written) ? [body] : [body, written]

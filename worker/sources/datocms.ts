@@ -1,3 +1,4 @@
+import { parseJsonBytes } from "../../protocol/bytes.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import { find, text } from "../rules/pointer.ts"
 import { ignored, isTagList, objectOf, oneEvent, unreadable, verifyCarried } from "./checks.ts"
@@ -25,13 +26,8 @@ import type { EventKind, Reading, SourceAdapter, SourceEvent } from "./source.ts
 type Body = Readonly<Record<string, unknown>>
 
 /** The id that DatoCMS gives a call. Someone's own payload need not have it. */
-function callIdIn(body: Uint8Array<ArrayBuffer>): string | undefined {
-  try {
-    return text(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body)), "/webhook_call_id")
-  } catch {
-    return undefined
-  }
-}
+const callIdIn = (body: Uint8Array<ArrayBuffer>): string | undefined =>
+  text(parseJsonBytes(body), "/webhook_call_id")
 
 /** What became of a record, as it is seen by those who are shown no drafts; undefined: nothing. */
 function kindOf(event: string, body: Body): EventKind | undefined {

@@ -1,4 +1,12 @@
-import { constantTimeEqual, fromBase64, sha256, toBase64Url, toHex, utf8 } from "../../protocol/bytes.ts"
+import {
+  constantTimeEqual,
+  fromBase64,
+  parseJsonBytes,
+  sha256,
+  toBase64Url,
+  toHex,
+  utf8,
+} from "../../protocol/bytes.ts"
 import { find, text } from "../rules/pointer.ts"
 import { ignored, invalid, isSigned, objectOf, oneEvent, unreadable } from "./checks.ts"
 import type { SourceAdapter } from "./source.ts"
@@ -41,11 +49,7 @@ const BASE64URL = /^[A-Za-z0-9_-]+$/
 function decode(part: string): unknown {
   const padding = "=".repeat((4 - (part.length % 4)) % 4)
   const bytes = fromBase64(part.replaceAll("-", "+").replaceAll("_", "/") + padding)
-  try {
-    return bytes && (JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as unknown)
-  } catch {
-    return undefined
-  }
+  return bytes && parseJsonBytes(bytes)
 }
 
 export const netlify: SourceAdapter = {
@@ -66,7 +70,7 @@ export const netlify: SourceAdapter = {
     if (find(told, "/iss")[0] !== "netlify") return invalid("The JWS is not issued by Netlify.")
     const digest = toHex(await sha256(body))
     const [claimed] = find(told, "/sha256")
-    if (typeof claimed !== "string" || !constantTimeEqual(utf8(digest), utf8(claimed))) {
+    if (typeof claimed !== "string" || !constantTimeEqual(digest, claimed)) {
       return invalid("The JWS is of another body.")
     }
     // No time is signed, and whether a deploy that is restored reads as it did before is not known.
