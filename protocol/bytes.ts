@@ -36,10 +36,10 @@ export const toBase64Url = (bytes: Uint8Array): string =>
 
 /** Decodes canonical base64; undefined for anything a strict encoder would not have written. */
 export function fromBase64(text: string): Uint8Array<ArrayBuffer> | undefined {
-  if (!/^[A-Za-z0-9+/]*={0,2}$/.test(text)) return undefined
   try {
     const bytes = Uint8Array.from(atob(text), (char) => char.charCodeAt(0))
-    // A lenient decoder ignores the low bits of the last character: two texts would then mean one signature.
+    // A lenient decoder ignores spaces, missing padding and the low bits of the last character: two texts would then
+    // mean one signature.
     return toBase64(bytes) === text ? bytes : undefined
   } catch {
     return undefined
