@@ -21,16 +21,17 @@ export const signedPrefix = (id: string, timestamp: string): string => `${id}.${
 /**
  * The headers of one delivery.
  *
+ * @param secret as it is written, or as `parseWebhookSecret` read it
  * @param timestamp seconds since 1970, of this attempt
  * @throws {TypeError} when the secret is no `whsec_` secret
  */
 export async function signWebhook(
-  secret: string,
+  secret: string | Uint8Array<ArrayBuffer>,
   id: string,
   timestamp: number,
   body: string,
 ): Promise<Record<"webhook-id" | "webhook-timestamp" | "webhook-signature", string>> {
-  const key = parseWebhookSecret(secret)
+  const key = typeof secret === "string" ? parseWebhookSecret(secret) : secret
   if (!key) throw new TypeError("a webhook secret is whsec_ and base64")
   const seconds = String(Math.floor(timestamp))
   const signature = await hmac("SHA-256", key, utf8(signedPrefix(id, seconds) + body))

@@ -37,13 +37,13 @@ export interface Webhook {
 /** @throws {TypeError} naming the option that is not usable, and no value */
 export function webhook({ url, endpoint, secret }: WebhookOptions, surroundings: Surroundings): Webhook {
   const { href, host } = endpoint === undefined ? address("url", url) : address("endpoint", endpoint)
-  if (!secret.startsWith("whsec_") || !parseWebhookSecret(secret))
-    throw new TypeError("secret is not whsec_ and base64")
+  const key = secret.startsWith("whsec_") ? parseWebhookSecret(secret) : undefined
+  if (!key) throw new TypeError("secret is not whsec_ and base64")
   return {
     host,
     async deliver(batch, signal) {
       const body = JSON.stringify(payloadOf(batch))
-      const signature = await signWebhook(secret, batch.id, surroundings.now() / SECOND, body)
+      const signature = await signWebhook(key, batch.id, surroundings.now() / SECOND, body)
       const headers = { "content-type": "application/json", ...signature }
       return ask(surroundings, host, href, { method: "POST", headers, body }, signal)
     },
