@@ -26,7 +26,7 @@ export function targetMatrix(): string {
   const rows = TARGETS.map((driver) => rowOf(driver))
   return `# Targets
 
-What each type of target can do. This page is written by \`npm run generate\` from what the drivers say of themselves; where an option decides, with it set (\`plan: "pro"\`, \`tags: true\`, \`cpCodes\`, \`prefixes: true\`, \`wildcards: true\`, \`expressions: true\`). What a target cannot be told is said wider, or is \`not_supported\`: see \`onUnsupported\` in [configuration.md](configuration.md#targets). The relay calls itself \`tidemark/<version>\` in \`User-Agent\`, follows no redirect, and takes no answer for an acceptance that the vendor does not document as one.
+What each type of target can do. This page is written by \`npm run generate\` from what the drivers say of themselves; where an option decides, with it set (\`plan: "pro"\`, \`tags: true\`, \`cpCodes\`, \`prefixes: true\`, \`wildcards: true\`, \`expressions: true\`). What a target cannot be told is said wider, or is \`not_supported\`: see \`onUnsupported\` in [configuration.md](configuration.md#targets). The relay calls itself \`tidemark/<version>\` in \`User-Agent\`, and follows no redirect.
 
 A kind is *soft* where the vendor can mark stale, and *hard* where it can remove; the number is how many values one call may carry. Where there is no soft, an \`invalidate\` is carried out hard, and the record says \`as: "purge"\`.
 
