@@ -122,7 +122,9 @@ const IDLE = "(idle)"
 /** All that ran, the same function called from the same place once. */
 function flameOf({ nodes, samples, timeDeltas }: CpuProfile): Flame {
   const own = new Map<number, number>()
-  for (const [index, id] of samples.entries()) own.set(id, (own.get(id) ?? 0) + (timeDeltas[index] ?? 0))
+  // A Worker is sampled only while a request is at work: a longer gap was spent waiting for the next.
+  const timeOf = (delta = 0) => Math.min(delta, 2 * MICROSECONDS_BETWEEN_SAMPLES)
+  for (const [index, id] of samples.entries()) own.set(id, (own.get(id) ?? 0) + timeOf(timeDeltas[index]))
   const byId = new Map(nodes.map((node) => [node.id, node]))
   const root: Flame = { name: "all", room: "all", time: 0, calls: new Map() }
   const add = ({ id, callFrame, children = [] }: ProfileNode, above: Flame): number => {
