@@ -124,7 +124,7 @@ export class Stage {
     await writeFile(path, `export default ${JSON.stringify(config)}\n`)
     // As `infra/docker` starts it.
     const profiled = isProfiling ? profileFlags(this.part, "relay") : []
-    return this.node(["--max-semi-space-size=4", ...profiled, ...flags, LAUNCHER, "relay"], {
+    return this.node(["--max-semi-space-size=8", ...profiled, ...flags, LAUNCHER, "relay"], {
       REDIS_URL: redisUrl,
       TIDEMARK_CONFIG: path,
       TIDEMARK_RELAY_PORT: "0",

@@ -43,5 +43,5 @@ EXPOSE 8788 8789
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s CMD ["node", "-e", \
   "fetch(`http://127.0.0.1:${process.env.TIDEMARK_RELAY_PORT ?? 8788}/healthz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 # A small young generation: a backlog of a million is then read in half the memory, at next to no cost.
-ENTRYPOINT ["node", "--max-semi-space-size=4", "cli/tidemark.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=8", "cli/tidemark.js"]
 CMD ["relay"]
