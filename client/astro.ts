@@ -1,8 +1,8 @@
 import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
-import { ascii } from "./page.ts"
-import { createPages, type EpochCacheWarning, type PagesOptions } from "./pages.ts"
+import { ascii, FOREVER, fromAscii } from "./page.ts"
+import { createPages, type Made, type PagesOptions } from "./pages.ts"
 import { workerStore } from "./store.ts"
 import { createTidemark, type Tidemark } from "./tidemark.ts"
 
@@ -73,15 +73,6 @@ export interface EpochProviderOptions
 /** The header in which a response carries what its page said, on its way to the provider. Never sent on. */
 const SAID = "tidemark-astro"
 
-/** The header of a copy that tells when its `maxAge` ends, in milliseconds since 1970. Never sent on. */
-const UNTIL = "tidemark-until"
-
-interface Said {
-  readonly tags: readonly string[]
-  /** `maxAge` and `swr` together. */
-  readonly keepFor: Milliseconds | undefined
-}
-
 /** As Astro's own providers call the tag of a path. */
 const pathTag = (path: string): string => `astro-path:${path}`
 
@@ -112,29 +103,22 @@ export const epochCacheProvider =
  *
  * @throws {TypeError} when the url, the namespace or the token is missing, naming it
  */
-export default function provideEpochCache(config: EpochProviderConfig | undefined): EpochCacheProvider {
-  const {
-    url,
-    token: name = "TIDEMARK_TOKEN",
-    ttl,
-    maxStale,
-    ...rest
-  } = config ?? ({} as EpochProviderConfig)
-  if (!url) throw new TypeError("cache.provider.config.url is missing")
-  if (!rest.namespace) throw new TypeError("cache.provider.config.namespace is missing")
-  const token = environment()[name]
-  if (!token) throw new TypeError(`the environment variable ${name} is missing, which holds the token`)
-  const times = { ...(ttl === undefined ? {} : { ttl }), ...(maxStale === undefined ? {} : { maxStale }) }
+export default function provideEpochCache(config = {} as EpochProviderConfig): EpochCacheProvider {
+  for (const name of ["url", "namespace"] as const)
+    if (!config[name]) throw new TypeError(`cache.provider.config.${name} is missing`)
+  const { url, token: variable = "TIDEMARK_TOKEN", ...rest } = config
+  // A Worker without Node's compatibility has no environment.
+  const { process } = globalThis as { process?: { env?: Readonly<Record<string, string | undefined>> } }
+  const token = process?.env?.[variable]
+  if (!token) throw new TypeError(`the environment variable ${variable} is missing`)
   return createProvider({
     ...rest,
-    tidemark: createTidemark({ store: workerStore({ url, token }), ...times }),
+    tidemark: createTidemark({ ...rest, store: workerStore({ url, token }) }),
   })
 }
 
 function createProvider(options: EpochProviderOptions): EpochCacheProvider {
-  const { tidemark, namespace, site, mode } = options
-  let warn: (message: string) => void = () => undefined
-  const told = new WeakMap<Response, Said>()
+  const { tidemark, namespace, site, mode = "purge" } = options
   const urlOf = ({ url }: CacheContext) => new URL(url.pathname + url.search, site ?? url)
   const serve = createPages<CacheContext>({
     url: (context) => urlOf(context).href,
@@ -144,102 +128,55 @@ function createProvider(options: EpochProviderOptions): EpochCacheProvider {
       url.searchParams.sort()
       return url.href
     },
+    onWarning: ({ code }, { logger }) => logger.warn(`tidemark: ${code}`),
     ...options,
-    tags: (_, response) => told.get(response)?.tags ?? [],
-    onWarning: options.onWarning ?? (({ code }: EpochCacheWarning) => warn(`tidemark: ${code}`)),
   })
-
-  function answer(
-    context: CacheContext,
-    request: Request,
-    next: () => Promise<Response>,
-    isRevalidation: boolean,
-  ): Promise<Response> {
-    let said: Said | undefined
-    return serve({
-      context,
-      request,
-      waitUntil: context.waitUntil,
-      isRevalidation,
-      async make() {
-        const response = await next()
-        said = takeSaid(response, context.url)
-        if (said) told.set(response, said)
-        return response
-      },
-      failed: () => !said,
-      keepFor: () => said?.keepFor,
-      isExpired: (copy) => Date.now() >= Number(copy.headers.get(UNTIL) ?? Infinity),
-      revalidate: (again) => answer(context, again, next, true),
-    })
-  }
 
   return {
     name: "tidemark",
-    setHeaders({ maxAge, swr, tags = [], lastModified, etag }) {
-      const headers = new Headers()
-      const directives = [
-        ...(maxAge === undefined ? [] : [`max-age=${maxAge}`]),
-        ...(swr === undefined ? [] : [`stale-while-revalidate=${swr}`]),
-      ]
-      if (directives.length > 0) headers.set("cdn-cache-control", directives.join(", "))
-      if (lastModified) headers.set("last-modified", lastModified.toUTCString())
-      if (etag) headers.set("etag", etag)
-      headers.set(SAID, ascii({ tags, maxAge, swr }))
-      return headers
+    setHeaders({ lastModified, etag, ...said }) {
+      return new Headers({
+        [SAID]: ascii(said),
+        ...(etag && { etag }),
+        ...(lastModified && { "last-modified": lastModified.toUTCString() }),
+      })
     },
-    async onRequest(context, next) {
-      warn = (message) => context.logger.warn(message)
-      const response = await answer(context, context.request, next, false)
-      const { headers } = response
-      headers.delete(UNTIL)
-      if (isConditional(headers) && !headers.has("cache-control") && !headers.has("expires"))
-        headers.set("cache-control", "no-cache")
-      return response
-    },
+    onRequest: (context, next) =>
+      serve({
+        context,
+        request: context.request,
+        waitUntil: context.waitUntil,
+        make: async () => made(await next(), context.url),
+      }),
     async invalidate({ path, tags = [] }) {
-      const all = [
-        ...(typeof tags === "string" ? [tags] : tags),
-        ...(path === undefined ? [] : [pathTag(path)]),
-      ]
+      const all = [tags, path === undefined ? [] : pathTag(path)].flat()
       // With neither, a publish would mean the whole namespace.
       if (all.length === 0) return
       const hasUrl = path !== undefined && site !== undefined
-      const what = { namespace, tags: all, ...(hasUrl ? { urls: [new URL(path, site).href] } : {}) }
-      await (mode === "invalidate" ? tidemark.invalidate(what) : tidemark.purge(what))
+      await tidemark[mode]({ namespace, tags: all, ...(hasUrl && { urls: [new URL(path, site).href] }) })
     },
   }
 }
 
-/** What the page said through `Astro.cache`, taken off its response; undefined where it is not to be kept. */
-function takeSaid(response: Response, { pathname }: URL): Said | undefined {
+/** What a page said through `Astro.cache`, taken off its response. */
+function made(response: Response, { pathname }: URL): Made {
   const { headers } = response
-  const text = headers.get(SAID)
+  const said = headers.get(SAID)
   headers.delete(SAID)
-  if (text === null || setsCookies(response)) return undefined
-  // Astro adds this for browsers, where a page can be revalidated; here it would say that it must not be kept.
-  if (isConditional(headers) && headers.get("cache-control") === "no-cache") headers.delete("cache-control")
-  const { tags, maxAge, swr = 0 } = JSON.parse(text)
-  if (maxAge !== undefined) headers.set(UNTIL, String(Date.now() + maxAge * SECOND))
+  if (!said || setsCookies(response)) return { response, isPage: false }
+  // Astro says `no-cache` to browsers where a page can be revalidated. To them this is the same; here, the former would
+  // say that the page must not be kept.
+  if ((headers.has("etag") || headers.has("last-modified")) && headers.get("cache-control") === "no-cache")
+    headers.set("cache-control", "max-age=0, must-revalidate")
+  const { tags = [], maxAge = FOREVER, swr = 0 }: CacheOptions = fromAscii(said)
   return {
+    response,
     tags: [...tags, pathTag(pathname)],
-    keepFor: maxAge === undefined ? undefined : (maxAge + swr) * SECOND,
+    maxAge: maxAge * SECOND,
+    keep: (maxAge + swr) * SECOND,
   }
 }
 
-const isConditional = (headers: Headers): boolean => headers.has("etag") || headers.has("last-modified")
-
 /** Cookies that Astro holds beside the response, and writes into its headers later. */
-function setsCookies(response: Response): boolean {
-  const cookies: { headers(): Iterator<string> } | undefined = Reflect.get(
-    response,
-    Symbol.for("astro.cookies"),
-  )
-  return cookies !== undefined && cookies !== null && cookies.headers().next().done !== true
-}
-
-/** As much of it as there is: a Worker without Node's compatibility has none. */
-function environment(): Readonly<Record<string, string | undefined>> {
-  const { process } = globalThis as { process?: { env?: Record<string, string | undefined> } }
-  return process?.env ?? {}
-}
+const setsCookies = (response: Response): boolean =>
+  Reflect.get(response, Symbol.for("astro.cookies"))?.headers().next().done === false

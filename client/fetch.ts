@@ -39,21 +39,17 @@ export function withEpochCache<Env = unknown, Ctx extends Context = Context>(
 ): FetchHandler<Env, Ctx> {
   const serve = createPages(options)
 
-  const answer = (request: Request, env: Env, ctx: Ctx, isRevalidation?: boolean): Promise<Response> =>
+  return (request, env, ctx) =>
     serve({
       context: { request, env, ctx },
       request,
       waitUntil: waitUntilOf(ctx),
-      isRevalidation,
-      async make() {
-        const response = await handler(request, env, ctx)
+      async make(asked) {
+        const response = await handler(asked, env, ctx)
         // What was fetched elsewhere has headers that cannot be set.
-        return new Response(response.body, response)
+        return { response: new Response(response.body, response) }
       },
-      revalidate: (again) => answer(again, env, ctx, true),
     })
-
-  return async (request, env, ctx) => answer(request, env, ctx)
 }
 
 /** Some runtimes hand over no context, and some one that cannot wait. */

@@ -1,5 +1,4 @@
 import type { Context, Env, ExecutionContext, MiddlewareHandler } from "hono"
-import type { StatusCode } from "hono/utils/http-status"
 import type { WaitUntil } from "./epochs.ts"
 import { createPages, type PagesOptions } from "./pages.ts"
 
@@ -42,13 +41,12 @@ export function epochCache<E extends Env = any>({
         await next()
         // What was fetched elsewhere has headers that cannot be set; through the context they can.
         c.header("cache-status", c.res.headers.get("cache-status") ?? undefined)
-        return c.res
+        return { response: c.res, isPage: c.error === undefined }
       },
-      failed: () => c.error !== undefined,
       // Through the context, so that headers which others prepared are not lost.
-      respond: (body, status, headers) => (hit = c.newResponse(body, status as StatusCode, headers)),
+      respond: (body, init) => (hit = c.newResponse(body, init)),
       revalidate:
-        app &&
+        app !== undefined &&
         (async (request) => {
           ours.add(request)
           return app.fetch(request, c.env, executionCtx)

@@ -2,7 +2,7 @@ import { formatStamp, parseStamp, type Stamp } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { SECOND } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
-import { ascii, dependsOn } from "./page.ts"
+import { ascii, dependsOn, fromAscii } from "./page.ts"
 import type { Labeller } from "./tag-header.ts"
 import type { ReadOptions, Tidemark } from "./tidemark.ts"
 
@@ -336,11 +336,7 @@ export function defineEpochCachedHandler<E extends HTTPEvent, R extends (event: 
     if (text) filled.set(event, text)
     const put = (headers: Headers) => {
       if (text) headers.set(ENTRY, text)
-      const labelled = labels?.(namespace, asked)
-      for (const [name, label] of Object.entries(labelled?.headers ?? {})) {
-        const present = headers.get(name)
-        headers.set(name, present ? present + labelled?.separator + label : label)
-      }
+      labels?.(headers, namespace, asked)
     }
     const prepared = (event as { res?: { headers?: unknown } }).res?.headers
     if (!toResponse && !(value instanceof Response) && prepared instanceof Headers) {
@@ -467,7 +463,7 @@ const asResponse = (value: unknown): unknown =>
 
 function parse(text: unknown): unknown {
   try {
-    return typeof text === "string" ? JSON.parse(text) : undefined
+    return typeof text === "string" ? fromAscii(text) : undefined
   } catch {
     return undefined
   }

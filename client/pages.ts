@@ -1,12 +1,21 @@
-import type { Epoch } from "../protocol/epoch.ts"
+import { type Epoch, formatStamp, parseStamp } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { DAY, type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
-import { dependsOn, entryOf, isStorable, keyUrl, servedHeaders, storedCopy, whyForwarded } from "./page.ts"
+import {
+  dependsOn,
+  entryOf,
+  FOREVER,
+  isStorable,
+  keyUrl,
+  servedHeaders,
+  storedCopy,
+  whyForwarded,
+} from "./page.ts"
 import { settles } from "./patience.ts"
 import { SingleFlight } from "./single-flight.ts"
 import type { Labeller } from "./tag-header.ts"
-import type { ReadOptions, Tidemark } from "./tidemark.ts"
+import type { Tidemark } from "./tidemark.ts"
 
 /**
  * Pages under their stamps: what the plugs of frameworks that answer a request with a response have in common. Each
@@ -27,6 +36,9 @@ const CLAIM = "&claim"
 
 /** Pages remembered as not to be stored, which others then do not wait for; of more, all are forgotten. */
 const MAX_UNSTORABLE = 1_000
+
+/** Said where nothing is known of the epochs. */
+const UNKNOWN = "fwd=bypass; detail=epochs-unknown"
 
 type OrPromise<T> = T | Promise<T>
 
@@ -83,52 +95,40 @@ export interface PagesOptions<C> {
   /** Reads one's own write: see `ReadOptions`. */
   readonly fresh?: (c: C) => { readonly atLeast: Epoch } | undefined
   /** Called when something is not as it should be. Default: nobody is told. */
-  readonly onWarning?: (warning: EpochCacheWarning) => void
+  readonly onWarning?: (warning: EpochCacheWarning, c: C) => void
+}
+
+/** What a framework made for a request. */
+export interface Made {
+  /** Its headers can be set. */
+  readonly response: Response
+  /** False where it is an error's page, or did not ask to be kept. Default: true. */
+  readonly isPage?: boolean
+  /** What it said that it shows, beside `tags` of the options. Default: nothing. */
+  readonly tags?: readonly string[]
+  /** After this it is stale, though nothing invalidated it, in milliseconds. Default: never. */
+  readonly maxAge?: Milliseconds
+  /** How long it is kept, in milliseconds; `maxCacheTtl` at most, which is the default. */
+  readonly keep?: Milliseconds
 }
 
 /** One request, as its framework hands it over. */
 export interface Turn<C> {
   readonly context: C
   readonly request: Request
-  /** Makes the page. Its headers can be set. */
-  readonly make: () => Promise<Response>
-  /** Whether what was made is an error's page, and not to be kept. Default: it is not. */
-  readonly failed?: () => boolean
+  /** Makes the page, of this request or of one like it that was made to revalidate the page. */
+  readonly make: (request: Request) => Promise<Made>
   /**
-   * Makes the page once more, with nobody waiting, by a turn of its own whose `isRevalidation` is set. Where there is
-   * no such way, a request for a stale page waits for the new one.
+   * Makes the page once more, with nobody waiting, by a turn of its own whose `isRevalidation` is set. False where there
+   * is no way: a request for a stale page then waits for the new one. Default: by `make`.
    */
-  readonly revalidate?: ((request: Request) => Promise<unknown>) | undefined
-  /** How long the page is kept at most, in milliseconds, known when it was made. Default: `maxCacheTtl`. */
-  readonly keepFor?: () => Milliseconds | undefined
-  /** Whether a copy that its stamp allows is stale for another reason. Default: it never is. */
-  readonly isExpired?: (copy: Response) => boolean
+  readonly revalidate?: ((request: Request) => Promise<Response>) | false
   /** This is to fill, and not to be answered from the cache. */
   readonly isRevalidation?: boolean | undefined
   readonly waitUntil?: WaitUntil | undefined
   /** Answers with what the cache had. Default: a plain `Response`. */
-  readonly respond?: (
-    body: ReadableStream | null,
-    status: number,
-    headers: Record<string, string>,
-  ) => Response
+  readonly respond?: (body: ReadableStream | null, init: { readonly headers: Headers }) => Response
 }
-
-/** What one request is about. */
-interface Visit {
-  readonly tidemark: Tidemark
-  readonly namespace: Namespace
-  readonly cache: PageStore
-  readonly key: string
-  readonly urls: readonly string[]
-  readonly read: ReadOptions
-  readonly waitUntil: WaitUntil
-}
-
-/** What the cache has for a visit: a copy and its headers, or why the page has to be made. */
-type Found =
-  | { readonly copy: Response; readonly headers: Record<string, string>; readonly how: string }
-  | { readonly copy?: undefined; readonly how: string; readonly hadCopy: boolean }
 
 /**
  * Answers turns: from the cache where a stamp allows it, and else with the page that is made, which is then kept.
@@ -142,200 +142,167 @@ type Found =
  * @returns the very response that was made, or another where the cache had one
  */
 export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Promise<Response> {
-  const { swr = MINUTE, maxCacheTtl = 30 * DAY, onWarning, vary = [], tidemark, namespace } = options
-  const varied = new Set(vary.map((name) => name.toLowerCase()))
+  const { swr = MINUTE, maxCacheTtl = 30 * DAY, onWarning, labels } = options
+  const varied = (options.vary ?? []).map((name) => name.toLowerCase())
   const fills = new SingleFlight(FILL_PATIENCE)
   const revalidations = new SingleFlight(REVALIDATION_LIMIT)
   const unstorable = new Set<string>()
   let { cache: opened } = options
 
-  async function visitOf({ context: c, request, waitUntil }: Turn<C>, cache: PageStore): Promise<Visit> {
-    const own = valueOf(namespace, c)
-    const url = options.url?.(c) ?? request.url
-    const key = (await options.key?.(c)) ?? url
-    return {
-      tidemark: valueOf(tidemark, c),
-      namespace: own,
-      cache,
-      key: keyUrl(
-        own,
-        key,
-        [...varied].map((name) => [name, request.headers.get(name) ?? ""]),
-      ),
-      urls: [...new Set([url, key])],
-      read: { waitUntil, fresh: options.fresh?.(c) },
-      waitUntil: waitUntil ?? (() => undefined),
+  return async function serve(turn) {
+    const {
+      context,
+      request,
+      make,
+      revalidate = (again) => serve({ ...turn, request: again, isRevalidation: true }),
+      isRevalidation,
+      waitUntil = () => undefined,
+      respond = (body, init) => new Response(body, init),
+    } = turn
+    const namespace = valueOf(options.namespace, context)
+    const forwarded = whyForwarded(request)
+    if (forwarded) {
+      const made = await make(request)
+      if (/^(?:GET|HEAD)$/.test(request.method)) await label(made)
+      return tell(made.response, `fwd=${forwarded}`)
     }
-  }
-
-  /** Looks for a copy that may be served, and sets off its revalidation where it is stale. */
-  async function find({ request, revalidate, isExpired }: Turn<C>, visit: Visit): Promise<Found> {
-    const copy = await quietly(() => visit.cache.match(visit.key))
-    const entry = copy && entryOf(copy)
-    if (!copy || !entry) return { how: "fwd=uri-miss", hadCopy: false }
-    const judgement = await visit.tidemark.judge(
-      entry.stamp,
-      visit.namespace,
-      dependsOn(entry.depends, visit.urls),
-      visit.read,
+    const cache = (opened ??= await openCache())
+    const tidemark = valueOf(options.tidemark, context)
+    const url = options.url?.(context) ?? request.url
+    const own = (await options.key?.(context)) ?? url
+    const urls = [...new Set([url, own])]
+    const key = keyUrl(
+      namespace,
+      own,
+      varied.map((name) => [name, request.headers.get(name)]),
     )
-    const { verdict } = judgement
-    const isFresh = verdict === "fresh" && !isExpired?.(copy)
-    const isUsable = verdict === "fresh" || (verdict === "stale" && judgement.staleFor <= swr && swr > 0)
-    if (isFresh || (revalidate && isUsable)) {
-      if (!isFresh && revalidate) inBackground(request, revalidate, visit)
-      const headers = servedHeaders(copy, isFresh ? entry.headers : undefined)
-      return { copy, headers, how: isFresh ? "hit" : "hit; detail=stale-while-revalidate" }
-    }
-    discard(copy)
-    return verdict === "unknown"
-      ? { how: "fwd=bypass; detail=epochs-unknown", hadCopy: false }
-      : { how: `fwd=stale; detail=${verdict === "dead" ? "purged" : "invalidated"}`, hadCopy: true }
-  }
+    const claim = key + CLAIM
+    const read = { waitUntil: turn.waitUntil, fresh: options.fresh?.(context) }
+    /** Why the page has to be made, where it has. */
+    let why = "fwd=stale"
 
-  /** Has a page made once more, whoever else asks for it meanwhile. */
-  function inBackground(
-    visited: Request,
-    revalidate: NonNullable<Turn<C>["revalidate"]>,
-    visit: Visit,
-  ): void {
-    const { key, waitUntil } = visit
-    if (revalidations.running(key)) return
-    const { end } = revalidations.start(key)
-    // Without the visitor's signal: the page is still wanted when they have left.
-    const request = new Request(visited, { signal: null })
-    // And without conditions: by those less than the page would do.
-    const conditions = [...request.headers.keys()].filter((name) => name.startsWith("if-"))
-    for (const name of conditions) request.headers.delete(name)
-    const run = async () => {
-      try {
-        if (await isClaimed(visit)) return
-        const response = await revalidate(request)
-        if (response instanceof Response) discard(response)
+    /** Answers with the copy that the cache has, and sets off its revalidation where it is stale; else tells why not. */
+    async function find(isCollapsed?: boolean): Promise<Response | undefined> {
+      const entry = await quietly(async () => entryOf(await cache.match(key)))
+      if (!entry) {
+        why = "fwd=uri-miss"
+        return undefined
+      }
+      const { copy, stamp, depends, until, headers } = entry
+      const judgement = await tidemark.judge(parseStamp(stamp), namespace, dependsOn(depends, urls), read)
+      const { verdict } = judgement
+      const isFresh = verdict === "fresh" && Date.now() < until
+      const isUsable = verdict === "fresh" || (verdict === "stale" && judgement.staleFor < swr)
+      if (isFresh || (revalidate && isUsable)) {
+        if (!isFresh) refresh()
+        const init = { headers: servedHeaders(copy, isFresh ? headers : undefined) }
+        const hit = respond(copy.body, init)
+        const how = isCollapsed ? `${why}; collapsed` : "hit"
+        return tell(hit, isFresh ? how : `${how}; detail=stale-while-revalidate`)
+      }
+      discard(copy)
+      why =
+        verdict === "unknown" ? UNKNOWN : `fwd=stale; detail=${verdict === "dead" ? "purged" : "invalidated"}`
+      return undefined
+    }
+
+    /** Has the page made once more, whoever else asks for it meanwhile. */
+    function refresh(): void {
+      if (!revalidate || revalidations.running(key)) return
+      const { end } = revalidations.start(key)
+      // Without the visitor's signal: the page is still wanted when they have left.
+      const copy = new Request(request, { signal: null })
+      // And without conditions: by those less than the page would do.
+      for (const [name] of request.headers) if (name.startsWith("if-")) copy.headers.delete(name)
+      const run = async () => {
+        if (await isClaimed()) return
+        discard(await revalidate(copy))
         // Only when it is stored is the next visitor served the new one.
         await fills.running(key)
-      } catch {
-        // The old page stays until `swr` has passed; the next visit tries again.
+      }
+      // Where it fails, the old page stays until `swr` has passed; the next visit tries again.
+      waitUntil(quietly(run).finally(end))
+    }
+
+    /** Makes the page, and keeps it under a stamp from before. */
+    async function fill(): Promise<Response> {
+      const { done, end } = fills.start(key)
+      // Others may be waiting for this: it goes on though the visitor leaves.
+      waitUntil(done)
+      let stored: Promise<void> | undefined
+      try {
+        const isShared = isWorthWaiting()
+        if (isShared && !isRevalidation) {
+          const found = await madeElsewhere()
+          if (found) return found
+        }
+        if (isShared) waitUntil(quietly(() => claimUntil(done)))
+        const { stamp } = await tidemark.begin(namespace, read)
+        if (!stamp) end()
+        const made = await make(request)
+        const { response, isPage = true, maxAge = FOREVER, keep = FOREVER } = made
+        const tags = await label(made)
+        if (!isPage || !isStorable(response, varied)) {
+          if (unstorable.add(key).size > MAX_UNSTORABLE) unstorable.clear()
+          if (why.startsWith("fwd=stale") && response.status < 500)
+            waitUntil(quietly(() => cache.delete(key)))
+          return tell(response, why)
+        }
+        unstorable.delete(key)
+        if (!stamp) return tell(response, UNKNOWN)
+        const entry = { stamp: formatStamp(stamp), depends: { tags, urls }, until: Date.now() + maxAge }
+        stored = cache
+          .put(key, storedCopy(response.clone(), entry, Math.min(keep, maxCacheTtl)))
+          .catch((cause: unknown) => onWarning?.({ code: "put-failed", cause }, context))
+        waitUntil(stored.finally(end))
+        return tell(response, `${why}; stored`)
       } finally {
-        end()
+        if (!stored) end()
       }
     }
-    waitUntil(run())
-  }
 
-  /** Makes the page, and keeps it under a stamp from before. */
-  async function fill(
-    turn: Turn<C>,
-    visit: Visit,
-    { how, hadCopy }: { how: string; hadCopy: boolean },
-  ): Promise<Response> {
-    const { context, make, keepFor } = turn
-    const { cache, key, read, waitUntil } = visit
-    const { done, end } = fills.start(key)
-    // Others may be waiting for this: it goes on though the visitor leaves.
-    waitUntil(done)
-    let isBeingStored = false
-    try {
-      const shares = sharesFill(visit, how)
-      const found = shares && !turn.isRevalidation ? await madeElsewhere(turn, visit) : undefined
-      if (found) return answer(turn, found, collapsed(how, found.how))
-      if (shares) claim(visit, done)
-      const { stamp } = await visit.tidemark.begin(visit.namespace, read)
-      if (!stamp) end()
-      const response = await make()
-      const tags = await label(context, response)
-      const isKept = !turn.failed?.() && isStorable(response, varied)
-      if (isKept) unstorable.delete(key)
-      else if (unstorable.size < MAX_UNSTORABLE) unstorable.add(key)
-      else unstorable.clear()
-      if (!isKept && hadCopy && response.status < 500) waitUntil(quietly(() => cache.delete(key)))
-      if (!isKept) return tell(response, how)
-      if (!stamp) return tell(response, "fwd=bypass; detail=epochs-unknown")
-      const entry = { stamp, depends: { tags, urls: visit.urls } }
-      const copy = storedCopy(response.clone(), entry, Math.min(keepFor?.() ?? maxCacheTtl, maxCacheTtl))
-      isBeingStored = true
-      const failed = (cause: unknown) => onWarning?.({ code: "put-failed", cause })
-      waitUntil(cache.put(key, copy).catch(failed).finally(end))
-      return tell(response, `${how}; stored`)
-    } finally {
-      if (!isBeingStored) end()
+    /**
+     * Tells the other isolates over the same cache that the page is being made. Not atomic: two that begin in the same
+     * instant both make it.
+     */
+    async function claimUntil(done: Promise<void>): Promise<void> {
+      // As long as others wait.
+      await cache.put(claim, new Response("", { headers: { "cache-control": "max-age=5" } }))
+      await done
+      await cache.delete(claim)
     }
-  }
 
-  /**
-   * Tells the other isolates over the same cache that a page is being made. Not atomic: two that begin in the same
-   * instant both make it.
-   */
-  function claim({ cache, key, waitUntil }: Visit, done: Promise<void>): void {
-    // As long as others wait.
-    const headers = { "cache-control": "max-age=5" }
-    const put = quietly(() => cache.put(key + CLAIM, new Response("", { headers })))
-    waitUntil(Promise.all([put, done]).then(() => quietly(() => cache.delete(key + CLAIM))))
-  }
+    const isClaimed = () => quietly(() => cache.match(claim))
 
-  const isClaimed = async ({ cache, key }: Visit): Promise<boolean> =>
-    (await quietly(() => cache.match(key + CLAIM))) !== undefined
-
-  /** The page that another isolate is making, when it is there; undefined where none is, or it takes too long. */
-  async function madeElsewhere(turn: Turn<C>, visit: Visit) {
-    for (let wait = FIRST_LOOK; wait < FILL_PATIENCE && (await isClaimed(visit)); wait *= 2) {
-      await new Promise((resolve) => setTimeout(resolve, wait))
-      const found = await find(turn, visit)
-      if (found.copy) return found
+    /** The page that another isolate is making, when it is there; undefined where none is, or it takes too long. */
+    async function madeElsewhere(): Promise<Response | undefined> {
+      for (let wait = FIRST_LOOK; wait < FILL_PATIENCE && (await isClaimed()); wait *= 2) {
+        await new Promise((resolve) => setTimeout(resolve, wait))
+        const found = await find(true)
+        if (found) return found
+      }
+      return undefined
     }
-    return undefined
-  }
 
-  /** Whether it is worth to wait for others that make the same page, and to have others wait. */
-  const sharesFill = ({ key }: Visit, how: string): boolean =>
-    !how.startsWith("fwd=bypass") && !unstorable.has(key)
-
-  /** Labels what was made for the cache in front, and tells its tags. */
-  async function label(c: C, response: Response): Promise<readonly string[]> {
-    const tags = (await options.tags?.(c, response)) ?? []
-    if (!options.labels) return tags
-    const { headers, separator, dropped } = options.labels(valueOf(namespace, c), tags)
-    for (const [name, value] of Object.entries(headers)) {
-      const present = response.headers.get(name)
-      response.headers.set(name, present ? present + separator + value : value)
+    /** Whether it is worth to wait for others that make the same page, and to have others wait. */
+    function isWorthWaiting(): boolean {
+      return why !== UNKNOWN && !unstorable.has(key)
     }
-    if (dropped.length > 0) onWarning?.({ code: "tags-dropped", dropped })
-    return tags
-  }
 
-  async function pass({ context, request, make }: Turn<C>, why: string): Promise<Response> {
-    const response = await make()
-    if (request.method === "GET" || request.method === "HEAD") await label(context, response)
-    return tell(response, `fwd=${why}`)
-  }
-
-  return async function serve(turn) {
-    const { request } = turn
-    const forwarded = whyForwarded(request)
-    if (forwarded) return pass(turn, forwarded)
-    const visit = await visitOf(turn, (opened ??= await openCache()))
-    if (turn.isRevalidation) return fill(turn, visit, { how: "fwd=stale", hadCopy: true })
-    let found = await find(turn, visit)
-    const { how } = found
-    const running = !found.copy && sharesFill(visit, how) ? fills.running(visit.key) : undefined
-    if (running && (await settles(running, FILL_PATIENCE))) {
-      found = await find(turn, visit)
-      if (found.copy) return answer(turn, found, collapsed(how, found.how))
+    /** Labels what was made for the cache in front, and tells its tags. */
+    async function label({ response, tags = [] }: Made): Promise<readonly string[]> {
+      const all = [...((await options.tags?.(context, response)) ?? []), ...tags]
+      const dropped = labels?.(response.headers, namespace, all) ?? []
+      if (dropped.length > 0) onWarning?.({ code: "tags-dropped", dropped }, context)
+      return all
     }
-    return found.copy ? answer(turn, found, how) : fill(turn, visit, found)
-  }
-}
 
-function answer<C>(
-  { respond }: Turn<C>,
-  { copy, headers }: Extract<Found, { copy: Response }>,
-  how: string,
-): Response {
-  const { "cache-status": before } = headers
-  headers["cache-status"] = `${before === undefined ? "" : `${before}, `}tidemark; ${how}`
-  return respond
-    ? respond(copy.body, copy.status, headers)
-    : new Response(copy.body, { status: copy.status, headers })
+    if (isRevalidation) return fill()
+    let found = await find()
+    const running = !found && isWorthWaiting() ? fills.running(key) : undefined
+    if (running && (await settles(running, FILL_PATIENCE))) found = await find(true)
+    return found ?? fill()
+  }
 }
 
 /** An option that may differ from request to request. */
@@ -346,10 +313,6 @@ function tell(response: Response, how: string): Response {
   response.headers.append("cache-status", `tidemark; ${how}`)
   return response
 }
-
-/** What is told of a page that was waited for: why, and where it is stale by then, that it is. */
-const collapsed = (how: string, found: string): string =>
-  `${how.split(";", 1)[0]}; collapsed${found.slice("hit".length)}`
 
 /** The runtime's own cache: Workers have a default one, some have to open it, and others have none. */
 async function openCache(): Promise<PageStore> {

@@ -1,7 +1,10 @@
 import { afterEach, describe, expect, it, vi } from "vitest"
 import { settles } from "./patience.ts"
 import { SingleFlight } from "./single-flight.ts"
-import { Clock } from "./testing/model-store.ts"
+
+afterEach(() => {
+  vi.useRealTimers()
+})
 
 describe("SingleFlight", () => {
   it("tells what is under way, until it ends", async () => {
@@ -18,10 +21,10 @@ describe("SingleFlight", () => {
   })
 
   it("forgets what was lost with its request", () => {
-    const clock = new Clock()
-    const flights = new SingleFlight(1_000, clock.now)
+    vi.useFakeTimers()
+    const flights = new SingleFlight(1_000)
     const lost = flights.start("a")
-    clock.time += 1_000
+    vi.advanceTimersByTime(1_000)
     expect(flights.running("a")).toBeUndefined()
     const { done } = flights.start("a")
     lost.end()
@@ -37,10 +40,6 @@ describe("SingleFlight", () => {
 })
 
 describe("settles", () => {
-  afterEach(() => {
-    vi.useRealTimers()
-  })
-
   it("tells whether it did in time, and leaves no timer behind", async () => {
     vi.useFakeTimers()
     expect(await settles(Promise.resolve(), 1_000)).toBe(true)

@@ -9,29 +9,27 @@ const MAX_FLIGHTS = 1_000
  */
 export class SingleFlight {
   readonly #limit: Milliseconds
-  readonly #now: () => Milliseconds
   readonly #flights = new Map<string, { readonly since: Milliseconds; readonly done: Promise<void> }>()
 
   /** Work that has not ended after `limit` was lost with its request, and counts as ended. */
-  constructor(limit: Milliseconds, now: () => Milliseconds = Date.now) {
+  constructor(limit: Milliseconds) {
     this.#limit = limit
-    this.#now = now
   }
 
   /** Settles when the work that is under way for a key ends; undefined where none is. */
   running(key: string): Promise<void> | undefined {
     const flight = this.#flights.get(key)
-    return flight && Math.abs(this.#now() - flight.since) < this.#limit ? flight.done : undefined
+    return flight && Math.abs(Date.now() - flight.since) < this.#limit ? flight.done : undefined
   }
 
   /** Begins work for a key. `end` must be called however it ends; calling it twice is no harm. */
   start(key: string): { readonly done: Promise<void>; readonly end: () => void } {
     const { promise: done, resolve } = Promise.withResolvers<void>()
-    const flight = { since: this.#now(), done }
+    const flight = { since: Date.now(), done }
     this.#flights.delete(key)
     this.#flights.set(key, flight)
-    const [oldest] = this.#flights.keys()
-    if (this.#flights.size > MAX_FLIGHTS && oldest !== undefined) this.#flights.delete(oldest)
+    const [oldest = key] = this.#flights.keys()
+    if (this.#flights.size > MAX_FLIGHTS) this.#flights.delete(oldest)
     const end = () => {
       if (this.#flights.get(key) === flight) this.#flights.delete(key)
       resolve()

@@ -48,26 +48,20 @@ export function depend({ request }: { readonly request: Request }, tags: readonl
 export function epochHandle<E extends RequestEvent>(
   options: EpochHandleOptions<E>,
 ): (input: { event: E; resolve: (event: E) => Response | Promise<Response> }) => Promise<Response> {
-  const serve = createPages<E>({
-    ...options,
-    async tags(event, response) {
-      return [...((await options.tags?.(event, response)) ?? []), ...(told.get(event.request) ?? [])]
-    },
-  })
+  const serve = createPages(options)
 
-  return async function handle({ event, resolve }) {
+  return async ({ event, resolve }) => {
     if (event.isSubRequest) return resolve(event)
-    const answer = (request: Request, isRevalidation?: boolean): Promise<Response> =>
-      serve({
-        context: event,
-        request,
-        waitUntil: waitUntilOf(event.platform),
-        isRevalidation,
-        make: async () => resolve(event),
-        failed: () => !told.has(event.request),
-        revalidate: (again) => answer(again, true),
-      })
-    return answer(event.request)
+    return serve({
+      context: event,
+      request: event.request,
+      waitUntil: waitUntilOf(event.platform),
+      async make() {
+        const response = await resolve(event)
+        const tags = told.get(event.request)
+        return tags ? { response, tags } : { response, isPage: false }
+      },
+    })
   }
 }
 

@@ -28,8 +28,12 @@ export interface Labels {
   readonly dropped: readonly string[]
 }
 
-/** Labels a response of a namespace with its tags, for the cache in front. */
-export type Labeller = (namespace: Namespace, tags: readonly string[]) => Labels
+/**
+ * Labels a response of a namespace with its tags, for the cache in front: writes into its headers, behind what is there.
+ *
+ * @returns what did not fit, as in `Labels`
+ */
+export type Labeller = (headers: Headers, namespace: Namespace, tags: readonly string[]) => readonly string[]
 
 /**
  * The labeller for a cache: `labelsFor(cloudflare)` writes `Cache-Tag`.
@@ -38,8 +42,14 @@ export type Labeller = (namespace: Namespace, tags: readonly string[]) => Labels
  */
 export const labelsFor =
   (inFront: TagRules, options?: LabelOptions): Labeller =>
-  (namespace, tags) =>
-    tagHeader(namespace, tags, inFront, options)
+  (headers, namespace, tags) => {
+    const labels = tagHeader(namespace, tags, inFront, options)
+    for (const [name, value] of Object.entries(labels.headers)) {
+      const present = headers.get(name)
+      headers.set(name, present ? present + labels.separator + value : value)
+    }
+    return labels.dropped
+  }
 
 /** The header that labels a response for the cache in front, so that it can be purged by what it was labelled with. */
 export function tagHeader(

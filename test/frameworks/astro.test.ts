@@ -144,7 +144,10 @@ describe("Astro's cache on tidemark", () => {
     })
     for (let visit = 0; visit < 2; visit += 1) {
       const { headers } = await open()
-      expect([headers.get("etag"), headers.get("cache-control")]).toEqual(['"1"', "no-cache"])
+      expect([headers.get("etag"), headers.get("cache-control")]).toEqual([
+        '"1"',
+        "max-age=0, must-revalidate",
+      ])
       await idle()
     }
     expect(count()).toBe(1)
@@ -167,6 +170,20 @@ describe("Astro's cache on tidemark", () => {
     expect(await visit()).toBe("v2 | tidemark; hit")
     now.mockRestore()
   })
+
+  it.each([0, -60, Number.NaN, Infinity, "soon", null])(
+    "with a maxAge of %j never counts a page as fresh",
+    async (maxAge) => {
+      const { visit } = setUp({
+        page: (cache, count) => {
+          cache.set({ maxAge, tags: ["post-1"] } as never)
+          return new Response(`v${count}`)
+        },
+      })
+      await visit()
+      expect(await visit()).toContain("detail=stale-while-revalidate")
+    },
+  )
 
   it.each([
     ["a tag", { tags: "post-1" }],
