@@ -44,7 +44,7 @@ export function epochCache<E extends Env = any>({
         return { response: c.res, isPage: c.error === undefined }
       },
       // Through the context, so that headers which others prepared are not lost.
-      respond: (body, init) => (hit = c.newResponse(body, init)),
+      respond: (body, headers) => (hit = c.newResponse(body, 200, headers)),
       revalidate:
         app !== undefined &&
         (async (request) => {

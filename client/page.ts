@@ -73,19 +73,14 @@ const text = ({ headers }: Request | Response, name: string): string => headers.
  * may be *served* is for its stamp to say, not for its age.
  */
 export function storedCopy(response: Response, entry: Omit<Entry, "headers">, keep: Milliseconds): Response {
-  const headers = withoutAdded(response)
+  const headers: Record<string, string> = {}
   const given: Record<string, string> = {}
   for (const [name, value] of response.headers)
-    if (STEERING.test(name)) {
-      given[name] = value
-      headers.delete(name)
-    }
-  headers.set("cache-control", `max-age=${Math.ceil(keep / SECOND)}`)
+    if (!ADDED.includes(name)) (STEERING.test(name) ? given : headers)[name] = value
+  headers["cache-control"] = `max-age=${Math.ceil(keep / SECOND)}`
   const whole = ascii({ ...entry, headers: given })
-  headers.set(
-    ENTRY,
-    whole.length <= MAX_ENTRY_BYTES ? whole : ascii({ ...entry, depends: "anything", headers: given }),
-  )
+  headers[ENTRY] =
+    whole.length <= MAX_ENTRY_BYTES ? whole : ascii({ ...entry, depends: "anything", headers: given })
   return new Response(response.body, { headers })
 }
 
@@ -107,17 +102,11 @@ export const entryOf = (copy = new Response()): Entry & { readonly copy: Respons
 export function servedHeaders(
   copy: Response,
   given: Readonly<Record<string, string>> = { "cache-control": "no-store" },
-): Headers {
-  const headers = withoutAdded(copy)
-  headers.delete("cache-control")
-  for (const [name, value] of Object.entries(given)) headers.set(name, value)
-  return headers
-}
-
-function withoutAdded(response: Response): Headers {
-  const headers = new Headers(response.headers)
-  for (const name of ADDED) headers.delete(name)
-  return headers
+): Record<string, string> {
+  const headers: Record<string, string> = {}
+  for (const [name, value] of copy.headers)
+    if (!ADDED.includes(name) && name !== "cache-control") headers[name] = value
+  return Object.assign(headers, given)
 }
 
 /**

@@ -127,7 +127,7 @@ export interface Turn<C> {
   readonly isRevalidation?: boolean | undefined
   readonly waitUntil?: WaitUntil | undefined
   /** Answers with what the cache had. Default: a plain `Response`. */
-  readonly respond?: (body: ReadableStream | null, init: { readonly headers: Headers }) => Response
+  readonly respond?: (body: ReadableStream | null, headers: Record<string, string>) => Response
 }
 
 /**
@@ -157,7 +157,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       revalidate = (again) => serve({ ...turn, request: again, isRevalidation: true }),
       isRevalidation,
       waitUntil = () => undefined,
-      respond = (body, init) => new Response(body, init),
+      respond = (body, headers) => new Response(body, { headers }),
     } = turn
     const namespace = valueOf(options.namespace, context)
     const forwarded = whyForwarded(request)
@@ -195,8 +195,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       const isUsable = verdict === "fresh" || (verdict === "stale" && judgement.staleFor < swr)
       if (isFresh || (revalidate && isUsable)) {
         if (!isFresh) refresh()
-        const init = { headers: servedHeaders(copy, isFresh ? headers : undefined) }
-        const hit = respond(copy.body, init)
+        const hit = respond(copy.body, servedHeaders(copy, isFresh ? headers : undefined))
         const how = isCollapsed ? `${why}; collapsed` : "hit"
         return tell(hit, isFresh ? how : `${how}; detail=stale-while-revalidate`)
       }
