@@ -110,7 +110,7 @@ export default function provideEpochCache(config = {} as EpochProviderConfig): E
   // A Worker without Node's compatibility has no environment.
   const { process } = globalThis as { process?: { env?: Readonly<Record<string, string | undefined>> } }
   const token = process?.env?.[variable]
-  if (!token) throw new TypeError(`the environment variable ${variable} is missing`)
+  if (!token) throw new TypeError(`the environment variable ${variable} is missing, which holds the token`)
   return createProvider({
     ...rest,
     tidemark: createTidemark({ ...rest, store: workerStore({ url, token }) }),
@@ -163,7 +163,7 @@ function made(response: Response, { pathname }: URL): Made {
   const { headers } = response
   const said = headers.get(SAID)
   headers.delete(SAID)
-  if (!said || setsCookies(response)) return { response, isPage: false }
+  if (!said || setsCookies(response)) return { response, mayBeKept: false }
   // Astro says `no-cache` to browsers where a page can be revalidated. To them this is the same; here, the former would
   // say that the page must not be kept.
   if ((headers.has("etag") || headers.has("last-modified")) && headers.get("cache-control") === "no-cache")

@@ -41,7 +41,7 @@ export function epochCache<E extends Env = any>({
         await next()
         // What was fetched elsewhere has headers that cannot be set; through the context they can.
         c.header("cache-status", c.res.headers.get("cache-status") ?? undefined)
-        return { response: c.res, isPage: c.error === undefined }
+        return { response: c.res, mayBeKept: c.error === undefined }
       },
       // Through the context, so that headers which others prepared are not lost.
       respond: (body, headers) => (hit = c.newResponse(body, 200, headers)),

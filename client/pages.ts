@@ -102,8 +102,8 @@ export interface PagesOptions<C> {
 export interface Made {
   /** Its headers can be set. */
   readonly response: Response
-  /** False where it is an error's page, or did not ask to be kept. Default: true. */
-  readonly isPage?: boolean
+  /** False for an error's page, and for one that had to ask to be kept and did not. Default: true. */
+  readonly mayBeKept?: boolean
   /** What it said that it shows, beside `tags` of the options. Default: nothing. */
   readonly tags?: readonly string[]
   /** After this it is stale, though nothing invalidated it, in milliseconds. Default: never. */
@@ -120,7 +120,7 @@ export interface Turn<C> {
   readonly make: (request: Request) => Promise<Made>
   /**
    * Makes the page once more, with nobody waiting, by a turn of its own whose `isRevalidation` is set. False where there
-   * is no way: a request for a stale page then waits for the new one. Default: by `make`.
+   * is no way to: a request for a stale page then waits for the new one. Default: a turn like this one.
    */
   readonly revalidate?: ((request: Request) => Promise<Response>) | false
   /** This is to fill, and not to be answered from the cache. */
@@ -239,9 +239,9 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
         const { stamp } = await tidemark.begin(namespace, read)
         if (!stamp) end()
         const made = await make(request)
-        const { response, isPage = true, maxAge = FOREVER, keep = FOREVER } = made
+        const { response, mayBeKept = true, maxAge = FOREVER, keep = FOREVER } = made
         const tags = await label(made)
-        if (!isPage || !isStorable(response, varied)) {
+        if (!mayBeKept || !isStorable(response, varied)) {
           if (unstorable.add(key).size > MAX_UNSTORABLE) unstorable.clear()
           if (why.startsWith("fwd=stale") && response.status < 500)
             waitUntil(quietly(() => cache.delete(key)))

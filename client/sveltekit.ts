@@ -59,7 +59,7 @@ export function epochHandle<E extends RequestEvent>(
       async make() {
         const response = await resolve(event)
         const tags = told.get(event.request)
-        return tags ? { response, tags } : { response, isPage: false }
+        return tags ? { response, tags } : { response, mayBeKept: false }
       },
     })
   }
