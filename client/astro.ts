@@ -110,7 +110,7 @@ export default function provideEpochCache(config = {} as EpochProviderConfig): E
   // A Worker without Node's compatibility has no environment.
   const { process } = globalThis as { process?: { env?: Readonly<Record<string, string | undefined>> } }
   const token = process?.env?.[variable]
-  if (!token) throw new TypeError(`the environment variable ${variable} is missing, which holds the token`)
+  if (!token) throw new TypeError(`the environment variable ${variable} is missing`)
   return createProvider({
     ...rest,
     tidemark: createTidemark({ ...rest, store: workerStore({ url, token }) }),
@@ -152,7 +152,7 @@ function createProvider(options: EpochProviderOptions): EpochCacheProvider {
       const all = [tags, path === undefined ? [] : pathTag(path)].flat()
       // With neither, a publish would mean the whole namespace.
       if (all.length === 0) return
-      const hasUrl = path !== undefined && site !== undefined
+      const hasUrl = path !== undefined && site
       await tidemark[mode]({ namespace, tags: all, ...(hasUrl && { urls: [new URL(path, site).href] }) })
     },
   }

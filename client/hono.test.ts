@@ -275,6 +275,31 @@ describe("a page behind the epoch cache", () => {
     expect(visits()).toBe(1)
   })
 
+  it("is found by whoever looked just before it was stored", async () => {
+    const origin = Promise.withResolvers<void>()
+    const { open, visits, cache, idle } = setUp({
+      page: async (c, count) => {
+        await origin.promise
+        return c.text(`v${count}`)
+      },
+    })
+    const first = open("/a")
+    await new Promise((resolve) => setTimeout(resolve, 0))
+    const match = cache.match.bind(cache)
+    cache.match = async (key) => {
+      cache.match = match
+      const copy = await match(key)
+      origin.resolve()
+      await first
+      await idle()
+      return copy
+    }
+    const second = await open("/a")
+    expect(await second.text()).toBe("v1")
+    expect(second.headers.get("cache-status")).toBe("tidemark; fwd=uri-miss; collapsed")
+    expect(visits()).toBe(1)
+  })
+
   it("says so to whoever waited for it, where it is stale by then", async () => {
     const origin = Promise.withResolvers<void>()
     const { open, store, clock, idle } = setUp({

@@ -297,9 +297,12 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     }
 
     if (isRevalidation) return fill()
+    // Asked for before as well: it may end, and have stored the page, after the cache was looked at.
+    const before = fills.running(key)
     let found = await find()
-    const running = !found && isWorthWaiting() ? fills.running(key) : undefined
-    if (running && (await settles(running, FILL_PATIENCE))) found = await find(true)
+    const running = fills.running(key) ?? before
+    if (!found && running && isWorthWaiting() && (await settles(running, FILL_PATIENCE)))
+      found = await find(true)
     return found ?? fill()
   }
 }

@@ -162,12 +162,12 @@ export const MUTANTS: readonly Mutant[] = [
     name: "the stamp is taken after the origin was read",
     invariant: "I8",
     file: "client/pages.ts",
-    find: `      const { stamp } = await visit.tidemark.begin(visit.namespace, read)
-      if (!stamp) end()
-      const response = await make()`,
-    replace: `      const response = await make()
-      const { stamp } = await visit.tidemark.begin(visit.namespace, read)
-      if (!stamp) end()`,
+    find: `        const { stamp } = await tidemark.begin(namespace, read)
+        if (!stamp) end()
+        const made = await make(request)`,
+    replace: `        const made = await make(request)
+        const { stamp } = await tidemark.begin(namespace, read)
+        if (!stamp) end()`,
     test: node(
       "client/hono.test.ts",
       "that was read before an invalidation and stored after it is stale at once",
