@@ -406,6 +406,15 @@ describe("what is not for a shared cache", () => {
     expect(cache.kept.size).toBe(1)
   })
 
+  it("a request whose namespace cannot be told, where nothing asks for it", async () => {
+    const { visit } = setUp({
+      namespace: () => {
+        throw new Error("no tenant")
+      },
+    })
+    expect(await visit("/a", { headers: { authorization: "x" } })).toBe("/a v1 | tidemark; fwd=request")
+  })
+
   it("max-age=0 and words that only look like a refusal do not keep a page out", async () => {
     const { visit } = setUp({
       page: (c) =>

@@ -159,7 +159,6 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       waitUntil = () => undefined,
       respond = (body, headers) => new Response(body, { headers }),
     } = turn
-    const namespace = valueOf(options.namespace, context)
     const forwarded = whyForwarded(request)
     if (forwarded) {
       const made = await make(request)
@@ -167,6 +166,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
       return tell(made.response, `fwd=${forwarded}`)
     }
     const cache = (opened ??= await openCache())
+    const namespace = valueOf(options.namespace, context)
     const tidemark = valueOf(options.tidemark, context)
     const url = options.url?.(context) ?? request.url
     const own = (await options.key?.(context)) ?? url
@@ -291,7 +291,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     /** Labels what was made for the cache in front, and tells its tags. */
     async function label({ response, tags = [] }: Made): Promise<readonly string[]> {
       const all = [...((await options.tags?.(context, response)) ?? []), ...tags]
-      const dropped = labels?.(response.headers, namespace, all) ?? []
+      const dropped = labels?.(response.headers, valueOf(options.namespace, context), all) ?? []
       if (dropped.length > 0) onWarning?.({ code: "tags-dropped", dropped }, context)
       return all
     }
