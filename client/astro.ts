@@ -118,7 +118,7 @@ export default function provideEpochCache(config = {} as EpochProviderConfig): E
 }
 
 function createProvider(options: EpochProviderOptions): EpochCacheProvider {
-  const { tidemark, namespace, site, mode = "purge" } = options
+  const { tidemark, namespace, site, mode } = options
   const urlOf = ({ url }: CacheContext) => new URL(url.pathname + url.search, site ?? url)
   const serve = createPages<CacheContext>({
     url: (context) => urlOf(context).href,
@@ -153,7 +153,11 @@ function createProvider(options: EpochProviderOptions): EpochCacheProvider {
       // With neither, a publish would mean the whole namespace.
       if (all.length === 0) return
       const hasUrl = path !== undefined && site
-      await tidemark[mode]({ namespace, tags: all, ...(hasUrl && { urls: [new URL(path, site).href] }) })
+      await tidemark[mode === "invalidate" ? mode : "purge"]({
+        namespace,
+        tags: all,
+        ...(hasUrl && { urls: [new URL(path, site).href] }),
+      })
     },
   }
 }

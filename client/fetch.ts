@@ -39,17 +39,22 @@ export function withEpochCache<Env = unknown, Ctx extends Context = Context>(
 ): FetchHandler<Env, Ctx> {
   const serve = createPages(options)
 
-  return (request, env, ctx) =>
+  const answer = (request: Request, env: Env, ctx: Ctx, isRevalidation?: boolean): Promise<Response> =>
     serve({
       context: { request, env, ctx },
       request,
       waitUntil: waitUntilOf(ctx),
-      async make(asked) {
-        const response = await handler(asked, env, ctx)
+      isRevalidation,
+      async make() {
+        const response = await handler(request, env, ctx)
         // What was fetched elsewhere has headers that cannot be set.
         return { response: new Response(response.body, response) }
       },
+      // With a context of its own: the visitor's request is aborted when they leave.
+      revalidate: (again) => answer(again, env, ctx, true),
     })
+
+  return async (request, env, ctx) => answer(request, env, ctx)
 }
 
 /** Some runtimes hand over no context, and some one that cannot wait. */

@@ -46,7 +46,7 @@ export function epochCache<E extends Env = any>({
       // Through the context, so that headers which others prepared are not lost.
       respond: (body, headers) => (hit = c.newResponse(body, 200, headers)),
       revalidate:
-        app !== undefined &&
+        !!app &&
         (async (request) => {
           ours.add(request)
           return app.fetch(request, c.env, executionCtx)

@@ -116,8 +116,8 @@ export interface Made {
 export interface Turn<C> {
   readonly context: C
   readonly request: Request
-  /** Makes the page, of this request or of one like it that was made to revalidate the page. */
-  readonly make: (request: Request) => Promise<Made>
+  /** Makes the page. */
+  readonly make: () => Promise<Made>
   /**
    * Makes the page once more, with nobody waiting, by a turn of its own whose `isRevalidation` is set. False where there
    * is no way to: a request for a stale page then waits for the new one. Default: a turn like this one.
@@ -161,7 +161,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
     } = turn
     const forwarded = whyForwarded(request)
     if (forwarded) {
-      const made = await make(request)
+      const made = await make()
       if (/^(?:GET|HEAD)$/.test(request.method)) await label(made)
       return tell(made.response, `fwd=${forwarded}`)
     }
@@ -238,7 +238,7 @@ export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Pro
         if (isShared) waitUntil(quietly(() => claimUntil(done)))
         const { stamp } = await tidemark.begin(namespace, read)
         if (!stamp) end()
-        const made = await make(request)
+        const made = await make()
         const { response, mayBeKept = true, maxAge = FOREVER, keep = FOREVER } = made
         const tags = await label(made)
         if (!mayBeKept || !isStorable(response, varied)) {

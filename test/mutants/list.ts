@@ -164,8 +164,8 @@ export const MUTANTS: readonly Mutant[] = [
     file: "client/pages.ts",
     find: `        const { stamp } = await tidemark.begin(namespace, read)
         if (!stamp) end()
-        const made = await make(request)`,
-    replace: `        const made = await make(request)
+        const made = await make()`,
+    replace: `        const made = await make()
         const { stamp } = await tidemark.begin(namespace, read)
         if (!stamp) end()`,
     test: node(
