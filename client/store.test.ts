@@ -36,6 +36,18 @@ const untilAborted = ({ init }: Sent) =>
 const blog = (tags: string[], urls: string[] = []): LookupRequest => new Map([["blog", { tags, urls }]])
 
 describe("workerStore", () => {
+  it.each([
+    ["url is missing", undefined, TOKEN],
+    ["url is missing", "", TOKEN],
+    ["token is missing", "https://tidemark.example.com", undefined],
+    ["url must begin with https:// or http://", "127.0.0.1:8787", TOKEN],
+    ["url must begin with https:// or http://", "https://", TOKEN],
+  ])("is made without an environment, and then says: %s", async (message, url, token) => {
+    const store = workerStore({ url, token, fetch: () => Promise.reject(new Error("asked")) })
+    await expect(store.lookup(blog([]))).rejects.toThrow(`workerStore: ${message}`)
+    await expect(store.publish?.({ namespace: "blog", mode: "purge" })).rejects.toThrow(message)
+  })
+
   it("asks by GET, and reads the answer", async () => {
     const request = new Map([
       ["blog", { tags: ["a:b", "ä&c"], urls: ["https://www.example.com/?x=1&y=2"] }],

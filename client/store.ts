@@ -12,9 +12,9 @@ type Fetch = (url: string, init: RequestInit) => Promise<Response>
 
 export interface WorkerStoreOptions {
   /** Where the Worker answers, such as `https://tidemark.example.com`; `/v1/epochs` is put behind it. */
-  readonly url: string
+  readonly url: string | undefined
   /** A token with the scope `epochs:` of every namespace that is read, and `publish:` of those that are published to. */
-  readonly token: string
+  readonly token: string | undefined
   /** A `fetch`, or a service binding to the Worker, which needs no way over the network. Default: the global `fetch`. */
   readonly fetch?: Fetch | { readonly fetch: Fetch }
   /** After this many milliseconds the store counts as away, the body included. Default 2,000; 0 is refused. */
@@ -35,6 +35,9 @@ const REFUSALS: ReadonlySet<number> = new Set([400, 403, 404, 413, 422, 501])
  * Looks epochs up at a Tidemark Worker: `GET {url}/v1/epochs`, or `POST` where the query would be long; and publishes
  * to it.
  *
+ * Where the url or the token is missing, as in a build without secrets, or the url is none, it is made all the same:
+ * what is asked of it then rejects, naming what is missing.
+ *
  * @throws {RangeError} when `timeout` is not a positive number
  */
 export function workerStore({
@@ -44,10 +47,9 @@ export function workerStore({
   timeout = 2 * SECOND,
 }: WorkerStoreOptions): EpochStore {
   if (!(timeout > 0)) throw new RangeError(`timeout must be above 0 ms, got ${timeout}`)
-  const base = `${url.replace(/\/+$/, "")}/v1/`
   const send = fetchOf(given)
-  const ask = (path: string, headers: Readonly<Record<string, string>> = {}, body?: string) =>
-    send(base + path, {
+  const ask = async (path: string, headers: Readonly<Record<string, string>> = {}, body?: string) =>
+    send(`${addressOf("workerStore", url, token)}/v1/${path}`, {
       ...(body === undefined ? {} : { method: "POST", body }),
       headers: {
         authorization: `Bearer ${token}`,
@@ -72,6 +74,7 @@ export function workerStore({
   return {
     lookup: inParts(lookup, LIMITS),
     async publish(invalidation) {
+      addressOf("workerStore", url, token)
       // One key for all tries: whichever of them arrived, it was recorded once.
       const headers = { "idempotency-key": crypto.randomUUID() }
       const body = JSON.stringify(invalidation)
@@ -88,6 +91,21 @@ export function workerStore({
       }
     },
   }
+}
+
+/**
+ * Where a store is asked, without the slash at its end.
+ *
+ * @throws {TypeError} when the url or the token is missing, or the url is none
+ */
+export function addressOf(store: string, url: string | undefined, token: string | undefined): string {
+  if (!url) throw new TypeError(`${store}: url is missing`)
+  if (!token) throw new TypeError(`${store}: token is missing`)
+  if (!/^https?:\/\//i.test(url) || !URL.canParse(url))
+    throw new TypeError(
+      `${store}: url must begin with https:// or http://, got ${JSON.stringify(url.slice(0, 100))}`,
+    )
+  return url.replace(/\/+$/, "")
 }
 
 function fetchOf(given: WorkerStoreOptions["fetch"]): Fetch {

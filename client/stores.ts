@@ -11,6 +11,7 @@ import type { Command, Reply } from "../protocol/store.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { inParts } from "./in-parts.ts"
 import type { EpochStore } from "./epoch-store.ts"
+import { addressOf } from "./store.ts"
 
 /** Stores of epochs beside the Worker's own route. All of them are only read. */
 
@@ -21,9 +22,9 @@ export interface TenantOptions {
 
 export interface UpstashStoreOptions extends TenantOptions {
   /** `UPSTASH_REDIS_REST_URL`. */
-  readonly url: string
+  readonly url: string | undefined
   /** A *read-only* token: it needs `MGET`, `ZMSCORE` and `ZRANGEBYSCORE`, and sees all of the database. */
-  readonly token: string
+  readonly token: string | undefined
   /** Default: the global `fetch`. */
   readonly fetch?: (url: string, init: RequestInit) => Promise<Response>
   /** After this many milliseconds the store counts as away. Default 2,000; 0 is refused. */
@@ -48,10 +49,9 @@ export function upstashStore({
   now = Date.now,
 }: UpstashStoreOptions): EpochStore {
   if (!(timeout > 0)) throw new RangeError(`timeout must be above 0 ms, got ${timeout}`)
-  const endpoint = `${url.replace(/\/+$/, "")}/pipeline`
   return pipelineStore(
     async (commands) => {
-      const response = await send(endpoint, {
+      const response = await send(`${addressOf("upstashStore", url, token)}/pipeline`, {
         method: "POST",
         headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
         body: JSON.stringify(commands),

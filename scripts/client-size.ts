@@ -6,8 +6,8 @@ import { join } from "node:path"
 import { gzipSync } from "node:zlib"
 import { build } from "esbuild"
 
-const CORE_BUDGET = 4_096
-const PLUG_BUDGET = 3_072
+const CORE_BUDGET = 4_608
+const PLUG_BUDGET = 4_096
 
 const client = join(import.meta.dirname, "../client")
 const CORE = `export { createTidemark } from "./tidemark.ts"`
