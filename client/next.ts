@@ -200,7 +200,8 @@ export function createCacheHandler(options: CacheHandlerOptions): CacheHandler {
   }
 
   async function set(key: string, pendingEntry: Promise<CacheEntry>): Promise<void> {
-    const { promise, resolve } = Promise.withResolvers<void>()
+    let resolve = () => {}
+    const promise = new Promise<void>((settle) => (resolve = settle))
     const settled = Promise.all([sets.get(key), promise]).then(() => {
       if (sets.get(key) === settled) sets.delete(key)
     })

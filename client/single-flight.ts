@@ -24,7 +24,8 @@ export class SingleFlight {
 
   /** Begins work for a key. `end` must be called however it ends; calling it twice is no harm. */
   start(key: string): { readonly done: Promise<void>; readonly end: () => void } {
-    const { promise: done, resolve } = Promise.withResolvers<void>()
+    let resolve = () => {}
+    const done = new Promise<void>((settle) => (resolve = settle))
     const flight = { since: Date.now(), done }
     this.#flights.delete(key)
     this.#flights.set(key, flight)
