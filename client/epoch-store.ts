@@ -17,13 +17,14 @@ export interface EpochStore {
    */
   readonly isMirror?: boolean
   /**
-   * One round trip, or several at once where it takes no more in one. Settles within a bounded time, which is best 2 s or less: after 2.5 s the reader counts the store
-   * as away. Never retries: the reader does.
+   * One round trip, or several at once where it takes no more in one. Settles within a bounded time: after 2 s the
+   * reader counts the store as away. Never retries: the reader does.
    *
    * @throws {StoreRefusal} when all of it was refused, as for a namespace that is not declared
-   * @throws whatever it likes when it cannot answer
+   * @throws {TidemarkError} when it cannot answer, and can say what kind of trouble that is
+   * @throws whatever it likes when it cannot answer. Its words are told to people: they hold no secret
    */
-  lookup(request: LookupRequest, after?: Epoch): Promise<Lookup>
+  lookup(request: LookupRequest, after?: Epoch): Promise<StoreAnswer>
   /**
    * Records an invalidation. Missing where the store can only be read.
    *
@@ -31,6 +32,12 @@ export interface EpochStore {
    * @throws whatever it likes when there was no answer: it may have been recorded, or not
    */
   publish?(invalidation: Publication & { readonly mode: "invalidate" | "purge" }): Promise<Published>
+}
+
+/** What a store answers. */
+export interface StoreAnswer extends Lookup {
+  /** In the store's words, why it refused a namespace that was asked and is not in the answer. */
+  readonly refused?: ReadonlyMap<Namespace, Error>
 }
 
 /**
@@ -63,10 +70,13 @@ export interface Published {
  */
 export class StoreRefusal extends Error {
   readonly status: number
+  /** Where several namespaces were refused, each with its own words. */
+  readonly refused: ReadonlyMap<Namespace, Error> | undefined
 
-  constructor(status: number, message: string) {
+  constructor(status: number, message: string, refused?: ReadonlyMap<Namespace, Error>) {
     super(message)
     this.name = "StoreRefusal"
     this.status = status
+    this.refused = refused
   }
 }

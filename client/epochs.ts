@@ -4,11 +4,12 @@ import type { Asked, Lookup } from "../protocol/lookup.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { DAY, type Milliseconds, SECOND } from "../protocol/time.ts"
 import { requestOf } from "./asking.ts"
+import type { EpochStore, StoreAnswer, StoreRefusal } from "./epoch-store.ts"
 import type { EpochCache } from "./l2.ts"
 import { Mark } from "./mark.ts"
 import { ageOf, hold, type Memory, type Slot, slotOf } from "./memory.ts"
-import { settles } from "./patience.ts"
-import type { EpochStore } from "./epoch-store.ts"
+import { giveUpAfter, settles } from "./patience.ts"
+import { TidemarkError } from "./trouble.ts"
 
 /**
  * A store that failed, or lagged, is not asked again before this has passed; some wait up to twice as long, so that
@@ -16,8 +17,14 @@ import type { EpochStore } from "./epoch-store.ts"
  */
 const RETRY_AFTER: Milliseconds = SECOND
 
-/** A request that has not settled by then is lost: the Worker request that began it has ended. */
-const PATIENCE: Milliseconds = 2.5 * SECOND
+/**
+ * A look-up waits for no longer than this in all, whatever does not answer. A request that has not settled by then is
+ * lost: the store hangs, or the Worker request that began it has ended.
+ */
+const PATIENCE: Milliseconds = 2 * SECOND
+
+/** A part of that is for the cache below: one that is slower than this is no help. */
+const CACHE_PATIENCE: Milliseconds = SECOND / 2
 
 /** A look-up joins what is under way, asks for the namespace, then for tags, and again where the watermark moved. */
 const MAX_ROUNDS = 4
@@ -34,6 +41,8 @@ export interface EpochsOptions {
   readonly maxStale: Milliseconds
   readonly onStoreFailure: "serve-stale" | "bypass"
   readonly l2: EpochCache | undefined
+  /** Is told why nothing could be looked up, and of which namespaces. Each time: how often that is said is its affair. */
+  readonly tell: (error: unknown, namespaces: readonly Namespace[]) => void
   readonly now: () => Milliseconds
   readonly random: () => number
 }
@@ -138,6 +147,7 @@ export class Epochs {
   async read(namespace: Namespace, question: Question): Promise<View | undefined> {
     const { ttl, l2 } = this.#options
     const since = this.#sent
+    const until = performance.now() + PATIENCE
     // What was known when it was asked: held against what is told meanwhile, no answer would ever be new enough.
     const least = this.#least(question)
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
@@ -155,7 +165,9 @@ export class Epochs {
         this.#fly(namespace, missing, question, false)
         break
       }
-      await this.#wait(namespace, missing, { ...question, atLeast: least }, since)
+      const left = until - performance.now()
+      if (left < 0) break
+      await this.#wait(namespace, missing, { ...question, atLeast: least }, since, left)
     }
     return this.#view(this.#use(namespace), question, since, least)
   }
@@ -229,12 +241,13 @@ export class Epochs {
     tags: readonly string[],
     question: Question,
     since: number,
+    patience: Milliseconds,
   ): Promise<void> {
     const { joined, flight } = this.#fly(namespace, tags, question, true, question.atLeast)
-    if (!(await settles(flight.answered, PATIENCE))) {
+    if (!(await settles(flight.answered, patience))) {
       this.#flying.delete(flight)
       if (this.#next === flight) this.#next = undefined
-      if (!joined) this.#fail()
+      if (!joined) this.#fail(`the store did not answer within ${PATIENCE} ms`, [namespace])
       return
     }
     const slot = this.#use(namespace)
@@ -280,11 +293,8 @@ export class Epochs {
     const left = new Map<Namespace, string[]>()
     await Promise.all(
       Array.from(wants, async ([namespace, tags]) => {
-        const found = await l2?.find(namespace, this.#tenant)
-        if (found) {
-          const asOf = Math.min(found.asOf, this.#now())
-          this.#hold({ ...found, asOf }, new Map([[namespace, {}]]), 0, asOf)
-        }
+        // What it cannot do is ignored, and so is what it does not do in time, or what is not believed.
+        if (l2) await giveUpAfter(CACHE_PATIENCE, () => this.#find(l2, namespace))
         const slot = this.#memory.get(namespace)
         const missing = [...tags].filter((tag) => !slot?.row?.tags.has(tag))
         if (!slot || !this.#isCurrent(slot) || isBehind(slot, atLeast) || missing.length > 0)
@@ -292,6 +302,13 @@ export class Epochs {
       }),
     )
     return left
+  }
+
+  async #find(l2: EpochCache, namespace: Namespace): Promise<void> {
+    const found = await l2.find(namespace, this.#tenant)
+    if (!found) return
+    const asOf = Math.min(found.asOf, this.#now())
+    this.#hold({ ...found, asOf }, new Map([[namespace, {}]]), 0, asOf)
   }
 
   /** Asks the store, and along with what is wanted all that is in use: what a reader holds is then of one point of the log. */
@@ -305,48 +322,62 @@ export class Epochs {
       ([name, { row, gave, usedAt }]) => row && gave >= 0 && usedAt >= askedAt - 2 * ttl && !wanted.has(name),
     )
     const asking = requestOf(wanted, along)
-    let told: readonly Namespace[] = []
+    const names = [...asking.keys()]
+    let told: StoreAnswer | undefined
+    let refusal: Partial<StoreRefusal> = { message: "the store did not answer" }
     try {
-      const after = this.#after(asking.keys(), askedAt)
+      const after = this.#after(names, askedAt)
       const lookup = { after, ...(await store.lookup(asking, after)) }
       // The store's clock may be off by hours; only of a mirror is it the one thing to go by.
       const asOf = store.isMirror ? Math.min(lookup.asOf, askedAt) : askedAt
-      if (!this.#hold({ ...lookup, asOf }, asking, request, askedAt)) throw new Error("not believed")
+      this.#hold({ ...lookup, asOf }, asking, request, askedAt)
       this.#tenant = lookup.tenant
       this.#failing = false
       this.#retryAt = 0
-      told = [...lookup.namespaces.keys()]
+      told = lookup
     } catch (error) {
       // By its name: a store may be of another copy of this package.
       if ((error as Error | undefined)?.name !== "StoreRefusal") {
-        this.#fail()
+        this.#fail(error, names)
         return []
       }
+      refusal = error as StoreRefusal
     }
-    for (const name of asking.keys()) {
+    const isTold = (name: Namespace) => told?.namespaces.has(name)
+    for (const name of names) {
+      if (isTold(name)) continue
       const slot = this.#memory.get(name)
-      if (slot && !told.includes(name)) Object.assign(slot, { gave: -1, refusedUntil: this.#retryTime() })
+      if (slot) Object.assign(slot, { gave: -1, refusedUntil: this.#retryTime() })
+      const { message } = (told ?? refusal).refused?.get(name) ?? refusal
+      this.#options.tell(new TidemarkError("refused", `namespace ${name}: ${message}`), [name])
     }
-    return told
+    return names.filter(isTold)
   }
 
   /** Since when it is to be told what changed: since what is held of all that are asked, so that all can be kept up. */
-  #after(asked: Iterable<Namespace>, now: Milliseconds): Epoch {
-    const held = Array.from(asked, (namespace) => this.#memory.get(namespace)?.row?.last ?? Infinity)
+  #after(asked: readonly Namespace[], now: Milliseconds): Epoch {
+    const held = asked.map((namespace) => this.#memory.get(namespace)?.row?.last ?? Infinity)
     const oldest = Math.min(...held)
     return oldest < Infinity ? oldest : Math.floor((now - LOOK_BACK) * 1_000)
   }
 
-  /** Takes an answer in; its number is 0 where a cache had it. False where it is not to be believed. */
+  /**
+   * Takes an answer in; its number is 0 where a cache had it.
+   *
+   * @throws {TidemarkError} where it is not to be believed
+   */
   #hold(
     { generation, last, asOf, after = Infinity, changed, namespaces }: Lookup,
     wanted: ReadonlyMap<Namespace, Partial<Asked>>,
     request: number,
     askedAt: Milliseconds,
-  ): boolean {
+  ): void {
     const { ttl, maxStale, random } = this.#options
     // A mirror that nobody writes any more tells nothing.
-    if (askedAt - asOf > maxStale || !this.hear({ generation, last }, request > 0)) return false
+    if (askedAt - asOf > maxStale || !this.hear({ generation, last }, request > 0))
+      throw generation === 0
+        ? new TidemarkError("empty", "nothing was ever published")
+        : new TidemarkError("not-believed", "the store tells of an older log, or is an old mirror")
     for (const [namespace, { tags, ...row }] of namespaces) {
       // To be asked along is no use of its own: what nobody reads any more drops out.
       const slot = this.#memory.get(namespace) ?? (wanted.has(namespace) ? this.#use(namespace) : undefined)
@@ -370,7 +401,6 @@ export class Epochs {
       }
       hold(slot, { ...told, asked: [...unlisted, ...tags] }, request, this.#now(), 2 * ttl)
     }
-    return true
   }
 
   /** Gives the cache below what is held of what was asked. */
@@ -379,14 +409,16 @@ export class Epochs {
     await Promise.all(
       asked.map(async (namespace) => {
         const slot = this.#memory.get(namespace)
-        if (slot) await l2?.keep(namespace, slot, this.#tenant ?? "", maxStale)
+        if (slot && l2)
+          await giveUpAfter(PATIENCE, () => l2.keep(namespace, slot, this.#tenant ?? "", maxStale))
       }),
     )
   }
 
-  #fail(): void {
+  #fail(error: unknown, asked: readonly Namespace[]): void {
     this.#failing = true
     this.#retryAt = this.#retryTime()
+    this.#options.tell(error, asked)
   }
 
   #retryTime(): Milliseconds {

@@ -172,6 +172,7 @@ describe("a store that fails", () => {
         onStoreFailure: column === "bypass" ? "bypass" : "serve-stale",
         now: clock.now,
         random: () => 0,
+        onError: () => undefined,
       })
       store.record({ kind: "namespace", namespace: "shop" })
       const { stamp } = await tidemark.begin("blog")

@@ -51,7 +51,12 @@ describe("a look-up in parts", () => {
       ]),
     )
     expect([...told.namespaces.keys()].toSorted()).toEqual(["blog", "shop"])
-    await expect(lookup(new Map([["secret", asked()]]))).rejects.toThrow(new StoreRefusal(403, "no"))
+    expect(told.refused).toEqual(new Map([["secret", new StoreRefusal(403, "no")]]))
+    await expect(lookup(new Map([["secret", asked()]]))).rejects.toMatchObject({
+      name: "StoreRefusal",
+      status: 403,
+      message: "no",
+    })
     const away = inParts(() => Promise.reject(new Error("reset")))
     await expect(away(new Map([["blog", asked()]]))).rejects.toThrow("reset")
   })

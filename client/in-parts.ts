@@ -5,6 +5,9 @@ import { isNamespace, type Namespace } from "../protocol/namespace.ts"
 import { isTag } from "../protocol/selector.ts"
 import { type EpochStore, StoreRefusal } from "./epoch-store.ts"
 
+/** A namespace that was refused, and why. */
+type Refused = readonly [Namespace, StoreRefusal]
+
 /** What one request may carry. */
 export interface Limits {
   readonly namespaces: number
@@ -14,34 +17,47 @@ export interface Limits {
 
 /**
  * Looks up by as many requests as it takes, all at once: what a store takes no more of goes into the next one, and a
- * namespace that it refuses keeps no other from being answered. What is no namespace is not asked, nor what is no tag,
- * which nobody can invalidate: the store would refuse the whole request.
+ * namespace that it refuses keeps no other from being answered. What is no namespace is refused without being asked;
+ * what is no tag, which nobody can invalidate, is left out: the store would refuse the whole request.
  *
  * @throws {StoreRefusal} when every namespace was refused, with the first one's words
  */
 export function inParts(
-  ask: EpochStore["lookup"],
+  ask: (request: LookupRequest, after?: Epoch) => Promise<Lookup>,
   limits: Limits = { namespaces: Infinity, selectors: Infinity },
 ): EpochStore["lookup"] {
-  async function askPart(part: LookupRequest, after: Epoch | undefined): Promise<(Lookup | StoreRefusal)[]> {
+  async function askPart(part: LookupRequest, after: Epoch | undefined): Promise<(Lookup | Refused)[]> {
     try {
       return [await ask(part, after)]
     } catch (error) {
       if (!(error instanceof StoreRefusal)) throw error
-      if (part.size <= 1) return [error]
+      if (part.size <= 1) return Array.from(part.keys(), (namespace) => [namespace, error] as const)
       return (await Promise.all(Array.from(part, (one) => askPart(new Map([one]), after)))).flat()
     }
   }
   return async (request, after) => {
     const parts = partsOf(request, limits)
     const outcomes = (await Promise.all(parts.map((part) => askPart(part, after)))).flat()
-    const answers = outcomes.filter((outcome): outcome is Lookup => !(outcome instanceof StoreRefusal))
+    const answers = outcomes.filter((outcome): outcome is Lookup => !isRefused(outcome))
+    const refused = new Map<Namespace, StoreRefusal>([
+      ...[...request.keys()]
+        .filter((name) => !isNamespace(name))
+        .map((name) => [name, NO_NAMESPACE] as const),
+      ...outcomes.filter(isRefused),
+    ])
     const [first, ...others] = answers.toSorted((one, other) => one.last - other.last)
-    if (first) return others.reduce(joined, first)
-    const refusal = outcomes.find((outcome) => outcome instanceof StoreRefusal)
-    throw refusal ?? new StoreRefusal(400, "the look-up names no namespace")
+    if (first) {
+      const answer = others.reduce(joined, first)
+      return refused.size > 0 ? { ...answer, refused } : answer
+    }
+    const [{ status, message } = NO_NAMESPACE] = refused.values()
+    throw new StoreRefusal(status, message, refused)
   }
 }
+
+const NO_NAMESPACE = new StoreRefusal(400, "that is no namespace")
+
+const isRefused = (outcome: Lookup | Refused): outcome is Refused => Array.isArray(outcome)
 
 function partsOf(request: LookupRequest, { namespaces, selectors }: Limits): Map<Namespace, Asked>[] {
   const parts: Map<Namespace, Asked>[] = []

@@ -1,6 +1,12 @@
 /** `tidemark/client`: epochs at request time. */
 export { cacheApiL2, type EpochCache, epochCacheOf, type LookupCache } from "./l2.ts"
-export { type EpochStore, type Publication, type Published, StoreRefusal } from "./epoch-store.ts"
+export {
+  type EpochStore,
+  type Publication,
+  type Published,
+  type StoreAnswer,
+  StoreRefusal,
+} from "./epoch-store.ts"
 export { workerStore, type WorkerStoreOptions } from "./store.ts"
 export {
   edgeConfigStore,
@@ -19,6 +25,7 @@ export {
   type Tidemark,
   type TidemarkOptions,
 } from "./tidemark.ts"
+export { TidemarkError, type TroubleCode } from "./trouble.ts"
 export type { WaitUntil } from "./epochs.ts"
 export { type Epoch, epochToMs, formatStamp, parseStamp, type Stamp } from "../protocol/epoch.ts"
 export type { Asked, Lookup, LookupRequest } from "../protocol/lookup.ts"

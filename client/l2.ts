@@ -1,6 +1,7 @@
 import { type Lookup, lookupJson, parseLookupJson } from "../protocol/lookup.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
+import { Guard } from "./guard.ts"
 import type { Slot } from "./memory.ts"
 
 /**
@@ -24,34 +25,44 @@ export interface EpochCache {
   keep(namespace: Namespace, slot: Slot, tenant: string, keep: Milliseconds): Promise<void>
 }
 
-/** The cache below memory, made of one that keeps look-ups. */
-export const epochCacheOf = (cache: LookupCache): EpochCache => ({
-  async find(namespace, tenant) {
-    try {
-      const found = await cache.get(namespace)
-      return found && (tenant ?? found.tenant) === found.tenant ? found : undefined
-    } catch {
-      return undefined
-    }
-  },
-  async keep(namespace, { row, knownSince: after }, tenant, keep) {
-    if (!row) return
-    const changed = new Map([...row.tags].filter(([, epoch]) => epoch > after))
-    const lookup = {
-      ...row,
-      tenant,
-      // A copy: what is held goes on changing.
-      namespaces: new Map([[namespace, { ...row, tags: new Map(row.tags) }]]),
-      after,
-      changed: new Map([[namespace, changed]]),
-    }
-    try {
-      await cache.put(namespace, lookup, keep)
-    } catch {
-      // Asked again, then.
-    }
-  },
-})
+/** Pages wait for what is found, and better ask the store than wait any longer. Ours. */
+const FIND_TIMEOUT: Milliseconds = SECOND / 2
+
+/**
+ * The cache below memory, made of one that keeps look-ups. One that does not answer, within 500 ms where pages wait for
+ * it and within 2 s otherwise, is let alone for 5 s.
+ */
+export function epochCacheOf(cache: LookupCache): EpochCache {
+  const finding = new Guard(FIND_TIMEOUT)
+  const keeping = new Guard()
+  return {
+    async find(namespace, tenant) {
+      try {
+        const found = await finding.run(() => cache.get(namespace))
+        return found && (tenant ?? found.tenant) === found.tenant ? found : undefined
+      } catch {
+        return undefined
+      }
+    },
+    async keep(namespace, { row, knownSince: after }, tenant, keep) {
+      if (!row) return
+      const changed = new Map([...row.tags].filter(([, epoch]) => epoch > after))
+      const lookup = {
+        ...row,
+        tenant,
+        // A copy: what is held goes on changing.
+        namespaces: new Map([[namespace, { ...row, tags: new Map(row.tags) }]]),
+        after,
+        changed: new Map([[namespace, changed]]),
+      }
+      try {
+        await keeping.run(() => cache.put(namespace, lookup, keep))
+      } catch {
+        // Asked again, then.
+      }
+    },
+  }
+}
 
 /**
  * Look-ups kept in the Cache API, shared by the isolates of one data centre.

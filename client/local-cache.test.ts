@@ -23,6 +23,7 @@ function setUp({ reader, ...options }: SetUp = {}) {
     random: () => 0,
     ttl: TTL,
     maxStale: MAX_STALE,
+    onError: () => undefined,
     ...reader,
   })
   const cache = createLocalCache<string>({

@@ -6,18 +6,27 @@ import type { Milliseconds } from "../protocol/time.ts"
  *
  * @returns whether it settled in time, fulfilled or not
  */
-export async function settles(promise: Promise<unknown>, within: Milliseconds): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const outOfPatience = new Promise<boolean>((resolve) => {
-    timer = setTimeout(() => resolve(false), within)
+export const settles = (promise: Promise<unknown>, within: Milliseconds): Promise<boolean> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(() => resolve(false), within)
+    const end = () => {
+      clearTimeout(timer)
+      resolve(true)
+    }
+    promise.then(end, end)
   })
-  const settled = promise.then(
-    () => true,
-    () => true,
-  )
+
+/** Calls something of the user's, at once: gives what that gives, and undefined where it fails. */
+export async function quietly<T>(call: () => T | PromiseLike<T>): Promise<T | undefined> {
   try {
-    return await Promise.race([settled, outOfPatience])
-  } finally {
-    clearTimeout(timer)
+    return await call()
+  } catch {
+    return undefined
   }
+}
+
+/** As `quietly`, and undefined also where there is nothing in time. */
+export async function giveUpAfter<T>(limit: Milliseconds, call: () => Promise<T>): Promise<T | undefined> {
+  const answer = quietly(call)
+  return (await settles(answer, limit)) ? answer : undefined
 }

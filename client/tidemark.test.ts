@@ -12,7 +12,13 @@ const MAX_STALE = 60_000
 function setUp(options: Partial<TidemarkOptions> = {}) {
   const clock = new Clock()
   const store = new ModelStore(clock)
-  const tidemark = createTidemark({ store, now: clock.now, random: () => 0, ...options })
+  const tidemark = createTidemark({
+    store,
+    now: clock.now,
+    random: () => 0,
+    onError: () => undefined,
+    ...options,
+  })
   return { clock, store, tidemark }
 }
 

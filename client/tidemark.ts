@@ -6,6 +6,7 @@ import { type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import { Epochs, type View, type WaitUntil } from "./epochs.ts"
 import type { EpochCache } from "./l2.ts"
 import type { EpochStore, Publication, Published } from "./epoch-store.ts"
+import { teller, type TidemarkError } from "./trouble.ts"
 
 /** An entry with more tags and urls than this is judged as if it depended on anything in its namespace. */
 const MAX_ENTRY_TAGS = 1_000
@@ -29,7 +30,10 @@ export interface TidemarkOptions {
    * knows nothing from `2 * ttl` on. Default `serve-stale`.
    */
   readonly onStoreFailure?: "serve-stale" | "bypass"
-  /** A cache of look-ups below memory, such as `cacheApiL2(caches.default, …)`. Default: none. */
+  /**
+   * A cache of look-ups below memory, such as `cacheApiL2(caches.default, …)`. It is waited for no longer than 500 ms,
+   * and let alone for a while where it did not answer. Default: none.
+   */
   readonly l2?: EpochCache
   /**
    * Keeps a Worker alive for refreshes in the background; `import { waitUntil } from "cloudflare:workers"` gives one.
@@ -37,6 +41,12 @@ export interface TidemarkOptions {
    * request then waits for its own. Default: none, which is right for Node.
    */
   readonly waitUntil?: WaitUntil
+  /**
+   * Called when nothing could be looked up, or not for a namespace: with the kind of trouble as `code`, and with words
+   * for people. At once, then the same not again within a minute, and at most 16 texts in one. What it throws is
+   * ignored. Default: a line on `console.warn`; `() => {}` says nothing.
+   */
+  readonly onError?: (error: TidemarkError) => unknown
   /** The clock, in milliseconds since 1970. Default `Date.now`. */
   readonly now?: () => Milliseconds
   /** From 0 to 1, spreads retries. Default `Math.random`. */
@@ -147,7 +157,8 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
   }
   // With a ttl of 0 no answer of a cache would ever do.
   const below = ttl > 0 ? l2 : undefined
-  const epochs = new Epochs({ store, ttl, maxStale, onStoreFailure, l2: below, now, random })
+  const tell = teller(options.onError, now)
+  const epochs = new Epochs({ store, ttl, maxStale, onStoreFailure, l2: below, tell, now, random })
 
   /** What is known, with a promise only where it has to be asked or waited for. */
   const look = (
