@@ -56,6 +56,16 @@ describe("what a reader was told", () => {
     expect(told.high).toEqual({ generation: 500, last: 590 })
   })
 
+  it("holds nothing against a log that begins after there was none, by whatever clock", () => {
+    const told = new Mark(MAX_STALE)
+    expect(told.hear({ generation: 0, last: 900 }, 0)).toBe("ignored")
+    expect(told.high).toBeUndefined()
+    expect(told.hear({ generation: 850, last: 851 }, 1)).toBe("renewed")
+    expect(told.hear({ generation: 0, last: 2_000 }, 2 * MAX_STALE)).toBe("ignored")
+    expect(told.hear({ generation: 0, last: 3_000 }, 4 * MAX_STALE)).toBe("ignored")
+    expect(told.high).toEqual({ generation: 850, last: 851 })
+  })
+
   it("learns nothing of a lower generation from a cache, however long it says so", () => {
     const told = new Mark(MAX_STALE)
     told.hear({ generation: 500, last: 500 }, 0)

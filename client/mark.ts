@@ -39,9 +39,13 @@ export class Mark {
     this.#patience = patience
   }
 
-  /** Takes in an answer. One that a cache had (`firstHand` false) proves nothing of the store as it is now. */
+  /**
+   * Takes in an answer. One that a cache had (`firstHand` false) proves nothing of the store as it is now; one of
+   * generation 0 tells of no log at all, and how far it has come is only what the clock says.
+   */
   hear(answer: HighWater, now: Milliseconds, firstHand = true): Heard {
     const { high } = this
+    if (!(answer.generation > 0)) return "ignored"
     if (high === undefined) return this.#renew(answer)
     if (answer.generation === high.generation) {
       if (firstHand) this.#lowerSince = undefined

@@ -169,7 +169,10 @@ const behind = {
 
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 5, arbitrary: fc.record({ step: fc.constant("publish" as const), event, wait: fc.nat(3) }) },
-  { weight: 1, arbitrary: fc.record({ step: fc.constant("renew" as const), clock: fc.nat(60) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ step: fc.constant("renew" as const), clock: fc.integer({ min: 1, max: 60 }) }),
+  },
   { weight: 4, arbitrary: fc.record({ step: fc.constant("hear" as const), ...behind }) },
   { weight: 4, arbitrary: fc.record({ step: fc.constant("fill" as const), ...behind, entry: depends }) },
 )

@@ -38,6 +38,13 @@ export const stampOf = (answer: { readonly generation: Generation; readonly last
   epoch: answer.last,
 })
 
+/**
+ * Whether a stamp and an answer are of one log. By equality: after a loss, a clock behind would otherwise revive entries
+ * of the generation before. And without a log nobody knows what was invalidated.
+ */
+const isOfOneLog = (stamp: Stamp, { generation }: HighWater): boolean =>
+  generation > 0 && stamp.generation === generation
+
 /** An answer that tells less than the reader knew: a lagging replica. It is used for nothing but to say no. */
 const isOld = (answer: HighWater, high: HighWater | undefined): boolean =>
   high !== undefined && high.generation === answer.generation && answer.last < high.last
@@ -61,8 +68,7 @@ export const askedTags = (asked: {
  * @param high the reader's own high-water mark
  */
 export function isFresh(stamp: Stamp, answer: Answer, tags: readonly string[], high?: HighWater): boolean {
-  // By equality: after a loss, a clock behind would otherwise revive entries of the generation before.
-  if (stamp.generation !== answer.generation) return false
+  if (!isOfOneLog(stamp, answer)) return false
   if (high && high.generation !== answer.generation) return false
   if (high && isOld(answer, high)) return stamp.epoch >= high.last
   if (stamp.epoch < answer.epoch) return false
@@ -72,7 +78,7 @@ export function isFresh(stamp: Stamp, answer: Answer, tags: readonly string[], h
 
 /** Whether an entry that is not fresh may be served while it is revalidated: no hard invalidation came after it. */
 export function isServable(stamp: Stamp, answer: Answer, high?: HighWater): boolean {
-  if (stamp.generation !== answer.generation) return false
+  if (!isOfOneLog(stamp, answer)) return false
   if (high && (high.generation !== answer.generation || isOld(answer, high))) return false
   return stamp.epoch >= answer.hard
 }

@@ -101,14 +101,14 @@ describe("a look-up", () => {
     expect(lookup).not.toHaveProperty("changed")
   })
 
-  it("of a store where nothing was ever published has generation 0", () => {
+  it("of a store where nothing was ever published has generation 0, and has come as far as the clock", () => {
     const lookup = readLookup(
       "acme",
       new Map([["blog", { tags: ["a"], urls: [] }]]),
       [[null, null, null], [null]],
-      0,
+      1_800_000_000_123,
     )
-    expect(lookup).toMatchObject({ generation: 0, last: 0 })
+    expect(lookup).toMatchObject({ generation: 0, last: 1_800_000_000_123_000 })
     expect(lookup.namespaces.get("blog")).toEqual({
       epoch: 0,
       watermark: 0,

@@ -17,8 +17,9 @@ export type LookupRequest = ReadonlyMap<Namespace, Asked>
 /** A look-up's answer. */
 export interface Lookup {
   readonly tenant: string
-  /** 0 while nothing was ever published. */
+  /** 0 while there is no log: nothing was ever published, and nothing is fresh. */
   readonly generation: Generation
+  /** Without a log `asOf` in microseconds: the one that begins comes later, and no observer sees an epoch fall. */
   readonly last: Epoch
   /** When the store was asked: what every layer above counts freshness from. */
   readonly asOf: Milliseconds
@@ -126,7 +127,7 @@ export function readLookup(
   return {
     tenant,
     generation: head?.generation ?? 0,
-    last: head?.epoch ?? 0,
+    last: head?.epoch ?? Math.floor(asOf * 1_000),
     asOf,
     namespaces,
     ...(after === undefined ? {} : { after, changed }),

@@ -59,8 +59,10 @@ export class WorkerCheck {
     const before = await this.#head()
     const worker = await this.#ask()
     const after = await this.#head()
-    // No answer proves nothing, and neither does one from while a generation began.
+    // No answer proves nothing, and neither does one from while a generation began. Nor do two that are both empty: how
+    // far a log has come that is none yet, the Worker tells by its clock.
     if (!worker || before.generation !== after.generation) return
+    if (worker.generation === 0 && after.generation === 0) return
     const reason =
       worker.generation !== after.generation
         ? "another generation"

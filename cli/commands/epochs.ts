@@ -74,7 +74,7 @@ function lookupLines(
   const floor = asked.filter((tag) => !row.tags.has(tag))
   const lines = table([
     ["namespace", namespace],
-    ["stamp", formatStamp({ generation: lookup.generation, epoch: lookup.last })],
+    ["stamp", ...stampOf(lookup)],
     ["asked", isoTime(lookup.asOf)],
     ["epoch", ...told(row.epoch)],
     ["watermark", ...told(row.watermark)],
@@ -92,6 +92,12 @@ function changedLines({ changed }: Lookup, namespace: string): string[] {
   if (tags === null) return ["", "what changed since is not known, or is too much"]
   const rows = [...tags].map(([tag, epoch]) => [nameOf(tag), ...told(epoch)])
   return ["", rows.length === 0 ? "nothing changed singly since" : "changed since:", ...table(rows)]
+}
+
+function stampOf({ generation, last }: Lookup): string[] {
+  return generation === 0
+    ? ["none", "nothing was ever published: nothing is fresh"]
+    : [formatStamp({ generation, epoch: last })]
 }
 
 const nameOf = (tag: string): string =>

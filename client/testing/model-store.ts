@@ -43,8 +43,11 @@ export class ModelStore implements EpochStore {
   readonly refused = new Set<Namespace>()
   readonly requests: LookupRequest[] = []
 
-  constructor(clock: Clock) {
+  /** @param isEmpty whether it has no log yet. Default false: one was begun a moment ago */
+  constructor(clock: Clock, isEmpty = false) {
     this.#clock = clock
+    if (!isEmpty) this.renew(-1)
+    this.skew = 0
   }
 
   get version(): number {
@@ -118,7 +121,7 @@ export class ModelStore implements EpochStore {
 export function answerAt(events: readonly Event[], request: LookupRequest, asOf: Milliseconds): Lookup {
   const generation = events.at(-1)?.generation ?? 0
   const seen = events.filter((event) => event.generation === generation)
-  const last = seen.at(-1)?.epoch ?? 0
+  const last = seen.at(-1)?.epoch ?? asOf * 1_000
   const highest = (matches: (event: Event) => boolean): Epoch =>
     seen.reduce((epoch, event) => (matches(event) ? event.epoch : epoch), 0)
   const namespaces = new Map(

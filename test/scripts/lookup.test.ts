@@ -11,6 +11,9 @@ const host = useRedis()
 const URL = "https://www.example.com/a"
 const OTHER_URL = "https://www.example.com/b"
 
+/** In milliseconds. */
+const ASKED_AT = 1_800_000_000_000
+
 /** What an entry depends on: the namespace `shop/cart`, a tag of it, and its url. */
 const DEPENDS = { tags: ["a", "b"], urls: [URL] }
 
@@ -22,7 +25,7 @@ async function look(
     TENANT,
     request,
     await host.store.pipeline(lookupCommands(TENANT, request, after)),
-    0,
+    ASKED_AT,
     after,
   )
 }
@@ -81,10 +84,10 @@ describe("an entry filled before a publish", () => {
     expect(await judge(stamp)).toEqual({ fresh: true, servable: true })
   })
 
-  it("is stale when nothing was ever published before, too", async () => {
+  it("is never fresh where nothing was ever published before: there is no log", async () => {
     const stamp = await fill()
-    expect(stamp).toEqual({ generation: 0, epoch: 0 })
-    expect((await judge(stamp)).fresh).toBe(true)
+    expect(stamp).toEqual({ generation: 0, epoch: ASKED_AT * 1_000 })
+    expect(await judge(stamp)).toEqual({ fresh: false, servable: false })
     await epochOf(host.store, { namespace: "shop/cart", tags: ["c"] })
     // The log began since: what was before it is not known.
     expect(await judge(stamp)).toEqual({ fresh: false, servable: false })
