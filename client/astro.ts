@@ -2,6 +2,7 @@ import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
 import { ascii, FOREVER, fromAscii } from "./page.ts"
+import type { QueryOptions } from "./page-key.ts"
 import { createPages, type Made, type PagesOptions } from "./pages.ts"
 import { workerStore } from "./store.ts"
 import { createTidemark, type Tidemark } from "./tidemark.ts"
@@ -52,9 +53,18 @@ export interface EpochProviderConfig {
   readonly maxStale?: Milliseconds
   /** How long after a soft invalidation the old page may be served, in milliseconds. Default 60,000. 0: never. */
   readonly swr?: Milliseconds
+  /** How long after that it may be served where it cannot be made once more, in milliseconds. Default 300,000. */
+  readonly staleIfError?: Milliseconds
   /** Names of request headers that pages differ by. Default: none. */
   readonly vary?: readonly string[]
-  /** The origin that the site is published under; with it, `invalidate({ path })` publishes the url too. */
+  /** Which parameters make another page. Default: all but those by which campaigns are counted, as with Astro's own. */
+  readonly query?: QueryOptions
+  /** Changes with each deploy: pages of another version are not found. Default: none. */
+  readonly version?: string
+  /**
+   * The origin that the site is published under: pages are asked by their urls there, and `invalidate({ path })`
+   * publishes the url too. They are kept under the name that they were made for. Default: the request's.
+   */
   readonly site?: string
   /**
    * What `Astro.cache.invalidate` publishes: `purge`, after which the old page is never served, as with Astro's own
@@ -72,6 +82,9 @@ export interface EpochProviderOptions
 
 /** The header in which a response carries what its page said, on its way to the provider. Never sent on. */
 const SAID = "tidemark-astro"
+
+/** Where Astro holds the cookies of a response. */
+const COOKIES = Symbol.for("astro.cookies")
 
 /** As Astro's own providers call the tag of a path. */
 const pathTag = (path: string): string => `astro-path:${path}`
@@ -119,18 +132,16 @@ export default function provideEpochCache(config = {} as EpochProviderConfig): E
 
 function createProvider(options: EpochProviderOptions): EpochCacheProvider {
   const { tidemark, namespace, site, mode } = options
-  const urlOf = ({ url }: CacheContext) => new URL(url.pathname + url.search, site ?? url)
-  const serve = createPages<CacheContext>({
-    url: (context) => urlOf(context).href,
-    // As with Astro's own provider, the order of parameters makes no other page.
-    key(context) {
-      const url = urlOf(context)
-      url.searchParams.sort()
-      return url.href
+  const serve = createPages<CacheContext>(
+    {
+      ...(site && { url: ({ url }: CacheContext) => new URL(url.pathname + url.search, site).href }),
+      onWarning: ({ code, dropped, cause }, { logger }) =>
+        logger.warn(`tidemark: ${code}: ${dropped?.join(", ") ?? String(cause)}`),
+      ...options,
     },
-    onWarning: ({ code }, { logger }) => logger.warn(`tidemark: ${code}`),
-    ...options,
-  })
+    // As with Astro's own provider, the order of parameters makes no other page.
+    true,
+  )
 
   return {
     name: "tidemark",
@@ -141,13 +152,28 @@ function createProvider(options: EpochProviderOptions): EpochCacheProvider {
         ...(lastModified && { "last-modified": lastModified.toUTCString() }),
       })
     },
-    onRequest: (context, next) =>
-      serve({
+    async onRequest(context, next) {
+      let cookies: unknown
+      const response = await serve({
         context,
         request: context.request,
         waitUntil: context.waitUntil,
-        make: async () => made(await next(), context.url),
-      }),
+        // Astro makes its page from the request that it has.
+        isDeaf: true,
+        async make() {
+          const page = made(await next(), context.url)
+          cookies = Reflect.get(page.response, COOKIES)
+          return page
+        },
+        respond(body, init) {
+          cookies = undefined
+          return new Response(body, init)
+        },
+      })
+      // Astro writes them into the headers of whatever it is answered with.
+      if (cookies) Reflect.set(response, COOKIES, cookies)
+      return response
+    },
     async invalidate({ path, tags = [] }) {
       const all = [tags, path === undefined ? [] : pathTag(path)].flat()
       // With neither, a publish would mean the whole namespace.
@@ -166,21 +192,18 @@ function createProvider(options: EpochProviderOptions): EpochCacheProvider {
 function made(response: Response, { pathname }: URL): Made {
   const { headers } = response
   const said = headers.get(SAID)
+  // One that said nothing may be of another's making, and not to be written into.
+  if (!said) return { response, mayBeKept: false }
   headers.delete(SAID)
-  if (!said || setsCookies(response)) return { response, mayBeKept: false }
+  if (setsCookies(response)) return { response, mayBeKept: false }
   // Astro says `no-cache` to browsers where a page can be revalidated. To them this is the same; here, the former would
   // say that the page must not be kept.
   if ((headers.has("etag") || headers.has("last-modified")) && headers.get("cache-control") === "no-cache")
     headers.set("cache-control", "max-age=0, must-revalidate")
   const { tags = [], maxAge = FOREVER, swr = 0 }: CacheOptions = fromAscii(said)
-  return {
-    response,
-    tags: [...tags, pathTag(pathname)],
-    maxAge: maxAge * SECOND,
-    keep: (maxAge + swr) * SECOND,
-  }
+  return { response, tags: [...tags, pathTag(pathname)], maxAge: maxAge * SECOND, swr: swr * SECOND }
 }
 
 /** Cookies that Astro holds beside the response, and writes into its headers later. */
 const setsCookies = (response: Response): boolean =>
-  Reflect.get(response, Symbol.for("astro.cookies"))?.headers().next().done === false
+  Reflect.get(response, COOKIES)?.headers().next().done === false

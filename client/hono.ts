@@ -16,10 +16,15 @@ export interface EpochCacheOptions<E extends Env = Env> extends PagesOptions<Con
   }
 }
 
+/** What describes a body belongs to the page, whatever was prepared for the visitor. */
+const OF_THE_BODY =
+  /^(?:content-(?:type|length|encoding|language|location|range|disposition|digest)|etag|last-modified|cache-status)$/
+
 /**
  * Keeps pages in the Cache API under their stamps, and never serves one as fresh that was invalidated since.
  *
- * Middleware that compresses, or that answers by itself whom it does not let in, belongs before this one.
+ * What middleware before this one prepared for a visitor (`c.header`, cookies) is not kept, and reaches every visitor
+ * as it was prepared for them. So is what it sets after `next()`. What comes after this one makes the page.
  */
 export function epochCache<E extends Env = any>({
   app,
@@ -31,20 +36,32 @@ export function epochCache<E extends Env = any>({
 
   return async function serveFromEpochCache(c, next) {
     const executionCtx = executionCtxOf(c)
-    let hit: Response | undefined
-    await serve({
+    const visitor = c.req.raw
+    const prepared = c.newResponse(null).headers
+    let isWithout = false
+    const response = await serve({
       context: c,
-      request: c.req.raw,
+      request: visitor,
+      prepared,
       waitUntil: waitUntilOf(executionCtx),
-      isRevalidation: ours.has(c.req.raw),
-      async make() {
-        await next()
-        // What was fetched elsewhere has headers that cannot be set; through the context they can.
-        c.header("cache-status", c.res.headers.get("cache-status") ?? undefined)
+      isRevalidation: ours.has(visitor),
+      async make(request, isToBeKept) {
+        isWithout = isToBeKept
+        if (isToBeKept) for (const name of Array.from(prepared.keys())) c.header(name, undefined)
+        c.req.raw = request
+        try {
+          await next()
+        } finally {
+          c.req.raw = visitor
+        }
         return { response: c.res, mayBeKept: c.error === undefined }
       },
-      // Through the context, so that headers which others prepared are not lost.
-      respond: (body, headers) => (hit = c.newResponse(body, 200, headers)),
+      respond(body, init) {
+        isWithout = false
+        const hit = new Response(body, init)
+        add(hit.headers, prepared, true)
+        return hit
+      },
       revalidate:
         !!app &&
         (async (request) => {
@@ -52,7 +69,24 @@ export function epochCache<E extends Env = any>({
           return app.fetch(request, c.env, executionCtx)
         }),
     })
-    return hit
+    if (response !== c.res) {
+      if (isWithout) add(response.headers, prepared, false)
+      // Set over another, it would be given all of that one's headers.
+      c.res = undefined
+      c.res = response
+    }
+  }
+}
+
+/** Adds what was prepared for this visitor; on a hit it counts more than what the page had. */
+function add(headers: Headers, prepared: Headers, wins: boolean): void {
+  const isStale = wins && headers.get("cache-control") === "no-store"
+  for (const [name, value] of prepared) {
+    const present = headers.get(name)
+    if (name === "set-cookie" || present === null) headers.append(name, value)
+    else if (name === "vary") headers.set(name, `${present}, ${value}`)
+    else if (wins && !OF_THE_BODY.test(name) && !(isStale && name === "cache-control"))
+      headers.set(name, value)
   }
 }
 

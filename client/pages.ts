@@ -1,44 +1,26 @@
-import { type Epoch, formatStamp, parseStamp } from "../protocol/epoch.ts"
+import { type Epoch, parseStamp } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
-import { DAY, type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
+import { type Milliseconds, MINUTE } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
-import {
-  dependsOn,
-  entryOf,
-  FOREVER,
-  isStorable,
-  keyUrl,
-  servedHeaders,
-  storedCopy,
-  whyForwarded,
-} from "./page.ts"
-import { settles } from "./patience.ts"
-import { SingleFlight } from "./single-flight.ts"
+import { DEFAULT_TIMEOUT, Guard, TimedOut } from "./guard.ts"
+import type { Making } from "./making.ts"
+import { hasAlready, withoutBody } from "./not-modified.ts"
+import { dependsOn, discard, entryOf, type Found, isForbidden, servedHeaders, whyForwarded } from "./page.ts"
+import { type Keyed, type KeyOptions, keyingOf } from "./page-key.ts"
 import type { Labeller } from "./tag-header.ts"
-import type { Tidemark } from "./tidemark.ts"
+import type { ReadOptions, Tidemark } from "./tidemark.ts"
+import { onceAMinute, warn } from "./trouble.ts"
 
 /**
  * Pages under their stamps: what the plugs of frameworks that answer a request with a response have in common. Each
  * says what a request is about, and how its page is made.
+ *
+ * This is the way of a hit. What it takes to make a page, to keep it, and to wait for others that do, is loaded when
+ * the first one is made: `making.ts`.
  */
 
-/** How long a request waits for another that is filling the same page; a Worker may have lost it. */
-const FILL_PATIENCE: Milliseconds = 5 * SECOND
-
-/** How long Workers let work run on after the response. What was not done by then never will be. */
-const REVALIDATION_LIMIT: Milliseconds = 30 * SECOND
-
-/** A page that another isolate is making is looked for after this, then after twice that, and so on. */
-const FIRST_LOOK: Milliseconds = 50
-
-/** Behind the key of a page: what stands in the cache while it is made. */
-const CLAIM = "&claim"
-
-/** Pages remembered as not to be stored, which others then do not wait for; of more, all are forgotten. */
-const MAX_UNSTORABLE = 1_000
-
 /** Said where nothing is known of the epochs. */
-const UNKNOWN = "fwd=bypass; detail=epochs-unknown"
+export const UNKNOWN = "fwd=bypass; detail=epochs-unknown"
 
 type OrPromise<T> = T | Promise<T>
 
@@ -46,17 +28,30 @@ type OrPromise<T> = T | Promise<T>
 export type PageStore = Pick<Cache, "match" | "put" | "delete">
 
 /**
- * - `tags-dropped` tags did not fit into the tag header: the cache in front cannot be purged by them
- * - `put-failed`   a page could not be stored
+ * - `tags-dropped`        tags did not fit into the tag header: the cache in front cannot be purged by them
+ * - `tags-failed`         `tags` threw, or gave no list of texts: the page counts as depending on anything
+ * - `cut-short`           a page broke off, or was shorter than it was said to be: it is not kept
+ * - `nonce`               a page has a nonce in it, which is one visitor's own: it is not kept
+ * - `put-failed`          a page could not be stored
+ * - `cache-failed`        the cache could not be read, or did not answer in time
+ * - `revalidation-failed` a page could not be made once more: the old one stays, and it is tried again later
  */
 export interface EpochCacheWarning {
-  readonly code: "tags-dropped" | "put-failed"
+  readonly code:
+    | "tags-dropped"
+    | "tags-failed"
+    | "cut-short"
+    | "nonce"
+    | "put-failed"
+    | "cache-failed"
+    | "revalidation-failed"
   readonly dropped?: readonly string[]
+  /** What was thrown; of a page that could not be made once more, the status where there was one. */
   readonly cause?: unknown
 }
 
 /** `C` is what the framework tells of a request. */
-export interface PagesOptions<C> {
+export interface PagesOptions<C> extends KeyOptions {
   /** The reader of epochs; made once an isolate, not once a request. */
   readonly tidemark: Tidemark | ((c: C) => Tidemark)
   /** The namespace of the pages. */
@@ -64,15 +59,28 @@ export interface PagesOptions<C> {
   /** The tags of a page, known when it has been made. Its url is asked by itself. Default: none. */
   readonly tags?: (c: C, response: Response) => OrPromise<readonly string[]>
   /**
+   * Whether a request is one visitor's own affair: it carries a session, a preview or a draft's cookie. It is then not
+   * answered from the cache, and what it is answered with is not kept. Default: none is.
+   */
+  readonly bypass?: (c: C) => boolean
+  /**
    * How long after a soft invalidation, in milliseconds, the old page may still be served while it is revalidated.
    * Default 60,000. 0: never. After a hard one it never is.
    */
   readonly swr?: Milliseconds
   /**
+   * How long after a soft invalidation, in milliseconds, the old page may be served where it cannot be made once more:
+   * that throws, or answers with an error other than 404, 410 and 451. Default 300,000. 0: never. After a hard one it
+   * never is.
+   */
+  readonly staleIfError?: Milliseconds
+  /**
    * Where pages are kept. Default `caches.default`, or `caches.open("tidemark")`, or where there is no Cache API,
    * `memoryPages()`.
    */
   readonly cache?: PageStore
+  /** How long a request waits for `cache` at most, in milliseconds; then the page is made. Default 2,000. */
+  readonly cacheTimeout?: Milliseconds
   /** How long the cache keeps a page at most, in milliseconds. Default 30 days, as `maxCacheTtl` in the configuration. */
   readonly maxCacheTtl?: Milliseconds
   /**
@@ -80,44 +88,52 @@ export interface PagesOptions<C> {
    * `tidemark/tags`. Default: none, which is right where no cache is in front.
    */
   readonly labels?: Labeller
-  /** The url that the page is published under. Default: the request's. */
+  /**
+   * The url that the page is published under, where it is not the request's: behind a proxy that ends TLS, or under
+   * another name. It is what is *asked*; what the page is kept under stays the request's own. Default: the request's,
+   * without parameters that make no other page.
+   */
   readonly url?: (c: C) => string
   /**
-   * What the page is kept under. Default: its url. Several urls may share a key, as where parameters are left out;
-   * a key that is a url is then asked as well, so let it be the one that is published.
+   * What the page is kept under, instead of the request's url; its origin, the headers that name it, `vary` and
+   * `version` are in the key all the same. Several urls may share a key; one that is a url is asked as well.
    */
   readonly key?: (c: C) => OrPromise<string>
-  /**
-   * Names of request headers that pages differ by, put into the key. A response whose `Vary` names any other but
-   * `Accept-Encoding` is not kept. Default: none.
-   */
-  readonly vary?: readonly string[]
   /** Reads one's own write: see `ReadOptions`. */
   readonly fresh?: (c: C) => { readonly atLeast: Epoch } | undefined
-  /** Called when something is not as it should be. Default: nobody is told. */
+  /** Called when something is not as it should be. Default: `console.warn`, once a minute for each code. */
   readonly onWarning?: (warning: EpochCacheWarning, c: C) => void
 }
 
 /** What a framework made for a request. */
 export interface Made {
-  /** Its headers can be set. */
+  /** It is left as it is. */
   readonly response: Response
+  /** Those of its headers that the page itself made: they alone are kept. Default: all. */
+  readonly own?: Headers
   /** False for an error's page, and for one that had to ask to be kept and did not. Default: true. */
   readonly mayBeKept?: boolean
   /** What it said that it shows, beside `tags` of the options. Default: nothing. */
   readonly tags?: readonly string[]
   /** After this it is stale, though nothing invalidated it, in milliseconds. Default: never. */
   readonly maxAge?: Milliseconds
-  /** How long it is kept, in milliseconds; `maxCacheTtl` at most, which is the default. */
-  readonly keep?: Milliseconds
+  /** How long it may then be served, in milliseconds. Default: `swr` of the options. */
+  readonly swr?: Milliseconds
 }
 
 /** One request, as its framework hands it over. */
 export interface Turn<C> {
   readonly context: C
   readonly request: Request
-  /** Makes the page. */
-  readonly make: () => Promise<Made>
+  /**
+   * Makes the page. Where it may be kept, of a request that lacks what the page must not be made from; else of the
+   * visitor's own.
+   */
+  readonly make: (request: Request, isToBeKept: boolean) => Promise<Made>
+  /** The framework makes its page from the visitor's request, whatever `make` is given. Default false. */
+  readonly isDeaf?: boolean
+  /** Headers that code outside the plug has prepared for this visitor. Default: none. */
+  readonly prepared?: Headers
   /**
    * Makes the page once more, with nobody waiting, by a turn of its own whose `isRevalidation` is set. False where there
    * is no way to: a request for a stale page then waits for the new one. Default: a turn like this one.
@@ -126,195 +142,204 @@ export interface Turn<C> {
   /** This is to fill, and not to be answered from the cache. */
   readonly isRevalidation?: boolean | undefined
   readonly waitUntil?: WaitUntil | undefined
-  /** Answers with what the cache had. Default: a plain `Response`. */
-  readonly respond?: (body: ReadableStream | null, headers: Record<string, string>) => Response
+  /**
+   * Answers with what the cache had; with nothing, where this visitor must not be answered from it. Default: a plain
+   * `Response`.
+   */
+  readonly respond?: (
+    body: ReadableStream | null,
+    init: { readonly status: number; readonly headers: Record<string, string> },
+  ) => OrPromise<Response | undefined>
+}
+
+/** One turn on its way. */
+export interface Visit<C> {
+  readonly turn: Turn<C>
+  readonly namespace: Namespace
+  readonly tidemark: Tidemark
+  readonly cache: PageStore
+  readonly page: Keyed
+  /** What the page is kept under, for those that can read all of its encodings. */
+  readonly pageKey: string
+  /** What it is asked by. */
+  readonly urls: readonly string[]
+  readonly read: ReadOptions
+  /** What it is kept under for this visitor. */
+  key: string
+  /** Why the page has to be made, where it has. */
+  why: string
+  /** A stale copy, for where the page cannot be made. */
+  spare?: Found | undefined
+  /** How long the cache has been waited for. */
+  waited: Milliseconds
+}
+
+/** What making a page needs of the way of a hit. */
+export interface Serving<C> {
+  readonly guard: Guard
+  readonly varied: readonly string[]
+  readonly serve: (turn: Turn<C>) => Promise<Response>
+  readonly find: (visit: Visit<C>, isCollapsed?: boolean) => Promise<Response | undefined>
+  readonly hit: (
+    visit: Visit<C>,
+    found: Found,
+    how: string,
+    isStale?: boolean,
+  ) => Promise<Response | undefined>
+  readonly ask: <T>(visit: Visit<C>, call: () => Promise<T>) => Promise<T | undefined>
+  readonly warn: (warning: EpochCacheWarning, context: C) => void
 }
 
 /**
  * Answers turns: from the cache where a stamp allows it, and else with the page that is made, which is then kept.
  *
- * It is a shared cache: a page that is one visitor's own must say so (`Cache-Control: private`, `Set-Cookie`, `Vary`)
- * or not pass here. What is kept is judged by its stamp alone: `max-age` and the like are for the caches in front.
+ * It is a shared cache: a page that is one visitor's own must say so (`Cache-Control: private`, `Set-Cookie`, `Vary`),
+ * or its request be told by `bypass`. What is kept is judged by its stamp alone: `max-age` is for browsers. But where an
+ * origin says 0 to shared caches (`s-maxage`, `CDN-Cache-Control`, `Expires`), it is believed.
  *
- * What happened is told in `Cache-Status` (RFC 9211): `hit`; `hit; detail=stale-while-revalidate`; `fwd=uri-miss`,
- * `fwd=stale` and, where nothing was known of the epochs, `fwd=bypass; detail=epochs-unknown`.
+ * What happened is told in `Cache-Status` (RFC 9211): `hit`; `hit; detail=stale-while-revalidate` or
+ * `detail=stale-if-error`; `fwd=uri-miss`, `fwd=stale` and, where nothing was known of the epochs,
+ * `fwd=bypass; detail=epochs-unknown`.
  *
- * @returns the very response that was made, or another where the cache had one
+ * @param isSorted whether the order of parameters makes no other page. Default false
+ * @returns a response of its own, or where none can be made like it (a WebSocket's), the very one that was made
+ * @throws {RangeError} when `cacheTimeout` is not above 0
  */
-export function createPages<C>(options: PagesOptions<C>): (turn: Turn<C>) => Promise<Response> {
-  const { swr = MINUTE, maxCacheTtl = 30 * DAY, onWarning, labels } = options
-  const varied = (options.vary ?? []).map((name) => name.toLowerCase())
-  const fills = new SingleFlight(FILL_PATIENCE)
-  const revalidations = new SingleFlight(REVALIDATION_LIMIT)
-  const unstorable = new Set<string>()
+export function createPages<C>(
+  options: PagesOptions<C>,
+  isSorted?: boolean,
+): (turn: Turn<C>) => Promise<Response> {
+  const { swr = MINUTE, staleIfError = 5 * MINUTE, cacheTimeout = DEFAULT_TIMEOUT } = options
+  const { onWarning = say() } = options
+  const keying = keyingOf(options, isSorted)
+  const guard = new Guard(cacheTimeout)
+  const serving: Serving<C> = { guard, varied: keying.varied, serve, find, hit, ask, warn: onWarning }
   let { cache: opened } = options
+  let loading: Promise<Making<C>> | undefined
+  let making: Making<C> | undefined
 
-  return async function serve(turn) {
-    const {
-      context,
-      request,
-      make,
-      revalidate = (again) => serve({ ...turn, request: again, isRevalidation: true }),
-      isRevalidation,
-      waitUntil = () => undefined,
-      respond = (body, headers) => new Response(body, { headers }),
-    } = turn
-    const forwarded = whyForwarded(request)
-    if (forwarded) {
-      const made = await make()
-      if (/^(?:GET|HEAD)$/.test(request.method)) await label(made)
-      return tell(made.response, `fwd=${forwarded}`)
-    }
-    const cache = (opened ??= await openCache())
+  return serve
+
+  async function serve(turn: Turn<C>): Promise<Response> {
+    const { context, request, prepared } = turn
+    const isOwn = options.bypass?.(context) || (prepared && isForbidden(prepared, "private|no-store"))
+    const forwarded = isOwn ? "bypass" : whyForwarded(request)
+    if (forwarded) return (await load()).pass(turn, `fwd=${forwarded}`)
     const namespace = valueOf(options.namespace, context)
-    const tidemark = valueOf(options.tidemark, context)
-    const url = options.url?.(context) ?? request.url
-    const own = (await options.key?.(context)) ?? url
-    const urls = [...new Set([url, own])]
-    const key = keyUrl(
+    const own = await options.key?.(context)
+    const page = keying.keyed(request, namespace, own)
+    const { key } = page
+    if (key === undefined) return (await load()).pass(turn, "fwd=request")
+    const { url, sorted } = options.url ? keying.plain(options.url(context)) : page.plain
+    const visit: Visit<C> = {
+      turn,
       namespace,
-      own,
-      varied.map((name) => [name, request.headers.get(name)]),
-    )
-    const claim = key + CLAIM
-    const read = { waitUntil: turn.waitUntil, fresh: options.fresh?.(context) }
-    /** Why the page has to be made, where it has. */
-    let why = "fwd=stale"
+      tidemark: valueOf(options.tidemark, context),
+      cache: (opened ??= await openCache()),
+      page,
+      pageKey: key,
+      urls: [...new Set([url, sorted, own ?? url])],
+      read: { waitUntil: turn.waitUntil, fresh: options.fresh?.(context) },
+      key,
+      why: "fwd=stale",
+      waited: 0,
+    }
+    if (turn.isRevalidation) return (await load()).remake(visit)
+    // Nothing is waited for twice: while the cache is asked for the page, the store is for its epochs.
+    void visit.tidemark.begin(namespace, visit.read)
+    // Looked at before the cache: one may end, and have stored the page, after that was asked.
+    const running = making?.running(key)
+    return (await find(visit)) ?? (await load()).make(visit, running)
+  }
 
-    /** Answers with the copy that the cache has, and sets off its revalidation where it is stale; else tells why not. */
-    async function find(isCollapsed?: boolean): Promise<Response | undefined> {
-      const entry = await quietly(async () => entryOf(await cache.match(key)))
-      if (!entry) {
-        why = "fwd=uri-miss"
-        return undefined
-      }
-      const { copy, stamp, depends, until, headers } = entry
-      const judgement = await tidemark.judge(parseStamp(stamp), namespace, dependsOn(depends, urls), read)
-      const { verdict } = judgement
-      const isFresh = verdict === "fresh" && Date.now() < until
-      const isUsable = verdict === "fresh" || (verdict === "stale" && judgement.staleFor < swr)
-      if (isFresh || (revalidate && isUsable)) {
-        if (!isFresh) refresh()
-        const hit = respond(copy.body, servedHeaders(copy, isFresh ? headers : undefined))
-        const how = isCollapsed ? `${why}; collapsed` : "hit"
-        return tell(hit, isFresh ? how : `${how}; detail=stale-while-revalidate`)
-      }
-      discard(copy)
-      why =
-        verdict === "unknown" ? UNKNOWN : `fwd=stale; detail=${verdict === "dead" ? "purged" : "invalidated"}`
+  function load(): Promise<Making<C>> {
+    return (loading ??= import("./making.ts").then(
+      ({ createMaking }) => (making = createMaking(options, serving)),
+    ))
+  }
+
+  /** What the cache answers, within what is left of the time that this request may wait for it. */
+  async function ask<T>(visit: Visit<C>, call: () => Promise<T>): Promise<T | undefined> {
+    const since = Date.now()
+    try {
+      return await guard.run(call, Math.max(1, cacheTimeout - visit.waited))
+    } catch (cause) {
+      if (!(cause instanceof TimedOut && cause.isRepeated))
+        onWarning({ code: "cache-failed", cause }, visit.turn.context)
+      return undefined
+    } finally {
+      visit.waited += Math.max(0, Date.now() - since)
+    }
+  }
+
+  /** The copy that this visitor can read. */
+  async function look(visit: Visit<C>): Promise<Found | undefined> {
+    const found = entryOf(await ask(visit, () => visit.cache.match(visit.key)))
+    const coding = found?.copy.headers.get("content-encoding")
+    if (!found || !coding) return found
+    const key = (await load()).keyFor(visit, coding)
+    if (key === visit.key) return found
+    discard(found.copy)
+    if (key === undefined) return undefined
+    visit.key = key
+    return look(visit)
+  }
+
+  /** Answers with the copy that the cache has, and sets off its revalidation where it is stale; else tells why not. */
+  async function find(visit: Visit<C>, isCollapsed?: boolean): Promise<Response | undefined> {
+    const { tidemark, namespace, urls, read, pageKey, turn } = visit
+    if (visit.spare) discard(visit.spare.copy)
+    visit.spare = undefined
+    const found = await look(visit)
+    if (!found) {
+      visit.why = "fwd=uri-miss"
       return undefined
     }
-
-    /** Has the page made once more, whoever else asks for it meanwhile. */
-    function refresh(): void {
-      if (!revalidate || revalidations.running(key)) return
-      const { end } = revalidations.start(key)
-      // Without the visitor's signal: the page is still wanted when they have left.
-      const copy = new Request(request, { signal: null })
-      // And without conditions: by those less than the page would do.
-      for (const [name] of request.headers) if (name.startsWith("if-")) copy.headers.delete(name)
-      const run = async () => {
-        if (await isClaimed()) return
-        discard(await revalidate(copy))
-        // Only when it is stored is the next visitor served the new one.
-        await fills.running(key)
-      }
-      // Where it fails, the old page stays until `swr` has passed; the next visit tries again.
-      waitUntil(quietly(run).finally(end))
+    const { stamp, depends, until, swr: ownSwr = swr } = found
+    const judgement = await tidemark.judge(parseStamp(stamp), namespace, dependsOn(depends, urls), read)
+    const { verdict } = judgement
+    const invalidatedFor = verdict === "stale" ? judgement.staleFor : verdict === "fresh" ? -1 : Infinity
+    const expiredFor = Date.now() - until
+    const how = isCollapsed ? `${visit.why}; collapsed` : "hit"
+    if (invalidatedFor < 0 && expiredFor < 0) return hit(visit, found, how)
+    if (turn.revalidate !== false && invalidatedFor < swr && expiredFor < ownSwr) {
+      if ((await load()).refresh(visit))
+        return hit(visit, found, `${how}; detail=stale-while-revalidate`, true)
     }
+    const isSpare = invalidatedFor < staleIfError && expiredFor < staleIfError
+    if (isSpare && making?.isResting(pageKey)) return hit(visit, found, `${how}; detail=stale-if-error`, true)
+    if (isSpare) visit.spare = found
+    else discard(found.copy)
+    const detail = { fresh: "expired", stale: "invalidated", dead: "purged", unknown: "" }[verdict]
+    visit.why = detail ? `fwd=stale; detail=${detail}` : UNKNOWN
+    return undefined
+  }
 
-    /** Makes the page, and keeps it under a stamp from before. */
-    async function fill(): Promise<Response> {
-      const { done, end } = fills.start(key)
-      // Others may be waiting for this: it goes on though the visitor leaves.
-      waitUntil(done)
-      let stored: Promise<void> | undefined
-      try {
-        const isShared = isWorthWaiting()
-        if (isShared && !isRevalidation) {
-          const found = await madeElsewhere()
-          if (found) return found
-        }
-        if (isShared) waitUntil(quietly(() => claimUntil(done)))
-        const { stamp } = await tidemark.begin(namespace, read)
-        if (!stamp) end()
-        const made = await make()
-        const { response, mayBeKept = true, maxAge = FOREVER, keep = FOREVER } = made
-        const tags = await label(made)
-        if (!mayBeKept || !isStorable(response, varied)) {
-          if (unstorable.add(key).size > MAX_UNSTORABLE) unstorable.clear()
-          if (why.startsWith("fwd=stale") && response.status < 500)
-            waitUntil(quietly(() => cache.delete(key)))
-          return tell(response, why)
-        }
-        unstorable.delete(key)
-        if (!stamp) return tell(response, UNKNOWN)
-        const entry = { stamp: formatStamp(stamp), depends: { tags, urls }, until: Date.now() + maxAge }
-        stored = cache
-          .put(key, storedCopy(response.clone(), entry, Math.min(keep, maxCacheTtl)))
-          .catch((cause: unknown) => onWarning?.({ code: "put-failed", cause }, context))
-        waitUntil(stored.finally(end))
-        return tell(response, `${why}; stored`)
-      } finally {
-        if (!stored) end()
-      }
-    }
-
-    /**
-     * Tells the other isolates over the same cache that the page is being made. Not atomic: two that begin in the same
-     * instant both make it.
-     */
-    async function claimUntil(done: Promise<void>): Promise<void> {
-      // As long as others wait.
-      await cache.put(claim, new Response("", { headers: { "cache-control": "max-age=5" } }))
-      await done
-      await cache.delete(claim)
-    }
-
-    const isClaimed = () => quietly(() => cache.match(claim))
-
-    /** The page that another isolate is making, when it is there; undefined where none is, or it takes too long. */
-    async function madeElsewhere(): Promise<Response | undefined> {
-      for (let wait = FIRST_LOOK; wait < FILL_PATIENCE && (await isClaimed()); wait *= 2) {
-        await new Promise((resolve) => setTimeout(resolve, wait))
-        const found = await find(true)
-        if (found) return found
-      }
-      return undefined
-    }
-
-    /** Whether it is worth to wait for others that make the same page, and to have others wait. */
-    function isWorthWaiting(): boolean {
-      return why !== UNKNOWN && !unstorable.has(key)
-    }
-
-    /** Labels what was made for the cache in front, and tells its tags. */
-    async function label({ response, tags = [] }: Made): Promise<readonly string[]> {
-      const all = [...((await options.tags?.(context, response)) ?? []), ...tags]
-      const dropped = labels?.(response.headers, valueOf(options.namespace, context), all) ?? []
-      if (dropped.length > 0) onWarning?.({ code: "tags-dropped", dropped }, context)
-      return all
-    }
-
-    if (isRevalidation) return fill()
-    // Asked for before as well: it may end, and have stored the page, after the cache was looked at.
-    const before = fills.running(key)
-    let found = await find()
-    const running = fills.running(key) ?? before
-    if (!found && running && isWorthWaiting() && (await settles(running, FILL_PATIENCE)))
-      found = await find(true)
-    return found ?? fill()
+  /** Answers with a copy; with nothing, where this visitor must not be answered from the cache. */
+  async function hit(
+    visit: Visit<C>,
+    { copy, headers: given }: Found,
+    how: string,
+    isStale?: boolean,
+  ): Promise<Response | undefined> {
+    const { request, respond = (body, init) => new Response(body, init) } = visit.turn
+    const headers = servedHeaders(copy, isStale ? undefined : given)
+    headers["cache-status"] = [headers["cache-status"], `tidemark; ${how}`].filter(Boolean).join(", ")
+    const isKnown = hasAlready(request, headers)
+    const hasBody = !isKnown && request.method !== "HEAD"
+    const response = await respond(hasBody ? copy.body : null, {
+      status: isKnown ? 304 : 200,
+      headers: isKnown ? withoutBody(headers) : headers,
+    })
+    if (!hasBody || !response) discard(copy)
+    if (!response) visit.why = "fwd=bypass"
+    return response
   }
 }
 
 /** An option that may differ from request to request. */
-const valueOf = <C, V extends Tidemark | Namespace>(option: V | ((c: C) => V), c: C): V =>
+export const valueOf = <C, V extends Tidemark | Namespace>(option: V | ((c: C) => V), c: C): V =>
   typeof option === "function" ? option(c) : option
-
-function tell(response: Response, how: string): Response {
-  response.headers.append("cache-status", `tidemark; ${how}`)
-  return response
-}
 
 /** The runtime's own cache: Workers have a default one, some have to open it, and others have none. */
 async function openCache(): Promise<PageStore> {
@@ -322,16 +347,10 @@ async function openCache(): Promise<PageStore> {
   return (caches as CacheStorage & { readonly default?: Cache }).default ?? caches.open("tidemark")
 }
 
-/** An unread body keeps its memory. Not waited for: a branch of a body only ends when the other one does. */
-function discard({ body }: Response): void {
-  void quietly(async () => body?.cancel())
-}
-
-/** A cache that fails has nothing; and a copy that could not be removed is still judged by its stamp. */
-async function quietly<T>(work: () => Promise<T>): Promise<T | undefined> {
-  try {
-    return await work()
-  } catch {
-    return undefined
+/** Tells people of what is not as it should be, but not of each time. */
+function say(): (warning: EpochCacheWarning) => void {
+  const isDue = onceAMinute(Date.now)
+  return ({ code, cause, dropped = [cause] }) => {
+    if (isDue(code)) warn({ message: `${code}: ${dropped.map(String).join(", ")}` })
   }
 }

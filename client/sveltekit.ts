@@ -8,8 +8,15 @@ export type { EpochCacheWarning, PageStore } from "./pages.ts"
 /** As much of SvelteKit's event as is needed. */
 export interface RequestEvent {
   readonly request: Request
+  readonly url: URL
   readonly platform: unknown
   readonly isSubRequest: boolean
+  readonly cookies: {
+    getAll(): { name: string; value: string }[]
+    set(name: string, value: string, options: never): void
+    delete(name: string, options: never): void
+  }
+  setHeaders(headers: Record<string, string>): void
 }
 
 /** As in `PagesOptions`; `tags` are those of a page beside what `depend` was told. */
@@ -34,12 +41,23 @@ export function depend({ request }: { readonly request: Request }, tags: readonl
   told.set(request, [...(told.get(request) ?? []), ...tags])
 }
 
+/** What SvelteKit puts on every page that it renders, and on nothing else. */
+const RENDERED = "x-sveltekit-page"
+
+/** A method that no page answers, nor any action: SvelteKit says so by itself, and runs nothing of the page's. */
+const NO_METHOD = "NONE"
+
+/** What it says so with. */
+const OF_NO_METHOD: readonly string[] = ["allow", "content-type", "content-length", "vary"]
+
 /**
  * A `handle` that keeps the pages that called `depend`, under their stamps: none is served as fresh that was
  * invalidated since. All else passes.
  *
  * It belongs last in a `sequence`: hooks before it run for every visitor, hooks after it only when a page is made. What
- * a page fetches from its own site is not answered from here: the page would be stamped newer than what it shows.
+ * those before it set (`event.cookies`, `event.setHeaders`) is not kept, and reaches every visitor as it was set for
+ * them; of endpoints, a visitor for whom they set a cookie is answered by the endpoint itself. What a page fetches from
+ * its own site is not answered from here: the page would be stamped newer than what it shows.
  *
  * @example
  *
@@ -52,16 +70,71 @@ export function epochHandle<E extends RequestEvent>(
 
   return async ({ event, resolve }) => {
     if (event.isSubRequest) return resolve(event)
+    const cookies = cookiesOf(event)
     return serve({
       context: event,
       request: event.request,
       waitUntil: waitUntilOf(event.platform),
-      async make() {
-        const response = await resolve(event)
-        const tags = told.get(event.request)
-        return tags ? { response, tags } : { response, mayBeKept: false }
+      async make(request, isToBeKept) {
+        if (!isToBeKept) return { response: await resolve(event), mayBeKept: false }
+        const { preparedNames, watched } = await import("./sveltekit-event.ts")
+        const inside = watched(event, request)
+        const response = await resolve(inside.event)
+        const tags = [...new Set([event.request, request])].map((asked) => told.get(asked))
+        if (!tags.some(Boolean)) return { response, mayBeKept: false }
+        const own = new Headers(response.headers)
+        for (const name of preparedNames(event, own)) if (!inside.names.has(name)) own.delete(name)
+        // What SvelteKit renders has no cookies but those that were set through the event.
+        if (own.has(RENDERED) && !inside.setsCookies() && cookiesOf(event) === cookies)
+          own.delete("set-cookie")
+        return { response, own, tags: tags.flatMap((list) => list ?? []) }
+      },
+      async respond(body, init) {
+        const headers = new Headers(init.headers)
+        if (!headers.has(RENDERED))
+          return cookies === sentCookies(event.request) ? new Response(body, init) : undefined
+        const prepared = await preparedHeaders(event, resolve)
+        for (const [name, value] of prepared)
+          if (name === "set-cookie") headers.append(name, value)
+          else if (!OF_NO_METHOD.includes(name)) headers.set(name, value)
+        return new Response(body, { status: init.status, headers })
       },
     })
+  }
+}
+
+/** What hooks set for this visitor. SvelteKit puts it on every response: also where it runs nothing of the page's. */
+async function preparedHeaders<E extends RequestEvent>(
+  event: E,
+  resolve: (event: E) => Response | Promise<Response>,
+): Promise<Headers> {
+  const request = new Request(event.url, { headers: { accept: "text/html" } })
+  Object.defineProperty(request, "method", { value: NO_METHOD })
+  // With cookies of its own: SvelteKit lets none be set after a response.
+  return (await resolve({ ...event, cookies: { ...event.cookies }, request })).headers
+}
+
+const cookiesOf = ({ cookies }: RequestEvent): string =>
+  textOf(cookies.getAll().map(({ name, value }) => [name, value]))
+
+/** The cookies that a visitor came with. */
+function sentCookies({ headers }: Request): string {
+  const cookies = new Map<string, string>()
+  for (const pair of (headers.get("cookie") ?? "").split(";")) {
+    const [name = "", ...rest] = pair.split("=")
+    if (rest.length > 0 && !cookies.has(name.trim())) cookies.set(name.trim(), decoded(rest.join("=").trim()))
+  }
+  return textOf([...cookies])
+}
+
+const textOf = (cookies: readonly (readonly string[])[]): string =>
+  JSON.stringify(cookies.toSorted(([one = ""], [other = ""]) => (one < other ? -1 : 1)))
+
+function decoded(value: string): string {
+  try {
+    return decodeURIComponent(value.replace(/^"(.*)"$/, "$1"))
+  } catch {
+    return value
   }
 }
 
