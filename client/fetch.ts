@@ -45,11 +45,7 @@ export function withEpochCache<Env = unknown, Ctx extends Context = Context>(
       request,
       waitUntil: waitUntilOf(ctx),
       isRevalidation,
-      async make() {
-        const response = await handler(request, env, ctx)
-        // What was fetched elsewhere has headers that cannot be set.
-        return { response: new Response(response.body, response) }
-      },
+      make: async (page) => ({ response: await handler(page, env, ctx) }),
       // With a context of its own: the visitor's request is aborted when they leave.
       revalidate: (again) => answer(again, env, ctx, true),
     })

@@ -1,7 +1,7 @@
 import { formatStamp } from "../protocol/epoch.ts"
 import { DAY, type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import { BackOff } from "./back-off.ts"
-import { accepts, codingsOf } from "./codings.ts"
+import { accepts } from "./codings.ts"
 import { type Flight, Flights } from "./flights.ts"
 import { TimedOut } from "./guard.ts"
 import { discard, type Entry, FOREVER, isList } from "./page.ts"
@@ -18,7 +18,7 @@ import {
 import { isDecoded, isStorable, lengthOf, storedHeaders } from "./page-storable.ts"
 import { pagesOf, sourceOf } from "./page-source.ts"
 import { quietly, settles } from "./patience.ts"
-import { CutShort, OneVisitorsOwn, readWhole } from "./whole.ts"
+import { CutShort, OneVisitorsOwn, readWhole, type Whole } from "./whole.ts"
 
 /** Pages that are made: by one at a time, kept once they are whole, and made once more when they are stale. */
 
@@ -75,8 +75,8 @@ export interface Making<C> {
   /** Has a page made once more, unless that is under way, or failed a short while ago. False where there is no way to. */
   refresh(visit: Visit<C>): boolean
   /**
-   * What a page is kept under for a visitor, of whom the copy that was found is of this `Content-Encoding`: the same
-   * where they can read it, and where nobody like them has asked yet, undefined.
+   * What a page is kept under for a visitor, where the copy that was found has this `Content-Encoding`: the same if they
+   * can read it; undefined where there is none that they can.
    */
   keyFor(visit: Visit<C>, coding: string): string | undefined
   /** Whoever makes a page already. */
@@ -104,8 +104,9 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
     refresh,
     keyFor({ turn: { request }, pageKey, key }, coding) {
       if (accepts(request, coding)) return key
-      const own = `${pageKey}&accept=${encodeURIComponent(codingsOf(request).join())}`
-      return key === own ? undefined : own
+      // Sooner or later that is a copy which everybody can read.
+      const plain = `${pageKey}&plain`
+      return key === plain ? undefined : plain
     },
     running: (key) => fills.running(key),
     isResting: (pageKey) => backOff.isResting(pageKey),
@@ -246,9 +247,10 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
   ): Promise<void> {
     const { turn, namespace, cache, key, pageKey } = visit
     let isPut = false
+    let whole: Whole | null = null
     try {
       const isHtml = /html/i.test(response.headers.get("content-type") ?? "")
-      const whole = stream && (await readWhole(stream, { length: lengthOf(response), isHtml }))
+      whole = stream && (await readWhole(stream, { length: lengthOf(response), isHtml }))
       const body = whole?.body ?? null
       const headers = ownHeaders(response, own)
       if (entry.depends !== "anything") labels?.(headers, namespace, entry.depends.tags ?? [])
@@ -260,9 +262,11 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       const put = () => cache.put(key, copy)
       // A stream takes as long as it comes.
       await (body instanceof ReadableStream ? put() : guard.run(put))
-      whole?.check()
+      if (whole && whole.ending() !== "whole") throw new CutShort("the body was not read to its end")
       backOff.succeeded(pageKey)
-    } catch (cause) {
+    } catch (thrown) {
+      const ending = whole?.ending()
+      const cause = ending instanceof Error ? ending : thrown
       const isPersonal = cause instanceof OneVisitorsOwn
       if (isPersonal) neverStored(key)
       else if (turn.isRevalidation) backOff.failed(pageKey)

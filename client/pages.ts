@@ -1,4 +1,4 @@
-import { type Epoch, parseStamp } from "../protocol/epoch.ts"
+import { type Epoch, parseStamp, type Stamp } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, MINUTE } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
@@ -8,7 +8,7 @@ import { hasAlready, withoutBody } from "./not-modified.ts"
 import { dependsOn, discard, entryOf, type Found, isForbidden, servedHeaders, whyForwarded } from "./page.ts"
 import { type Keyed, type KeyOptions, keyingOf } from "./page-key.ts"
 import type { Labeller } from "./tag-header.ts"
-import type { ReadOptions, Tidemark } from "./tidemark.ts"
+import type { Judgement, ReadOptions, Tidemark } from "./tidemark.ts"
 import { onceAMinute, warn } from "./trouble.ts"
 
 /**
@@ -296,7 +296,10 @@ export function createPages<C>(
       return undefined
     }
     const { stamp, depends, until, swr: ownSwr = swr } = found
-    const judgement = await tidemark.judge(parseStamp(stamp), namespace, dependsOn(depends, urls), read)
+    const parsed = parseStamp(stamp)
+    const judgement: Judgement = (await isPossible(visit, parsed))
+      ? await tidemark.judge(parsed, namespace, dependsOn(depends, urls), read)
+      : { verdict: "dead" }
     const { verdict } = judgement
     const invalidatedFor = verdict === "stale" ? judgement.staleFor : verdict === "fresh" ? -1 : Infinity
     const expiredFor = Date.now() - until
@@ -313,6 +316,16 @@ export function createPages<C>(
     const detail = { fresh: "expired", stale: "invalidated", dead: "purged", unknown: "" }[verdict]
     visit.why = detail ? `fwd=stale; detail=${detail}` : UNKNOWN
     return undefined
+  }
+
+  /**
+   * Whether the log has come as far as a stamp says. Only of one that is ahead of our clock it is asked: somebody may have
+   * written it who wants to be fresh for ever.
+   */
+  async function isPossible({ tidemark, namespace, read }: Visit<C>, stamp?: Stamp): Promise<boolean> {
+    if (!stamp || stamp.epoch < (Date.now() + MINUTE) * 1_000) return true
+    const known = await tidemark.begin(namespace, { ...read, fresh: { atLeast: stamp.epoch } })
+    return known.stamp !== undefined && known.stamp.epoch >= stamp.epoch
   }
 
   /** Answers with a copy; with nothing, where this visitor must not be answered from the cache. */

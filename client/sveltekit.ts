@@ -91,8 +91,10 @@ export function epochHandle<E extends RequestEvent>(
       },
       async respond(body, init) {
         const headers = new Headers(init.headers)
-        if (!headers.has(RENDERED))
-          return cookies === sentCookies(event.request) ? new Response(body, init) : undefined
+        if (!headers.has(RENDERED)) {
+          const { sentCookies } = await import("./sveltekit-event.ts")
+          return cookies === textOf(sentCookies(event.request)) ? new Response(body, init) : undefined
+        }
         const prepared = await preparedHeaders(event, resolve)
         for (const [name, value] of prepared)
           if (name === "set-cookie") headers.append(name, value)
@@ -114,29 +116,14 @@ async function preparedHeaders<E extends RequestEvent>(
   return (await resolve({ ...event, cookies: { ...event.cookies }, request })).headers
 }
 
-const cookiesOf = ({ cookies }: RequestEvent): string =>
-  textOf(cookies.getAll().map(({ name, value }) => [name, value]))
+const cookiesOf = ({ cookies }: RequestEvent): string => textOf(cookies.getAll())
 
-/** The cookies that a visitor came with. */
-function sentCookies({ headers }: Request): string {
-  const cookies = new Map<string, string>()
-  for (const pair of (headers.get("cookie") ?? "").split(";")) {
-    const [name = "", ...rest] = pair.split("=")
-    if (rest.length > 0 && !cookies.has(name.trim())) cookies.set(name.trim(), decoded(rest.join("=").trim()))
-  }
-  return textOf([...cookies])
-}
-
-const textOf = (cookies: readonly (readonly string[])[]): string =>
-  JSON.stringify(cookies.toSorted(([one = ""], [other = ""]) => (one < other ? -1 : 1)))
-
-function decoded(value: string): string {
-  try {
-    return decodeURIComponent(value.replace(/^"(.*)"$/, "$1"))
-  } catch {
-    return value
-  }
-}
+/** Cookies as a text, whatever their order. */
+export const textOf = (cookies: readonly { readonly name: string; readonly value: string }[]): string =>
+  cookies
+    .map(({ name, value }) => JSON.stringify([name, value]))
+    .toSorted()
+    .join()
 
 /** Cloudflare's adapter calls it `ctx`, others `context`. */
 function waitUntilOf(platform: unknown): WaitUntil | undefined {

@@ -29,13 +29,13 @@ export interface Expected {
 /** A body, as it may be stored. */
 export interface Whole {
   readonly body: Uint8Array<ArrayBuffer> | ReadableStream<Uint8Array>
-  /** @throws {Error} when what was stored is not the whole of it, whatever the storing said */
-  check(): void
+  /** How it ended: whole, or cut short by this; undefined while it has not. */
+  ending(): "whole" | Error | undefined
 }
 
 /**
  * Reads a body to its end before any of it is stored: a runtime's cache may take the half of one that broke off for the
- * whole. One that is too long to be held is handed on as it comes; `check` then tells, when it was stored.
+ * whole. One that is too long to be held is handed on as it comes; `ending` then tells, when it was stored.
  *
  * @throws {CutShort} when it did not come to its end
  * @throws {OneVisitorsOwn} when there is a nonce in it
@@ -77,10 +77,10 @@ export async function readWhole(
 
   while (size <= MAX_HELD) {
     const chunk = await next().catch(giveUp)
-    if (!chunk) return { body: joined(held, size), check: () => undefined }
+    if (!chunk) return { body: joined(held, size), ending: () => "whole" }
     held.push(chunk)
   }
-  let failure: Error | undefined = new CutShort("the body was not read to its end")
+  let ending: "whole" | Error | undefined
   const rest = new ReadableStream<Uint8Array>({
     async pull(controller) {
       try {
@@ -88,21 +88,16 @@ export async function readWhole(
         held = others
         const chunk = first ?? (await next())
         if (chunk) return controller.enqueue(chunk)
-        failure = undefined
+        ending = "whole"
         controller.close()
       } catch (cause) {
-        failure = cause as CutShort | OneVisitorsOwn
+        ending = cause as CutShort | OneVisitorsOwn
         controller.error(cause)
       }
     },
     cancel: (cause) => reader.cancel(cause),
   })
-  return {
-    body: rest,
-    check() {
-      if (failure) throw failure
-    },
-  }
+  return { body: rest, ending: () => ending }
 }
 
 function joined(chunks: readonly Uint8Array[], size: number): Uint8Array<ArrayBuffer> {

@@ -95,9 +95,13 @@ const svelteKit: Plugin = {
   },
 }
 
-/** SvelteKit's own server, with a page at `/{slug}` and an endpoint at `/api/{name}`, which ask the request's site. */
-export async function startSvelteKit(): Promise<SvelteKitServer> {
-  const bundle = new URL(`node_modules/.sveltekit-${process.pid}.mjs`, import.meta.url)
+/**
+ * SvelteKit's own server, with a page at `/{slug}` and an endpoint at `/api/{name}`, which ask the request's site.
+ *
+ * @param isEndpoint one endpoint instead, at all paths
+ */
+export async function startSvelteKit(isEndpoint = false): Promise<SvelteKitServer> {
+  const bundle = new URL(`node_modules/.sveltekit-${process.pid}-${isEndpoint}.mjs`, import.meta.url)
   const built = await build({
     stdin: {
       contents: `export { configure } from "${KIT}runtime/server/index.js"; export { sequence } from "@sveltejs/kit/hooks"`,
@@ -159,9 +163,9 @@ export async function startSvelteKit(): Promise<SvelteKitServer> {
       remotes: {},
       routes: [
         {
-          id: "/api/[name]",
-          pattern: /^\/api\/([^/]+?)\/?$/,
-          params: [{ name: "name", optional: false, rest: false, chained: false }],
+          id: isEndpoint ? "/[...name]" : "/api/[name]",
+          pattern: isEndpoint ? /^(?:\/([^]*))?\/?$/ : /^\/api\/([^/]+?)\/?$/,
+          params: [{ name: "name", optional: false, rest: isEndpoint, chained: false }],
           page: null,
           endpoint: async () => ({
             GET: (event: never) => (event as { platform: Site }).platform.get(event),
