@@ -1,4 +1,8 @@
-import { type Context, type ExecutionContext, Hono } from "hono"
+import { type Context, type ExecutionContext, Hono, type MiddlewareHandler } from "hono"
+import { cors } from "hono/cors"
+import { etag } from "hono/etag"
+import { requestId } from "hono/request-id"
+import { NONCE, secureHeaders } from "hono/secure-headers"
 import { describe, expect, it, vi } from "vitest"
 import { epochCache, type EpochCacheOptions, type EpochCacheWarning } from "./hono.ts"
 import { cloudflare, fastly, labelsFor } from "./tags.ts"
@@ -517,6 +521,155 @@ describe("a page with more tags than a stored copy can carry", () => {
     store.record({ kind: "tags", namespace: "blog", values: [tag], hard: true })
     clock.time += 2 * TTL
     expect(await visit()).toContain("fwd=stale")
+  })
+})
+
+describe("Hono's own middleware around it", () => {
+  function aSite(before: MiddlewareHandler[], inside: MiddlewareHandler[] = []) {
+    const { tidemark, cache, store, clock } = setUp()
+    const background: Promise<unknown>[] = []
+    const app = new Hono()
+    let made = 0
+    for (const middleware of before) app.use(middleware)
+    app.use(epochCache({ app, tidemark, namespace: "blog", cache }))
+    for (const middleware of inside) app.use(middleware)
+    app.get("/nonce", (c) => {
+      made += 1
+      return c.html(`<script nonce="${c.get("secureHeadersNonce" as never)}">1</script>`)
+    })
+    app.get("*", (c) => {
+      made += 1
+      return c.html(`v${made} ${"page ".repeat(500)}`)
+    })
+    const ctx: ExecutionContext = {
+      waitUntil: (work) => void background.push(work),
+      passThroughOnException: () => undefined,
+      props: {},
+    }
+    const visit = async (path = "/a", headers: Record<string, string> = {}) => {
+      const response = await app.fetch(new Request(SITE + path, { headers }), {}, ctx)
+      const body = await response.text()
+      while (background.length > 0) await background.shift()
+      return {
+        body,
+        headers: response.headers,
+        status: response.status,
+        how: response.headers.get("cache-status"),
+      }
+    }
+    return { visit, store, clock, made: () => made }
+  }
+
+  it("requestId() gives each visitor their own", async () => {
+    const { visit, made } = aSite([requestId()])
+    const seen = [await visit(), await visit(), await visit()].map(({ headers }) =>
+      headers.get("x-request-id"),
+    )
+    expect(new Set(seen).size).toBe(3)
+    expect(made()).toBe(1)
+  })
+
+  it("secureHeaders() with a nonce: no page is shown with another visitor's", async () => {
+    const { visit, made } = aSite([secureHeaders({ contentSecurityPolicy: { scriptSrc: [NONCE] } })])
+    for (let nth = 0; nth < 2; nth += 1) {
+      const { body, headers } = await visit("/nonce")
+      const [, nonce = "none"] = /nonce="([^"]+)"/.exec(body) ?? []
+      expect(headers.get("content-security-policy")).toContain(nonce)
+    }
+    expect(made()).toBe(2)
+    await visit()
+    expect((await visit()).how).toBe("tidemark; hit")
+  })
+
+  it("cors() lets each origin see its own answer", async () => {
+    const { visit, made } = aSite([cors({ origin: ["https://a.example", "https://b.example"] })])
+    for (const origin of ["https://a.example", "https://b.example"]) {
+      const { headers } = await visit("/a", { origin })
+      expect(headers.get("access-control-allow-origin")).toBe(origin)
+      expect(headers.get("vary")).toBe("Origin")
+    }
+    expect(made()).toBe(1)
+  })
+
+  it.each(["before", "inside"])(
+    "etag() %s: a visitor who has the page is told so, and one is made",
+    async (where) => {
+      const { visit, made } = where === "before" ? aSite([etag()]) : aSite([], [etag()])
+      const { headers } = await visit()
+      const known = { "if-none-match": headers.get("etag") ?? "" }
+      for (let nth = 0; nth < 3; nth += 1) expect((await visit("/a", known)).status).toBe(304)
+      expect((await visit()).how).toBe("tidemark; hit")
+      expect(made()).toBe(1)
+    },
+  )
+
+  it("what was prepared counts more than what was kept, but not of the body", async () => {
+    const before: MiddlewareHandler = async (c, next) => {
+      c.header("x-both", `prepared for ${c.req.header("x-who")}`)
+      c.header("content-type", "text/plain")
+      await next()
+    }
+    const inside: MiddlewareHandler = async (c, next) => {
+      await next()
+      c.header("x-both", "the page's")
+    }
+    const { visit } = aSite([before], [inside])
+    expect((await visit("/a", { "x-who": "alice" })).headers.get("x-both")).toBe("the page's")
+    const { headers } = await visit("/a", { "x-who": "bob" })
+    expect(headers.get("x-both")).toBe("prepared for bob")
+    expect(headers.get("content-type")).toBe("text/html; charset=UTF-8")
+  })
+
+  it("a visitor for whom it said private is answered by the app", async () => {
+    const before: MiddlewareHandler = async (c, next) => {
+      if (c.req.header("x-who")) c.header("cache-control", "private")
+      await next()
+    }
+    const { visit } = aSite([before])
+    await visit()
+    expect(await visit("/a", { "x-who": "alice" })).toMatchObject({ how: "tidemark; fwd=bypass" })
+    expect((await visit()).how).toBe("tidemark; hit")
+  })
+
+  // `app: sub` looks right, and types allow it; the revalidation then never met the middleware.
+  it("a mounted app that is not the whole one is told of, and pages are made while a visitor waits", async () => {
+    const { tidemark, cache, store, clock } = setUp()
+    const warnings: EpochCacheWarning[] = []
+    const background: Promise<unknown>[] = []
+    const sub = new Hono()
+    let made = 0
+    sub.use(
+      "/post",
+      epochCache({
+        app: sub,
+        tidemark,
+        namespace: "blog",
+        cache,
+        onWarning: (warning) => warnings.push(warning),
+      }),
+    )
+    sub.get("/post", (c) => c.text(`v${(made += 1)}`))
+    const app = new Hono().route("/api", sub)
+    const visit = async () => {
+      const response = await app.fetch(
+        new Request(`${SITE}/api/post`),
+        {},
+        {
+          waitUntil: (work: Promise<unknown>) => void background.push(work),
+          passThroughOnException: () => undefined,
+          props: {},
+        },
+      )
+      while (background.length > 0) await background.shift()
+      return response.text()
+    }
+    await visit()
+    clock.time += 1
+    store.record({ kind: "namespace", namespace: "blog" })
+    clock.time += 2 * TTL
+    expect(await visit()).toBe("v1")
+    expect(await visit()).toBe("v2")
+    expect(warnings.map(({ code }) => code)).toEqual(["revalidation-failed"])
   })
 })
 

@@ -60,6 +60,9 @@ const MAX_TURNS = 200
 /** A page that is gone takes its copy with it. By any other error, nothing is known of the page. */
 const GONE: readonly number[] = [404, 410, 451]
 
+/** The app that was to make a page once more did, or nobody: it was not this plug that was asked. */
+const UNREACHED = "it did not come by here: is the app that revalidates the one that has the whole path?"
+
 /** What it takes to make pages. */
 export interface Making<C> {
   /** Makes a page that has nothing to do with the cache. */
@@ -150,9 +153,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       discard(await again(new Request(sourceOf(turn.request, page), { signal: null })))
       if (!reached.delete(pageKey)) {
         isUnreachable = true
-        throw new Error(
-          "it did not come by here: is the app that revalidates the one that has the whole path?",
-        )
+        warn(turn.context, "revalidation-failed", new Error(UNREACHED))
       }
       // Only when it is stored is the next visitor served the new one.
       await fills.running(pageKey)?.landed

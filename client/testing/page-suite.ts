@@ -49,6 +49,8 @@ let opened = 0
 const ownCache = async (): Promise<PageStore> =>
   typeof caches === "undefined" ? new MapCache() : caches.open(`pages-${(opened += 1)}`)
 
+const isClaim = (key: RequestInfo | URL): boolean => new Request(key).url.endsWith("&claim")
+
 const text = (body: string, headers: Record<string, string> = {}) =>
   new Response(body, { headers: { "content-type": "text/html", ...headers } })
 
@@ -456,7 +458,7 @@ export function pageSuite(plug: TestedPlug): void {
       it("whose put failed is deleted, and that is said", async () => {
         const cache = new MapCache()
         cache.put = async (key, response) => {
-          if (!String(key).endsWith("&claim")) cache.kept.set(String(key), response)
+          if (!isClaim(key)) cache.kept.set(new Request(key).url, response)
           throw new Error("full")
         }
         const { visit, warnings } = await setUp({ cache })
@@ -539,7 +541,7 @@ export function pageSuite(plug: TestedPlug): void {
         cache.put = async (key, response) =>
           put(
             key,
-            isForged || String(key).endsWith("&claim")
+            isForged || isClaim(key)
               ? response
               : new Response("forged", { headers: { "cache-control": "max-age=60", ...headers } }),
           )
@@ -606,7 +608,9 @@ export function pageSuite(plug: TestedPlug): void {
         async () => {
           const { visit, made } = await setUp({ page })
           const asked = { headers: { "if-none-match": `"1"` } }
-          expect(await visit("/a", asked)).toMatchObject({ status: 200, how: "fwd=uri-miss; stored" })
+          const first = await visit("/a", asked)
+          if (!plug.answersConditions)
+            expect(first).toMatchObject({ status: 200, how: "fwd=uri-miss; stored" })
           for (let nth = 0; nth < 4; nth += 1)
             expect(await visit("/a", asked)).toMatchObject({ status: 304, body: "", how: "hit" })
           expect(made()).toBe(1)
