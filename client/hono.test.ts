@@ -239,14 +239,14 @@ describe("a page behind the epoch cache", () => {
   // The race that a cache without stamps loses: read before the invalidation, stored after it.
   it("that was read before an invalidation and stored after it is stale at once", async () => {
     const origin = Promise.withResolvers<void>()
-    const { open, visit, store, clock, idle } = setUp({
+    const { open, visit, store, clock, idle, visits } = setUp({
       page: async (c, count) => {
         if (count === 1) await origin.promise
         return c.text(`v${count}`)
       },
     })
     const slow = open("/a")
-    await new Promise((resolve) => setTimeout(resolve, 0))
+    await expect.poll(visits).toBe(1)
     clock.time += 1
     store.record({ kind: "tags", namespace: "blog", values: ["post-a"], hard: true })
     clock.time += 2 * TTL
@@ -535,7 +535,7 @@ describe("Hono's own middleware around it", () => {
     for (const middleware of inside) app.use(middleware)
     app.get("/nonce", (c) => {
       made += 1
-      return c.html(`<script nonce="${c.get("secureHeadersNonce" as never)}">1</script>`)
+      return c.html(`<script nonce="${String(c.get("secureHeadersNonce" as never))}">1</script>`)
     })
     app.get("*", (c) => {
       made += 1

@@ -57,7 +57,7 @@ const MAX_UNSTORABLE = 1_000
 /** Turns of the microtask queue that a page waits for its copy: some microseconds. */
 const MAX_TURNS = 200
 
-/** A page that is gone takes its copy with it. By any other error, nothing is known of the page. */
+/** Statuses by which a page is gone, and takes its copy with it. */
 const GONE: readonly number[] = [404, 410, 451]
 
 /** The app that was to make a page once more did, or nobody: it was not this plug that was asked. */
@@ -183,7 +183,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
 
   /** Makes the page, and keeps it under a stamp from before. */
   async function fill(visit: Visit<C>, isOutOfPatience = false): Promise<Response> {
-    const { turn, namespace, tidemark, page, pageKey, key, urls, read } = visit
+    const { turn, namespace, tidemark, pageKey, key, urls, read } = visit
     const { context, isRevalidation } = turn
     const { done, end } = fills.start(key)
     // Others may be waiting for this: it goes on though the visitor leaves.
@@ -196,32 +196,16 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
         const elsewhere = await madeElsewhere(visit)
         if (elsewhere) return elsewhere
       }
-      if (isShared)
-        waitUntil(
-          visit,
-          quietly(() => claimUntil(visit, done)),
-        )
+      if (isShared) waitUntil(visit, claimUntil(visit, done))
       const { stamp } = await tidemark.begin(namespace, read)
       if (!stamp) end()
-      // What is never kept need not be made without the visitor's conditions.
-      const asked = unstorable.has(key) ? turn.request : sourceOf(turn.request, page)
-      const made = await turn.make(asked, true).catch(async (cause: unknown) => {
-        const old = await instead(visit, cause)
-        if (!old) throw cause
-        return old
-      })
+      const made = await attempt(visit)
       if (made instanceof Response) return made
       const { response, own = response.headers, mayBeKept = true } = made
-      const isFailure = response.status >= 400 && !GONE.includes(response.status)
-      const old = isFailure && (await instead(visit, response.status))
-      if (old) {
-        discard(response)
-        return old
-      }
       const tags = await tagsOf(made, context)
       if (!mayBeKept || !isStorable(response, own, serving.varied)) {
         neverStored(key)
-        if (!isFailure) waitUntil(visit, removeOld(visit))
+        if (!isFailure(response)) waitUntil(visit, removeOld(visit))
         return told(response, context, visit.why, tags)
       }
       unstorable.delete(key)
@@ -237,6 +221,24 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       if (!stored) end()
       if (visit.spare) discard(visit.spare.copy)
     }
+  }
+
+  /** Makes the page; or gives what to answer with instead, where it could not be made. */
+  async function attempt(visit: Visit<C>): Promise<Made | Response> {
+    const { turn, page, key } = visit
+    let made: Made
+    try {
+      // What is never kept need not be made without the visitor's conditions.
+      made = await turn.make(unstorable.has(key) ? turn.request : sourceOf(turn.request, page), true)
+    } catch (cause) {
+      const old = await instead(visit, cause)
+      if (!old) throw cause
+      return old
+    }
+    const old = isFailure(made.response) && (await instead(visit, made.response.status))
+    if (!old) return made
+    discard(made.response)
+    return old
   }
 
   /** Puts a page into the cache once all of it has come. */
@@ -299,11 +301,13 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
    */
   async function claimUntil({ cache, key }: Visit<C>, done: Promise<void>): Promise<void> {
     const claim = () => new Response("", { headers: { "cache-control": `max-age=${CLAIM_SECONDS}` } })
-    for (let left = MAX_CLAIMS; left > 0; left -= 1) {
-      await guard.run(() => cache.put(key + CLAIM, claim()))
-      if (await settles(done, (CLAIM_SECONDS - 2) * SECOND)) break
-    }
-    await guard.run(() => cache.delete(key + CLAIM))
+    await quietly(async () => {
+      for (let left = MAX_CLAIMS; left > 0; left -= 1) {
+        await guard.run(() => cache.put(key + CLAIM, claim()))
+        if (await settles(done, (CLAIM_SECONDS - 2) * SECOND)) break
+      }
+      await guard.run(() => cache.delete(key + CLAIM))
+    })
   }
 
   function isClaimed(visit: Visit<C>): Promise<unknown> {
@@ -359,6 +363,9 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
     serving.warn({ code, cause }, context)
   }
 }
+
+/** Nothing is known of a page by an error, but where it says that there is none. */
+const isFailure = ({ status }: Response): boolean => status >= 400 && !GONE.includes(status)
 
 /** What is made must not be kept: it shows what the key does not hold, or nothing at all. */
 const isOnlyRead = <C>({ turn, page }: Visit<C>): boolean =>

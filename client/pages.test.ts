@@ -21,7 +21,12 @@ pageSuite({
       await next()
     })
     app.use(epochCache({ ...options, app } as never))
-    app.get("*", (c) => page(c.req.raw))
+    app.get("*", async (c) => {
+      const response = await page(c.req.raw)
+      // As most routes answer: with what was prepared.
+      const isPlain = response.status === 200 && !response.headers.has("content-encoding")
+      return isPlain ? c.newResponse(response.body, { headers: response.headers }) : response
+    })
     return async (request) => app.fetch(request, {}, contextOf(waitUntil))
   },
 })

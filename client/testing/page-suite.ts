@@ -133,12 +133,18 @@ export function pageSuite(plug: TestedPlug): void {
         const { open, idle, store, clock } = await setUp({
           swr: 1_000,
           bypass: (request) => request.headers.has("x-preview"),
-          outside: (request) => ({
-            "set-cookie": `sid=of-${request.headers.get("x-who")}; Path=/`,
-            "x-refreshed-token": `of-${request.headers.get("x-who")}`,
-            "x-request-id": `of-${request.headers.get("x-who")}`,
-            "content-security-policy": `script-src 'nonce-of-${request.headers.get("x-who")}'`,
-          }),
+          outside(request) {
+            const who = request.headers.get("x-who")
+            if (who === null) return {}
+            return {
+              "x-refreshed-token": `of-${who}`,
+              "x-request-id": `of-${who}`,
+              ...(request.headers.has("x-rotate") && {
+                "set-cookie": `sid=of-${who}; Path=/`,
+                "content-security-policy": `script-src 'nonce-of-${who}'`,
+              }),
+            }
+          },
           page(request) {
             const who = request.headers.get("x-who")
             const { pathname } = new URL(request.url)
@@ -157,17 +163,17 @@ export function pageSuite(plug: TestedPlug): void {
         const random = (below: number) => (seed = (seed * 48_271) % 2_147_483_647) % below
         for (let nth = 0; nth < INTERLEAVINGS; nth += 4) {
           const turns = Array.from({ length: 4 }, async () => {
-            const who = ["alice", "bob"][random(2)] ?? ""
+            const who = ["alice", "bob", "nobody"][random(3)] ?? ""
             const path = (paths[random(paths.length)] ?? "").replace(/of-$/, `of-${who}`)
             const headers = {
-              "x-who": who,
-              cookie: `sid=of-${who}`,
+              ...(who !== "nobody" && { "x-who": who, cookie: `sid=of-${who}` }),
               ...(random(8) === 0 && { "x-preview": "1" }),
+              ...(random(2) === 0 && { "x-rotate": "1" }),
             }
             const response = await open(path, { headers })
-            const other = who === "alice" ? "of-bob" : "of-alice"
             const told = JSON.stringify([await response.text(), [...response.headers]])
-            if (told.includes(other)) throw new Error(`${who} at ${path} was told ${told}`)
+            if (["of-alice", "of-bob"].some((name) => name !== `of-${who}` && told.includes(name)))
+              throw new Error(`${who} at ${path} was told ${told}`)
             if (/tidemark; hit/.test(told)) hits += 1
           })
           await Promise.all(turns)

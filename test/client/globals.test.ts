@@ -42,6 +42,7 @@ const PLUGS = [
   "nitro",
   "opennext",
   "sveltekit",
+  "vary",
   "workers-cache",
 ]
 

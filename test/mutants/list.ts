@@ -161,17 +161,49 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: "the stamp is taken after the origin was read",
     invariant: "I8",
-    file: "client/pages.ts",
-    find: `        const { stamp } = await tidemark.begin(namespace, read)
-        if (!stamp) end()
-        const made = await make()`,
-    replace: `        const made = await make()
-        const { stamp } = await tidemark.begin(namespace, read)
-        if (!stamp) end()`,
+    file: "client/making.ts",
+    find: `      const { stamp } = await tidemark.begin(namespace, read)
+      if (!stamp) end()
+      const made = await attempt(visit)`,
+    replace: `      const made = await attempt(visit)
+      const { stamp } = await tidemark.begin(namespace, read)
+      if (!stamp) end()`,
     test: node(
       "client/hono.test.ts",
       "that was read before an invalidation and stored after it is stale at once",
     ),
+  },
+  {
+    name: "what was prepared for one visitor is kept with the page",
+    invariant: "I11",
+    file: "client/hono.ts",
+    find: "if (isToBeKept) for (const name of Array.from(prepared.keys())) c.header(name, undefined)",
+    replace: "",
+    test: node("client/pages.test.ts", "is nowhere in another's answer, in random interleavings"),
+  },
+  {
+    name: "a page is kept whatever name it was asked by",
+    invariant: "I11",
+    file: "client/page-key.ts",
+    find: "origin, values, naming, version])",
+    replace: "values, version])",
+    test: node("client/pages.test.ts", "holds every name that it was asked by, whatever it is published as"),
+  },
+  {
+    name: "a page with a nonce in it is kept",
+    invariant: "I11",
+    file: "client/whole.ts",
+    find: "if (NONCE.test(text))",
+    replace: "if (false)",
+    test: node("client/pages.test.ts", "is nowhere in another's answer, in random interleavings"),
+  },
+  {
+    name: "the half of a page that broke off is kept",
+    invariant: "I8",
+    file: "client/whole.ts",
+    find: `      throw new CutShort("the body broke off", { cause })`,
+    replace: "      return { done: true, value: undefined, cause }",
+    test: node("client/pages.test.ts", "that breaks off is never a hit, 1000 times at a random byte"),
   },
   {
     name: "generations are not compared by equality",
