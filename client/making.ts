@@ -200,7 +200,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       const { stamp } = await tidemark.begin(namespace, read)
       if (!stamp) end()
       const made = await attempt(visit)
-      if (made instanceof Response) return made
+      if (!("response" in made)) return made
       const { response, own = response.headers, mayBeKept = true } = made
       const tags = await tagsOf(made, context)
       if (!mayBeKept || !isStorable(response, own, serving.varied)) {

@@ -59,7 +59,8 @@ export async function readWhole(
         throw new CutShort(`the body has ${size} bytes of ${length}`)
       return undefined
     }
-    if (!(value instanceof Uint8Array)) throw new CutShort("the body holds something else than bytes")
+    // Not by its class: bytes may be of another realm.
+    if (!ArrayBuffer.isView(value)) throw new CutShort("the body holds something else than bytes")
     size += value.length
     if (isHtml) {
       const text = tail + latin.decode(value)
