@@ -1,5 +1,5 @@
 import { LRUCache } from "lru-cache"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, onTestFinished, vi } from "vitest"
 import { createLocalCache, type FillOptions, type LocalCacheOptions } from "./local-cache.ts"
 import { Clock, ModelStore } from "./testing/model-store.ts"
 import { createTidemark, type Judgement, type TidemarkOptions } from "./tidemark.ts"
@@ -120,9 +120,137 @@ describe("a local cache", () => {
     expect(await get("lamp", { fill: () => Promise.reject(broken) })).toBe("v1")
     await settle()
     expect(failures).toEqual(["lamp", broken])
+    clock.time += 1_000
     expect(await get()).toBe("v1")
     await settle()
     expect(await get()).toBe("v2")
+  })
+
+  it("tries again after a second, then after twice as long each time: 100 reads are no 100 fills", async () => {
+    const failures: unknown[] = []
+    const { get, change, clock, settle } = setUp({
+      swr: HOUR,
+      onRevalidationError: (error) => failures.push(error),
+    })
+    await get()
+    change(false)
+    clock.time += 2 * TTL
+    let fills = 0
+    const fill = async () => {
+      fills += 1
+      throw new Error("503")
+    }
+    const readFor = async (time: number) => {
+      for (let read = 0; read < 100; read += 1) {
+        expect(await get("lamp", { fill })).toBe("v1")
+        await settle()
+        clock.time += time / 100
+      }
+    }
+    await readFor(900)
+    expect(fills).toBe(1)
+    // At 1, 3, 7, 15 and 31 s, and every 30 s from then on.
+    await readFor(60_000)
+    expect(fills).toBe(6)
+    await readFor(300_000)
+    expect(fills).toBe(16)
+    expect(failures).toHaveLength(16)
+    await get()
+    await settle()
+    clock.time += 30_000
+    await get()
+    await settle()
+    expect(await get()).toBe("v2")
+    // What succeeded is forgotten.
+    change(false)
+    clock.time += 2 * TTL
+    await get("lamp", { fill })
+    await settle()
+    expect(fills).toBe(17)
+  })
+
+  it("serves the old value instead of a failure for `staleIfError` after the invalidation", async () => {
+    const told: string[] = []
+    const { get, change, clock, origin } = setUp({
+      swr: 20_000,
+      staleIfError: 100_000,
+      onRevalidationError: (_, key) => told.push(key),
+    })
+    await get()
+    change(false)
+    clock.time += 20_001
+    let fills = 0
+    const fill = async () => {
+      fills += 1
+      throw new Error("503")
+    }
+    const reads = await Promise.all(Array.from({ length: 100 }, () => get("lamp", { fill })))
+    expect(new Set(reads)).toEqual(new Set(["v1"]))
+    // And nobody waits to see it fail again.
+    expect(await get("lamp", { fill })).toBe("v1")
+    expect([fills, told]).toEqual([1, ["lamp"]])
+    clock.time += 79_000
+    expect(await get("lamp", { fill })).toBe("v1")
+    clock.time += 1_000
+    await expect(get("lamp", { fill })).rejects.toThrow("503")
+    expect(told).toEqual(["lamp", "lamp"])
+    expect(await get()).toBe("v2")
+    expect(origin.reads).toBe(2)
+  })
+
+  it.each([
+    ["purged before", 300_000, true, false],
+    ["purged while it was filled", 300_000, false, true],
+    ["softly invalidated, with a `staleIfError` of 0", 0, false, false],
+  ])("throws the failure, where the value was %s", async (_, staleIfError, hard, purgedMeanwhile) => {
+    const told: string[] = []
+    const { get, change, clock, tidemark } = setUp({
+      swr: 0,
+      staleIfError,
+      onRevalidationError: (__, key) => told.push(key),
+    })
+    await get()
+    change(hard)
+    clock.time += 2 * TTL
+    const fill = async () => {
+      if (purgedMeanwhile) tidemark.hear(change(true))
+      throw new Error("503")
+    }
+    for (let time = 0; time < 3; time += 1) await expect(get("lamp", { fill })).rejects.toThrow("503")
+    expect(told).toEqual([])
+  })
+
+  it("serves old values by the default for five minutes, and warns once a minute", async () => {
+    const warn = vi.spyOn(console, "warn").mockImplementation(() => undefined)
+    onTestFinished(() => warn.mockRestore())
+    const { get, change, clock } = setUp()
+    await get()
+    await get("chair")
+    change(false)
+    change(false, "chair")
+    clock.time += 299_000
+    const fill = () => Promise.reject(new Error("no route to redis://jo:sesame@h"))
+    expect([await get("lamp", { fill }), await get("chair", { fill })]).toEqual(["v1", "v1"])
+    await expect
+      .poll(() => warn.mock.calls)
+      .toEqual([["tidemark: old values of shop are served, as none can be read anew: no route to redis://h"]])
+    clock.time += 2_000
+    await expect(get("lamp", { fill })).rejects.toThrow("no route")
+  })
+
+  it("is none the worse where whoever is told of a failure throws", async () => {
+    const { get, change, clock, settle } = setUp({
+      onRevalidationError: () => {
+        throw new Error("from a listener")
+      },
+    })
+    await get()
+    change(false)
+    clock.time += 2 * TTL
+    const fill = () => Promise.reject(new Error("503"))
+    expect(await get("lamp", { fill })).toBe("v1")
+    await settle()
+    expect(await get("lamp", { fill })).toBe("v1")
   })
 
   it("after a hard one has all callers wait for the one new value", async () => {
@@ -324,6 +452,7 @@ describe("a local cache", () => {
       { maxBytes: 0.5, sizeOf: () => 1 },
       { jitter: 2 },
       { swr: -1 },
+      { staleIfError: -1 },
       { maxAge: Number.NaN },
     ])
       expect(() => createLocalCache({ tidemark, namespace: "shop", ...options })).toThrow(RangeError)
@@ -334,7 +463,7 @@ describe("a sweep", () => {
   it.each([true, false])(
     "drops what may not be served any more, by one look-up (purged: %s)",
     async (hard) => {
-      const { get, store, change, clock, cache, tidemark, origin } = setUp()
+      const { get, store, change, clock, cache, tidemark, origin } = setUp({ staleIfError: 0 })
       for (let index = 0; index < 1_000; index += 1) await get(String(index))
       for (let index = 0; index < 10; index += 1) change(hard, String(index))
       clock.time += 1

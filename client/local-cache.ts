@@ -2,8 +2,11 @@ import { LRUCache } from "lru-cache"
 import type { Epoch, Stamp } from "../protocol/epoch.ts"
 import { isNamespace, type Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
-import { settles } from "./patience.ts"
-import type { Depends, Tidemark } from "./tidemark.ts"
+import { BackOff } from "./back-off.ts"
+import { quietly, settles } from "./patience.ts"
+import type { Depends, Judgement, Tidemark } from "./tidemark.ts"
+import { onceAMinute, warn } from "./trouble.ts"
+import { wordsOf } from "./words.ts"
 
 /** How long one caller waits for another's fill of the same key before it begins its own. */
 const FILL_PATIENCE: Milliseconds = 30 * SECOND
@@ -37,8 +40,17 @@ export interface LocalCacheOptions<V> {
    * Default 60,000. 0: never. After a hard one it never is.
    */
   readonly swr?: Milliseconds
-  /** Called when a revalidation failed, of which no caller learns. The old value stays. Default: nobody is told. */
-  readonly onRevalidationError?: (error: unknown, key: string) => void
+  /**
+   * How long after a soft invalidation, in milliseconds, the old value is still served where `fill` fails, instead of
+   * the failure. Default 300,000. 0: never. After a hard one it never is.
+   */
+  readonly staleIfError?: Milliseconds
+  /**
+   * Called when a revalidation failed, of which no caller learns. The old value stays, and is not read anew for a second,
+   * then for twice as long each time, up to 30 s. What it throws is ignored. Default: a line on `console.warn`, at most
+   * once a minute.
+   */
+  readonly onRevalidationError?: (error: unknown, key: string) => unknown
   /** Milliseconds from any moment, by which `maxAge` is counted. Default `performance.now`. */
   readonly now?: () => Milliseconds
   /** From 0 to 1, for `jitter`. Default `Math.random`. */
@@ -76,12 +88,13 @@ export interface LocalCache<V> extends Sweepable {
    *
    * - Callers that ask for the same key share one `fill`, and its failure; but one that came after an invalidation is
    *   not given what was read before it.
-   * - A value that was softly invalidated is served while one `fill` runs in the background.
+   * - A value that was softly invalidated is served while one `fill` runs in the background; and longer, where that
+   *   fails.
    * - While nothing is known of the epochs, `fill` answers and nothing is kept.
    *
    * The value is handed out as it is: whoever changes it changes it for all.
    *
-   * @throws whatever `fill` does
+   * @throws whatever `fill` does, where no old value stands in
    */
   getOrFill(key: string, options: FillOptions<V>): Promise<V>
 }
@@ -106,19 +119,24 @@ interface Flight<V> {
  */
 export function createLocalCache<V>(options: LocalCacheOptions<V>): LocalCache<V> {
   const { tidemark, namespace, maxEntries = 10_000, maxBytes, sizeOf, now, random = Math.random } = options
-  const { maxAge: ownMaxAge = Infinity, jitter = 0.1, swr = MINUTE, onRevalidationError } = options
+  const { maxAge: ownMaxAge = Infinity, jitter = 0.1, swr = MINUTE, staleIfError = 5 * MINUTE } = options
+  const { onRevalidationError = warnerOf(namespace) } = options
   check("namespace", namespace, isNamespace(namespace))
   check("maxEntries", maxEntries, Number.isInteger(maxEntries) && maxEntries > 0)
   check("jitter", jitter, jitter >= 0 && jitter <= 1)
   check("swr", swr, swr >= 0)
+  check("staleIfError", staleIfError, staleIfError >= 0)
   check("maxAge", ownMaxAge, ownMaxAge >= 0)
   if (maxBytes !== undefined) {
     check("maxBytes", maxBytes, Number.isInteger(maxBytes) && maxBytes > 0)
     check("sizeOf, which maxBytes needs,", sizeOf, sizeOf !== undefined)
   }
 
+  const backOff = new BackOff(now ?? (() => performance.now()), random)
   const entries = new LRUCache<string, Entry<V>>({
     max: maxEntries,
+    // What is replaced or gone has nothing to be revalidated.
+    dispose: (_, key) => backOff.succeeded(key),
     // A resolution would take a timer.
     ttlResolution: 0,
     ...(now ? { perf: { now } } : {}),
@@ -130,16 +148,22 @@ export function createLocalCache<V>(options: LocalCacheOptions<V>): LocalCache<V
   /** Counts calls and fills in the order in which they began. */
   let turn = 0
 
+  const judge = ({ stamp, depends }: Entry<V>, how: Pick<FillOptions<V>, "fresh"> = {}) =>
+    tidemark.judge(stamp, namespace, depends, readOptions(how))
+
   /** Whether an entry may be served; where it is stale, its revalidation is seen to. */
   async function mayServe(key: string, entry: Entry<V>, how: FillOptions<V>): Promise<boolean> {
-    const judgement = await tidemark.judge(entry.stamp, namespace, entry.depends, readOptions(how))
+    const judgement = await judge(entry, how)
     switch (judgement.verdict) {
       case "fresh":
         return true
-      case "stale":
-        if (judgement.staleFor > swr || swr === 0) return false
-        if (!flights.has(key)) fill(key, how).catch((error: unknown) => onRevalidationError?.(error, key))
+      case "stale": {
+        // Tried a short while ago, and nobody need wait to see it fail again.
+        const isResting = backOff.isResting(key)
+        if (!lasts(judgement, swr)) return isResting && lasts(judgement, staleIfError)
+        if (!isResting && !flights.has(key)) void quietly(() => fill(key, how))
         return true
+      }
       case "dead":
         drop(key, entry)
         return false
@@ -148,14 +172,48 @@ export function createLocalCache<V>(options: LocalCacheOptions<V>): LocalCache<V
     }
   }
 
+  /** Whether an entry is served where it could not be filled anew. */
+  async function mayStandIn(entry: Entry<V>, how: FillOptions<V>): Promise<boolean> {
+    const judgement = await judge(entry, how)
+    return judgement.verdict === "fresh" || lasts(judgement, swr) || lasts(judgement, staleIfError)
+  }
+
   function fill(key: string, how: FillOptions<V>): Promise<Entry<V>> {
     const flight = { began: (turn += 1), filled: readAndKeep(key, how) }
     flights.set(key, flight)
     const end = () => {
       if (flights.get(key) === flight) flights.delete(key)
     }
-    flight.filled.then(end, end)
+    flight.filled.then(
+      () => {
+        backOff.succeeded(key)
+        end()
+      },
+      (error: unknown) => {
+        if (entries.has(key)) backOff.failed(key)
+        end()
+        void quietly(() => tell(error, key, how))
+      },
+    )
     return flight.filled
+  }
+
+  /** Tells of a failure where the old value hides it from whoever asks. */
+  async function tell(error: unknown, key: string, how: FillOptions<V>): Promise<void> {
+    const kept = entries.peek(key)
+    if (kept && (await mayStandIn(kept, how))) await onRevalidationError(error, key)
+  }
+
+  /** @param arrived when whoever asks came */
+  async function fillOrJoin(key: string, how: FillOptions<V>, arrived: number): Promise<Entry<V>> {
+    const running = flights.get(key)
+    if (running && (await settles(running.filled, FILL_PATIENCE))) {
+      const filled = await running.filled
+      // What another read before this call came may be of before an invalidation that this caller knows of.
+      if (running.began > arrived || (await mayServe(key, filled, how))) return filled
+    }
+    const next = flights.get(key)
+    return next && next !== running ? next.filled : fill(key, how)
   }
 
   async function readAndKeep(key: string, how: FillOptions<V>): Promise<Entry<V>> {
@@ -195,14 +253,13 @@ export function createLocalCache<V>(options: LocalCacheOptions<V>): LocalCache<V
       const arrived = (turn += 1)
       const kept = entries.get(key)
       if (kept && (await mayServe(key, kept, how))) return kept.value
-      const running = flights.get(key)
-      if (running && (await settles(running.filled, FILL_PATIENCE))) {
-        const filled = await running.filled
-        // What another read before this call came may be of before an invalidation that this caller knows of.
-        if (running.began > arrived || (await mayServe(key, filled, how))) return filled.value
+      try {
+        return (await fillOrJoin(key, how, arrived)).value
+      } catch (error) {
+        // Judged once more: it may have been purged meanwhile.
+        if (kept && (await mayStandIn(kept, how))) return kept.value
+        throw error
       }
-      const next = flights.get(key)
-      return (await (next && next !== running ? next.filled : fill(key, how))).value
     },
 
     async sweep() {
@@ -211,13 +268,27 @@ export function createLocalCache<V>(options: LocalCacheOptions<V>): LocalCache<V
         if (from > 0) await new Promise((resolve) => setTimeout(resolve, 0))
         await Promise.all(
           held.slice(from, from + SWEEP_STRIDE).map(async ([key, entry]) => {
-            const judgement = await tidemark.judge(entry.stamp, namespace, entry.depends)
-            const isOver = judgement.verdict === "stale" && (judgement.staleFor > swr || swr === 0)
+            const judgement = await judge(entry)
+            const isOver =
+              judgement.verdict === "stale" && !lasts(judgement, swr) && !lasts(judgement, staleIfError)
             if (judgement.verdict === "dead" || isOver) drop(key, entry)
           }),
         )
       }
     },
+  }
+}
+
+/** Whether a stale entry was invalidated no longer ago than this; by 0 none is. */
+const lasts = (judgement: Judgement, length: Milliseconds): boolean =>
+  judgement.verdict === "stale" && length > 0 && judgement.staleFor <= length
+
+/** Says on the console that old values are served, once a minute. */
+function warnerOf(namespace: Namespace): (error: unknown) => void {
+  const isDue = onceAMinute(() => performance.now())
+  return (error) => {
+    if (!isDue("")) return
+    warn({ message: `old values of ${namespace} are served, as none can be read anew: ${wordsOf(error)}` })
   }
 }
 

@@ -7,7 +7,16 @@ export {
   type Sweepable,
 } from "./local-cache.ts"
 export { memoryPages, type MemoryPagesOptions } from "./memory-pages.ts"
-export { type RedisConnection, type RedisPool, redisStore, type RedisStoreOptions } from "./redis-store.ts"
+export {
+  type IoredisClient,
+  type RedisClient,
+  type RedisCluster,
+  type RedisConnection,
+  type RedisPool,
+  type RedisSentinel,
+  redisStore,
+  type RedisStoreOptions,
+} from "./redis-store.ts"
 export {
   followWakes,
   type FollowWakesOptions,

@@ -73,6 +73,38 @@ describe("workerStore", () => {
     expect(new Headers(init.headers).get("authorization")).toBe(`Bearer ${TOKEN}`)
   })
 
+  it("asks caches in between to keep nothing", async () => {
+    const { store, sent } = setUp()
+    await store.lookup(blog([]))
+    expect(new Headers(sent[0]?.init.headers).get("cache-control")).toBe("no-store")
+  })
+
+  it.each([
+    ["an Age", { age: "7" }],
+    ["Cloudflare's word", { "cf-cache-status": "HIT" }],
+    ["Cloudflare's word for an old one", { "cf-cache-status": "UPDATING" }],
+  ])("believes no answer with %s, and asks by POST from then on", async (_, headers) => {
+    const answer = lookupJson(answerAt([], new Map(), 0))
+    const { store, sent } = setUp(({ init }) =>
+      Response.json(answer, { headers: init.method === undefined ? headers : {} }),
+    )
+    await expect(store.lookup(blog([]))).rejects.toMatchObject({
+      name: "TidemarkError",
+      code: "not-believed",
+      message: expect.stringContaining("answered by a cache in between"),
+    })
+    expect(await store.lookup(blog([]))).toBeDefined()
+    expect(sent.map(({ init }) => init.method)).toEqual([undefined, "POST"])
+  })
+
+  it.each([{ age: "0" }, { "cf-cache-status": "DYNAMIC" }, { "cf-cache-status": "MISS" }])(
+    "believes an answer with %j",
+    async (headers) => {
+      const { store } = setUp(() => Response.json(lookupJson(answerAt([], new Map(), 0)), { headers }))
+      expect(await store.lookup(blog([]))).toBeDefined()
+    },
+  )
+
   it("asks what changed since an epoch", async () => {
     const { store, sent } = setUp()
     await store.lookup(blog([]), 123)
@@ -143,6 +175,60 @@ describe("workerStore", () => {
   it.each([400, 403, 404, 422])("tells a refusal (%i) from a store that is away", async (status) => {
     const { store } = setUp(() => Response.json({ code: "unknown_namespace" }, { status }))
     await expect(store.lookup(blog([]))).rejects.toThrow(StoreRefusal)
+  })
+
+  it("says what to do about a token that is not known, and publishes by it once only", async () => {
+    const detail = "The token is not known, or no longer valid."
+    const { store, sent } = setUp(() => Response.json({ code: "unauthorized", detail }, { status: 401 }))
+    await expect(store.lookup(blog([]))).rejects.toMatchObject({
+      code: "unauthorized",
+      message: `the look-up was answered with status 401: ${detail} (is its hash in the Worker's configuration?)`,
+    })
+    await expect(store.publish?.({ namespace: "blog", mode: "purge" })).rejects.toMatchObject({
+      code: "unauthorized",
+    })
+    expect(sent).toHaveLength(2)
+  })
+
+  it.each([
+    ["a page of somebody else's", () => new Response("<h1>Not found</h1>", { status: 404 })],
+    ["another API", () => Response.json({ error: "no such route" }, { status: 404 })],
+    ["a login", () => new Response(null, { status: 302, headers: { location: "https://elsewhere" } })],
+    ["a home page", () => new Response("<h1>Welcome</h1>")],
+    ["other JSON", () => Response.json({ ok: true })],
+  ])("asks whether its url is a Tidemark's where %s answers", async (_, answer) => {
+    const { store } = setUp(answer)
+    await expect(store.lookup(blog([]))).rejects.toMatchObject({
+      name: "TidemarkError",
+      code: "unreachable",
+      message: expect.stringContaining("(is url that of a Tidemark Worker?)"),
+    })
+  })
+
+  it.each([
+    ["a user", "https://jo:sesame@tidemark.example.com", TOKEN, "url must have no user"],
+    ["a query", "https://tidemark.example.com/?key=sesame", TOKEN, "url must have no user, no query"],
+    ["its token in place of its url", `${TOKEN}sesame`, TOKEN, "url must begin with"],
+    ["a token of two lines", "https://tidemark.example.com", `${TOKEN}\nsesame`, "token has characters"],
+  ])("is asked nothing with %s, which is not shown", async (_, url, token, message) => {
+    const store = workerStore({ url, token, fetch: () => Promise.reject(new Error("asked")) })
+    const error = await store.lookup(blog([])).then(
+      () => undefined,
+      (caught: Error) => caught,
+    )
+    expect(error).toMatchObject({ code: "misconfigured", message: expect.stringContaining(message) })
+    expect(error?.message).not.toMatch(/sesame|tm_/)
+  })
+
+  it("shows no secret of what cannot be reached, and what its cause was", async () => {
+    const cause = Object.assign(new Error(""), { code: "ECONNREFUSED" })
+    const message = `fetch of https://jo:sesame@h.example/v1?key=sesame with ${TOKEN} failed`
+    const { store } = setUp(() => Promise.reject(new TypeError(message, { cause })))
+    await expect(store.lookup(blog([]))).rejects.toMatchObject({
+      code: "unreachable",
+      message:
+        "https://tidemark.example.com cannot be reached: fetch of https://h.example/v1 with tm_… failed: ECONNREFUSED",
+    })
   })
 
   it.each([401, 429, 500, 503])("counts status %i as a store that is away", async (status) => {

@@ -1,8 +1,11 @@
 import type { Epoch } from "../protocol/epoch.ts"
 import { type Lookup, type LookupRequest, parseLookupJson } from "../protocol/lookup.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
+import { AnswerClock } from "./answer-clock.ts"
 import { type EpochStore, type Published, StoreRefusal } from "./epoch-store.ts"
 import { inParts } from "./in-parts.ts"
+import { TidemarkError } from "./trouble.ts"
+import { withoutSecrets, wordsOf } from "./words.ts"
 
 /** Longer queries are sent as a body: some proxies refuse request lines of 8 KiB, and logs keep them. */
 const MAX_QUERY = 2_000
@@ -19,6 +22,8 @@ export interface WorkerStoreOptions {
   readonly fetch?: Fetch | { readonly fetch: Fetch }
   /** After this many milliseconds the store counts as away, the body included. Default 2,000; 0 is refused. */
   readonly timeout?: Milliseconds
+  /** Milliseconds from any moment, that only go forward. Default `performance.now`. */
+  readonly now?: () => Milliseconds
 }
 
 /** What the Worker takes in one request. */
@@ -38,6 +43,9 @@ const REFUSALS: ReadonlySet<number> = new Set([400, 403, 404, 413, 422, 501])
  * Where the url or the token is missing, as in a build without secrets, or the url is none, it is made all the same:
  * what is asked of it then rejects, naming what is missing.
  *
+ * An answer that a cache in between had is not believed: it rejects, and says so. From then on it asks by `POST`, which
+ * caches let through.
+ *
  * @throws {RangeError} when `timeout` is not a positive number
  */
 export function workerStore({
@@ -45,31 +53,50 @@ export function workerStore({
   token,
   fetch: given,
   timeout = 2 * SECOND,
+  now = () => performance.now(),
 }: WorkerStoreOptions): EpochStore {
   if (!(timeout > 0)) throw new RangeError(`timeout must be above 0 ms, got ${timeout}`)
   const send = fetchOf(given)
-  const ask = async (path: string, headers: Readonly<Record<string, string>> = {}, body?: string) =>
-    send(`${addressOf("workerStore", url, token)}/v1/${path}`, {
-      ...(body === undefined ? {} : { method: "POST", body }),
-      headers: {
-        authorization: `Bearer ${token}`,
-        accept: "application/json",
-        ...(body === undefined ? {} : { "content-type": "application/json" }),
-        ...headers,
-      },
-      // Followed, a redirect would carry the token to wherever it points.
-      redirect: "manual",
-      signal: AbortSignal.timeout(timeout),
-    })
+  const clock = new AnswerClock()
+  let isCached = false
+
+  const reach = async <T>(call: (address: string) => Promise<T>): Promise<T> => {
+    const address = addressOf("workerStore", url, token)
+    return reached(new URL(address).origin, timeout, () => call(address))
+  }
+  const ask = (path: string, headers: Readonly<Record<string, string>>, body?: string) =>
+    reach((address) =>
+      send(`${address}/v1/${path}`, {
+        ...(body === undefined ? {} : { method: "POST", body }),
+        headers: {
+          authorization: `Bearer ${token}`,
+          accept: "application/json",
+          ...(body === undefined ? {} : { "content-type": "application/json" }),
+          ...headers,
+        },
+        // Followed, a redirect would carry the token to wherever it points.
+        redirect: "manual",
+        signal: AbortSignal.timeout(timeout),
+      }),
+    )
+
   async function lookup(request: LookupRequest, after: Epoch | undefined): Promise<Lookup> {
     const query = queryOf(request, after)
-    const response = await (query.length <= MAX_QUERY
-      ? ask(`epochs?${query}`)
-      : ask("epochs", {}, JSON.stringify({ namespaces: Object.fromEntries(request), after })))
+    const sentAt = now()
+    const response = await (query.length <= MAX_QUERY && !isCached
+      ? ask(`epochs?${query}`, NO_STORE)
+      : ask("epochs", NO_STORE, JSON.stringify({ namespaces: Object.fromEntries(request), after })))
     if (response.status !== 200) throw await failureOf("look-up", response)
-    const answer = parseLookupJson(await response.json())
-    if (!answer) throw new Error("the look-up was answered with something else")
-    return answer
+    const answer = parseLookupJson(jsonOf(await reach(() => response.text())))
+    if (!answer)
+      throw new TidemarkError("unreachable", `the look-up was answered with something else (${WHERE})`)
+    const age = Math.max(shownAge(response), clock.ageOf(answer.asOf, sentAt, now()))
+    if (age === 0) return answer
+    isCached = true
+    throw new TidemarkError(
+      "not-believed",
+      `the look-up was answered by a cache in between, ${Math.ceil(age / SECOND)} s late: /v1/epochs must not be cached`,
+    )
   }
   return {
     lookup: inParts(lookup, LIMITS),
@@ -83,9 +110,9 @@ export function workerStore({
           const response = await ask("invalidations", headers, body)
           if (response.ok) return (await response.json()) as Published
           const failure = await failureOf("publish", response)
-          if (left === 0 || failure instanceof StoreRefusal) throw failure
+          if (left === 0 || isFinal(failure)) throw failure
         } catch (error) {
-          if (left === 0 || error instanceof StoreRefusal) throw error
+          if (left === 0 || isFinal(error)) throw error
         }
         await new Promise((resolve) => setTimeout(resolve, PUBLISH_PAUSE))
       }
@@ -93,19 +120,69 @@ export function workerStore({
   }
 }
 
+/** What to look at where something else answers. */
+const WHERE = "is url that of a Tidemark Worker?"
+
+/** For caches in between that are set up to keep what they should not. */
+const NO_STORE = { "cache-control": "no-store" }
+
+/** What is answered likewise however often it is tried. */
+const isFinal = (error: unknown): boolean =>
+  error instanceof StoreRefusal || (error instanceof TidemarkError && error.code === "unauthorized")
+
 /**
  * Where a store is asked, without the slash at its end.
  *
- * @throws {TypeError} when the url or the token is missing, or the url is none
+ * @throws {TidemarkError} `misconfigured`, when the url or the token is missing, or none. Neither is shown: one may have
+ *   been given for the other
  */
 export function addressOf(store: string, url: string | undefined, token: string | undefined): string {
-  if (!url) throw new TypeError(`${store}: url is missing`)
-  if (!token) throw new TypeError(`${store}: token is missing`)
-  if (!/^https?:\/\//i.test(url) || !URL.canParse(url))
-    throw new TypeError(
-      `${store}: url must begin with https:// or http://, got ${JSON.stringify(url.slice(0, 100))}`,
-    )
+  const wrong = (what: string) => new TidemarkError("misconfigured", `${store}: ${what}`)
+  if (!url) throw wrong("url is missing")
+  if (!token) throw wrong("token is missing")
+  // A line break at its end, as files have one, is not sent.
+  if (!/^[\x21-\x7e]+$/.test(token.trim())) throw wrong("token has characters that no token has")
+  if (!/^https?:\/\//i.test(url) || !URL.canParse(url)) throw wrong("url must begin with https:// or http://")
+  const { username, password, search, hash } = new URL(url)
+  if (username + password + search + hash !== "")
+    throw wrong("url must have no user, no query and no fragment in it")
   return url.replace(/\/+$/, "")
+}
+
+/**
+ * What a call gives that asks a store at an address.
+ *
+ * @throws {TidemarkError} `unreachable`, where it gives nothing, in words without secrets
+ */
+export async function reached<T>(address: string, timeout: Milliseconds, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    if (error instanceof TidemarkError) throw error
+    const isLate = (error as Error | undefined)?.name === "TimeoutError"
+    throw new TidemarkError(
+      "unreachable",
+      isLate
+        ? `the store did not answer within ${timeout} ms`
+        : `${address} cannot be reached: ${wordsOf(error)}`,
+    )
+  }
+}
+
+/** Undefined where it is none. */
+function jsonOf(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/** How old the caches in between say that an answer is; 0 where none does. */
+function shownAge({ headers }: Response): Milliseconds {
+  const age = Number(headers.get("age") ?? 0)
+  if (age > 0) return age * SECOND
+  return /^(HIT|STALE|UPDATING)$/i.test(headers.get("cf-cache-status") ?? "") ? 1 : 0
 }
 
 function fetchOf(given: WorkerStoreOptions["fetch"]): Fetch {
@@ -115,11 +192,20 @@ function fetchOf(given: WorkerStoreOptions["fetch"]): Fetch {
 }
 
 async function failureOf(what: string, response: Response): Promise<Error> {
+  const { status } = response
   // Read in any case: an unread body would keep the connection busy.
-  const said = (await response.json().catch(() => undefined)) as { readonly detail?: unknown } | undefined
-  const detail = typeof said?.detail === "string" ? `: ${said.detail}` : ""
-  const message = `the ${what} was answered with status ${response.status}${detail}`
-  return REFUSALS.has(response.status) ? new StoreRefusal(response.status, message) : new Error(message)
+  const said = (await response.json().catch(() => undefined)) as
+    | { readonly code?: unknown; readonly detail?: unknown }
+    | undefined
+  const detail = typeof said?.detail === "string" ? `: ${withoutSecrets(said.detail)}` : ""
+  const message = `the ${what} was answered with status ${status}${detail}`
+  if (status === 401)
+    return new TidemarkError("unauthorized", `${message} (is its hash in the Worker's configuration?)`)
+  // Whatever stands in front of a Worker, or in its place, knows no codes of ours; nor does a Worker at another path.
+  const isOurs = typeof said?.code === "string" && said.code !== "not_found"
+  if (isOurs && REFUSALS.has(status)) return new StoreRefusal(status, message)
+  const isThere = isOurs || status >= 500 || status === 429
+  return new TidemarkError("unreachable", isThere ? message : `${message} (${WHERE})`)
 }
 
 function queryOf(request: LookupRequest, after: Epoch | undefined): string {

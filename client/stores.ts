@@ -11,7 +11,9 @@ import type { Command, Reply } from "../protocol/store.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { inParts } from "./in-parts.ts"
 import type { EpochStore } from "./epoch-store.ts"
-import { addressOf } from "./store.ts"
+import { addressOf, reached } from "./store.ts"
+import { TidemarkError } from "./trouble.ts"
+import { withoutSecrets } from "./words.ts"
 
 /** Stores of epochs beside the Worker's own route. All of them are only read. */
 
@@ -51,19 +53,29 @@ export function upstashStore({
   if (!(timeout > 0)) throw new RangeError(`timeout must be above 0 ms, got ${timeout}`)
   return pipelineStore(
     async (commands) => {
-      const response = await send(`${addressOf("upstashStore", url, token)}/pipeline`, {
-        method: "POST",
-        headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-        body: JSON.stringify(commands),
-        redirect: "manual",
-        signal: AbortSignal.timeout(timeout),
-      })
-      const answer: unknown = response.status === 200 ? await response.json() : await response.body?.cancel()
-      if (!Array.isArray(answer) || answer.length !== commands.length)
-        throw new Error(`Upstash answered with status ${response.status}`)
-      return answer.map((each: { readonly result?: Reply; readonly error?: string }) => {
-        if (each.result === undefined) throw new Error("Upstash refused a command of the look-up")
-        return each.result
+      const address = addressOf("upstashStore", url, token)
+      return reached(new URL(address).origin, timeout, async () => {
+        const response = await send(`${address}/pipeline`, {
+          method: "POST",
+          headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+          body: JSON.stringify(commands),
+          redirect: "manual",
+          signal: AbortSignal.timeout(timeout),
+        })
+        const answer: unknown =
+          response.status === 200 ? await response.json() : await response.body?.cancel()
+        if (!Array.isArray(answer) || answer.length !== commands.length)
+          throw new TidemarkError(
+            response.status === 401 ? "unauthorized" : "unreachable",
+            `Upstash answered with status ${response.status}`,
+          )
+        return answer.map((each: { readonly result?: Reply; readonly error?: string }) => {
+          if (each.result !== undefined) return each.result
+          throw new TidemarkError(
+            "unreachable",
+            `Upstash refused a command of the look-up: ${withoutSecrets(String(each.error))}`,
+          )
+        })
       })
     },
     tenant,

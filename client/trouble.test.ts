@@ -269,6 +269,24 @@ describe("what does not answer", () => {
     expect(isDone).toBe(true)
   })
 
+  it("soon enough is waited for no longer than 2 s in all, however often it is asked", async () => {
+    const { model, clock, tidemark } = setUp()
+    const { stamp } = await tidemark.begin("blog")
+    clock.time += 2 * 86_400_000
+    model.record({ kind: "tags", namespace: "blog", values: ["z"] })
+    vi.useFakeTimers()
+    model.onLookup = () => new Promise((resolve) => setTimeout(resolve, 1_500))
+    const before = model.requests.length
+    let verdict: string | undefined
+    const cold = createTidemark({ store: model, now: clock.now, random: () => 0 })
+    void cold.judge(stamp, "blog", { tags: ["a"] }).then((judged) => (verdict = judged.verdict))
+    await vi.advanceTimersByTimeAsync(1_999)
+    // The namespace first, then its tags, of which what is told along does not tell enough.
+    expect([model.requests.length - before, verdict]).toEqual([2, undefined])
+    await vi.advanceTimersByTimeAsync(1)
+    expect(verdict).toBe("stale")
+  })
+
   it.each(["find", "keep"])("rightly (%s throws) is as if there were no cache below", async (method) => {
     const broken = () => {
       throw new Error("not a promise, either")

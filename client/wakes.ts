@@ -3,7 +3,7 @@ import { parseWakeChannel, tenantWakePattern } from "../protocol/keys.ts"
 import { isWithin, type Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { Sweepable } from "./local-cache.ts"
-import { checkTenant, NoAnswer, readHead, type RedisConnection } from "./redis-store.ts"
+import { checkTenant, kindOf, NoAnswer, readHead, type RedisConnection } from "./redis-store.ts"
 import type { Tidemark } from "./tidemark.ts"
 
 /** Between two rounds: at least this, and so long that sweeps take a fifth of the time, however many wakes there are. */
@@ -82,6 +82,7 @@ export interface Wakes {
  * if it moved, all entries are judged anew; where it cannot be read, all are dropped.
  *
  * @throws {RangeError} when an option is out of range, naming it
+ * @throws {TypeError} when the subscriber is no client of node-redis
  */
 export function followWakes(options: FollowWakesOptions): Wakes {
   return new Follower(options)
@@ -108,6 +109,10 @@ class Follower implements Wakes {
       throw new RangeError(`checkEvery must be 0 ms or more, got ${checkEvery}`)
     this.#options = { ...options, tenant, caches, checkEvery, onEvent }
     const { subscriber } = options
+    if (kindOf(subscriber) !== "connection")
+      throw new TypeError(
+        "followWakes: subscriber must be one client of node-redis (createClient), and neither a pool, a cluster, a sentinel nor ioredis",
+      )
     subscriber.on("ready", this.#onReady)
     subscriber.on("error", this.#onError)
     if (subscriber.isReady) this.#onReady()
