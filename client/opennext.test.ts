@@ -295,12 +295,12 @@ describe("publishing tags", () => {
     const before = epochs.version
     await tagCache.writeTags([])
     await tagCache.writeTags(["a", "ns/b"])
-    await tagCache.writeTags(Array.from({ length: 250 }, (_, nth) => `t${nth}`))
+    await tagCache.writeTags(Array.from({ length: 2_050 }, (_, nth) => `t${nth}`))
     const events = epochs.events.slice(before)
     expect(events.map(({ kind, values }) => `${kind} ${values.length}`)).toEqual([
       "namespace 0",
-      "tags 100",
-      "tags 100",
+      "tags 1000",
+      "tags 1000",
       "tags 50",
     ])
   })

@@ -1,18 +1,14 @@
 import { epochToMs, formatStamp, parseStamp, type Stamp } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
-import { isTag } from "../protocol/selector.ts"
 import { type Milliseconds, MINUTE } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
-import type { Publication } from "./epoch-store.ts"
+import { publicationsOf, publishEach } from "./publications.ts"
 import type { Judgement, ReadOptions, Tidemark } from "./tidemark.ts"
 
 /** `tidemark/opennext`: caches of OpenNext, on Cloudflare and on AWS, whose entries carry their stamps. */
 
 /** Where Next.js puts the tags of a page. */
 const PAGE_TAGS = "x-next-cache-tags"
-
-/** Tags that go into one publish. Ours: the body of one has to stay below 256 KiB. */
-const MAX_PUBLISHED_TAGS = 100
 
 /** Before this, in the milliseconds that Next.js compares, everything was made. */
 const ALL_OF_THEM: Milliseconds = Number.MAX_SAFE_INTEGER
@@ -342,14 +338,10 @@ export function createOpenNextCaches({
         return tags.length === 0
           ? []
           : [...grouped(tags)].flatMap(([own, members]) =>
-              publicationsOf(own, members).map((what) => ({ mode, what })),
+              publicationsOf(own, { tags: members }).map((what) => ({ mode, what })),
             )
       })
-      const outcomes = await Promise.allSettled(
-        publications.map(async ({ mode, what }) => reader()[mode](what)),
-      )
-      const failed = outcomes.find((outcome) => outcome.status === "rejected")
-      if (failed) throw failed.reason
+      await publishEach(publications, async ({ mode, what }) => reader()[mode](what))
     },
   }
 
@@ -366,9 +358,8 @@ export function createOpenNextCaches({
         for (const path of isPagesRouter ? [...shown, ...shown.flatMap(dataPathsOf)] : shown)
           for (const base of origins) group.add(new URL(base.origin + path.replace(/^\/?/, "/")).href)
       }
-      await Promise.all(
-        Array.from(urls, ([own, group]) => reader().purge({ namespace: own, urls: [...group] })),
-      )
+      const publications = [...urls].flatMap(([own, group]) => publicationsOf(own, { urls: [...group] }))
+      await publishEach(publications, async (what) => reader().purge(what))
     },
   }
 
@@ -420,13 +411,4 @@ function pathsOf(key: string): readonly string[] {
 function dataPathsOf(path: string): readonly string[] {
   const build = globals.process?.env?.["OPEN_NEXT_BUILD_ID"]
   return build ? [`/_next/data/${build}${path === "/" ? "/index" : path}.json`] : []
-}
-
-/** What cannot be published as a tag is invalidated with its whole namespace. */
-function publicationsOf(namespace: Namespace, tags: readonly string[]): readonly Publication[] {
-  if (!tags.every(isTag)) return [{ namespace }]
-  return Array.from({ length: Math.ceil(tags.length / MAX_PUBLISHED_TAGS) }, (_, nth) => ({
-    namespace,
-    tags: tags.slice(nth * MAX_PUBLISHED_TAGS, (nth + 1) * MAX_PUBLISHED_TAGS),
-  }))
 }
