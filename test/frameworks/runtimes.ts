@@ -37,19 +37,41 @@ export async function runIn(
   env: Readonly<Record<string, string>> = {},
 ): Promise<string[]> {
   // Outside of every package: the bundle has to have all that it needs.
-  const directory = await mkdtemp(join(await realpath(tmpdir()), `tidemark-${runtime}-`))
-  try {
+  return inDirectory(async (directory) => {
     const file = join(directory, "script.mjs")
     await bundle(entry, file)
-    return await run(runtime, [...COMMANDS[runtime], file, ...args], {
+    return runBuilt(runtime, file, args, env)
+  })
+}
+
+/**
+ * Runs a script as it is, as `runIn` runs what it has bundled: what it imports lies in `node_modules` beside it.
+ *
+ * @param file path of a `.mjs` module
+ */
+export async function runBuilt(
+  runtime: Runtime,
+  file: string,
+  args: readonly string[] = [],
+  env: Readonly<Record<string, string>> = {},
+): Promise<string[]> {
+  return inDirectory((home) =>
+    run(runtime, [...COMMANDS[runtime], file, ...args], {
       PATH: process.env["PATH"] ?? "",
       // Where they would keep things: nothing of the user's is read, and nothing stays.
-      HOME: directory,
-      DENO_DIR: join(directory, "deno"),
+      HOME: home,
+      DENO_DIR: join(home, "deno"),
       DENO_NO_UPDATE_CHECK: "1",
       DO_NOT_TRACK: "1",
       ...env,
-    })
+    }),
+  )
+}
+
+async function inDirectory<Result>(work: (directory: string) => Promise<Result>): Promise<Result> {
+  const directory = await mkdtemp(join(await realpath(tmpdir()), "tidemark-runtime-"))
+  try {
+    return await work(directory)
   } finally {
     await rm(directory, { recursive: true, force: true })
   }
@@ -60,11 +82,19 @@ const COMMANDS: Readonly<Record<Runtime, readonly string[]>> = {
   node: [],
   node20: [],
   bun: ["run", "--no-install"],
-  deno: ["run", "--quiet", "--allow-all", "--no-config", "--no-lock", "--no-remote"],
+  deno: [
+    "run",
+    "--quiet",
+    "--allow-all",
+    "--no-config",
+    "--no-lock",
+    "--no-remote",
+    "--node-modules-dir=manual",
+  ],
 }
 
 /** The program, in the package for this platform: those are installed without their scripts, which would link it. */
-function programOf(runtime: Runtime): string {
+export function programOf(runtime: Runtime): string {
   if (runtime === "node") return process.execPath
   const arm = process.arch === "arm64"
   const candidates = {
