@@ -63,7 +63,7 @@ export default defineConfig({
         test: {
           name: "system",
           include: ["test/**/*.test.ts"],
-          exclude: [...IGNORED, ...WHOLE, ...FAULTS, "test/frameworks/**"],
+          exclude: [...IGNORED, ...WHOLE, ...FAULTS, "test/frameworks/**", "test/package/**"],
           globalSetup: ["test/support/servers.ts"],
           maxWorkers: 2,
           ...PATIENCE,

@@ -68,6 +68,7 @@ function layOut(root: string, { built }: { built: boolean }): string {
     writeFileSync(join(root, path), text)
   }
   const module = (name: string, text: string) => put(built ? `dist/${name}.js` : `${name}.ts`, text)
+  const program = (name: string, text: string) => module(built ? `programs/${name}` : name, text)
   const part = (name: string) =>
     `export async function main(args${built ? "" : ": readonly string[]"}) {
        process.stdout.write(JSON.stringify(["${name}", ...args]))
@@ -78,10 +79,10 @@ function layOut(root: string, { built }: { built: boolean }): string {
   put("package.json", JSON.stringify({ name: "tidemark", type: "module", exports }))
   mkdirSync(join(root, "cli"))
   copyFileSync(LAUNCHER, join(root, "cli/tidemark.js"))
-  module("relay-node/main", part("relay"))
-  module("relay-node/gateway/main", part("gateway"))
+  program("relay-node/main", part("relay"))
+  program("relay-node/gateway/main", part("gateway"))
   for (const [, file] of ENTRIES) module(file, `export const name = "${file}"`)
-  module(
+  program(
     "cli/main",
     `import { pathToFileURL } from "node:url"
      export async function main(args${built ? "" : ": readonly string[]"}, startPart) {

@@ -7,7 +7,7 @@ const OLDEST = [22, 19]
 /** `relay` and `gateway` run for days: they are started without what the other commands load. */
 const PARTS = { relay: "relay-node/main", gateway: "relay-node/gateway/main" }
 
-/** The modules that import a configuration, which is always an ES module. */
+/** The modules that import a configuration, which is always an ES module. In a build they are parts of programs. */
 const CONFIG_IMPORTERS = ["cli/config-file", "relay-node/main"]
 
 function isOld(version) {
@@ -30,10 +30,12 @@ async function start() {
   // Most of a short command's time goes into compiling; Node keeps the result in the system's temporary directory.
   enableCompileCache()
 
-  // Node runs TypeScript as it is, but not below node_modules: a published package carries its build instead.
+  // Node runs TypeScript as it is, but not below node_modules: a published package carries its build instead, of which
+  // programs lie apart, each with all that it imports.
   const inClone = existsSync(new URL("main.ts", import.meta.url))
   const locate = (module) =>
     new URL(inClone ? `../${module}.ts` : `../dist/${module}.js`, import.meta.url).href
+  const locateProgram = (module) => locate(inClone ? module : `programs/${module}`)
 
   /** What users' files import, and where the running package keeps it. */
   const { exports } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"))
@@ -45,14 +47,17 @@ async function start() {
   )
 
   // A configuration may lie anywhere, also where no tidemark is installed, or another one.
-  const importers = CONFIG_IMPORTERS.map(locate)
+  const importers = inClone
+    ? CONFIG_IMPORTERS.map(locate)
+    : [new URL("../dist/programs/", import.meta.url).href]
   registerHooks({
     resolve(specifier, context, nextResolve) {
       const url = entries.get(specifier)
       if (url !== undefined) return { url, shortCircuit: true }
       const resolved = nextResolve(specifier, context)
       // What is a module does not depend on the package.json that happens to lie beside it, often with "commonjs".
-      const isConfig = importers.includes(context.parentURL) && /^file:[^?]*\.ts(\?|$)/.test(specifier)
+      const isOurs = importers.some((importer) => context.parentURL?.startsWith(importer))
+      const isConfig = isOurs && /^file:[^?]*\.ts(\?|$)/.test(specifier)
       return isConfig ? { ...resolved, format: "module-typescript" } : resolved
     },
   })
@@ -65,7 +70,7 @@ async function start() {
       .unref()
   }
 
-  const run = async (module, args) => (await import(locate(module))).main(args, startPart)
+  const run = async (module, args) => (await import(locateProgram(module))).main(args, startPart)
   const startPart = (part, args) => run(PARTS[part], args)
 
   const args = process.argv.slice(2)

@@ -64,6 +64,12 @@ export function epochCacheOf(cache: LookupCache): EpochCache {
   }
 }
 
+/** As much of the Cache API as is needed. Not `Cache` itself, which only the DOM's and a Worker's types know. */
+interface CacheApi {
+  match(key: Request): Promise<Response | undefined>
+  put(key: Request, response: Response): Promise<void>
+}
+
 /**
  * Look-ups kept in the Cache API, shared by the isolates of one data centre.
  *
@@ -71,10 +77,10 @@ export function epochCacheOf(cache: LookupCache): EpochCache {
  * `https://epochs.tidemark.invalid/shop/`, and another path for each tenant. What is kept are epochs, names of
  * namespaces and tags: nothing of the pages.
  */
-export const cacheApiL2 = (cache: Cache, baseUrl: string): EpochCache =>
+export const cacheApiL2 = (cache: CacheApi, baseUrl: string): EpochCache =>
   epochCacheOf(cacheApiLookups(cache, baseUrl))
 
-export function cacheApiLookups(cache: Cache, baseUrl: string): LookupCache {
+export function cacheApiLookups(cache: CacheApi, baseUrl: string): LookupCache {
   const base = baseUrl.replace(/\/*$/, "/")
   const keyOf = (namespace: Namespace) => new Request(new URL(`v1/${encodeURIComponent(namespace)}`, base))
   const get = async (namespace: Namespace): Promise<Lookup | undefined> => {

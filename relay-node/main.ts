@@ -229,7 +229,7 @@ function announce(host: string, port: number, tokenFile: string | undefined): vo
 
 function packageVersion(): string {
   // The package's own file lies above both the sources and what was built from them.
-  for (const path of ["../package.json", "../../package.json"]) {
+  for (const path of ["../package.json", "../../../package.json"]) {
     try {
       const { name, version } = JSON.parse(readFileSync(new URL(path, import.meta.url), "utf8")) as {
         name?: string

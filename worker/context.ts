@@ -8,7 +8,7 @@ import { StoreError } from "../protocol/store.ts"
 import { authenticate, type Principal } from "../protocol/tokens.ts"
 import type { Milliseconds } from "../protocol/time.ts"
 import type { TargetDriver } from "../dispatch/targets/target.ts"
-import type { SourceAdapter } from "./sources/source.ts"
+import type { Delivery, SourceAdapter } from "./sources/source.ts"
 
 /** What every route works with: built once an isolate, from the configuration and the Worker's bindings. */
 export interface Edge {
@@ -41,7 +41,7 @@ export const principalOf = (c: EdgeContext): Promise<Principal> => {
  *
  * @throws {Problem} `body_too_large`, as soon as that is known
  */
-export async function readBody(c: EdgeContext, limit: number): Promise<Uint8Array<ArrayBuffer>> {
+export async function readBody(c: EdgeContext, limit: number): Promise<Delivery["body"]> {
   const tooLarge = () => new Problem("body_too_large", `The body may have at most ${limit} bytes.`)
   // Where it is not told, neither comparison holds.
   const told = Number(c.req.header("content-length"))
@@ -59,7 +59,7 @@ export async function readBody(c: EdgeContext, limit: number): Promise<Uint8Arra
 }
 
 /** Reads JSON, whatever the Content-Type says. @throws {Problem} `invalid_json` */
-export function parseJsonBody(bytes: Uint8Array<ArrayBuffer>): unknown {
+export function parseJsonBody(bytes: Uint8Array): unknown {
   const value = parseJsonBytes(bytes)
   if (value === undefined) throw new Problem("invalid_json", "The body must be JSON in UTF-8.")
   return value

@@ -1,6 +1,7 @@
 import { dirname } from "node:path"
 import type { Plugin } from "esbuild"
 import { packageRoot, PACKAGE_EXPORTS } from "../package-root.ts"
+import { loadTool } from "./tools.ts"
 
 /** `tidemark/config` in a configuration, wherever it lies, is the package that runs. */
 const runningPackage: Plugin = {
@@ -16,10 +17,11 @@ const runningPackage: Plugin = {
 /**
  * Bundles an entry into one module for workerd.
  *
+ * @param tools what `findDevTools` answered. Default: this package's own folder
  * @throws {Error} saying what does not compile, and where
  */
-export async function bundleWorker(entry: string, from: string): Promise<string> {
-  const { build } = await import("esbuild")
+export async function bundleWorker(entry: string, from: string, tools?: string): Promise<string> {
+  const { build } = loadTool("esbuild", tools)
   const result = await build({
     stdin: { contents: entry, resolveDir: dirname(from), sourcefile: "tidemark-entry.ts", loader: "ts" },
     bundle: true,

@@ -1,4 +1,5 @@
 import type { Miniflare } from "miniflare"
+import { loadTool } from "./tools.ts"
 
 /** The compatibility date of everything that we run in workerd; the one of wrangler.toml. */
 export const COMPATIBILITY_DATE = "2026-10-01"
@@ -10,6 +11,8 @@ export interface ServeOptions {
   /** 0: any free one. */
   readonly port: number
   readonly portVariable: string
+  /** What `findDevTools` answered. Default: this package's own folder. */
+  readonly tools?: string
 }
 
 /**
@@ -23,8 +26,9 @@ export async function serveWorker({
   host,
   port,
   portVariable,
+  tools,
 }: ServeOptions): Promise<{ url: string; stop(): Promise<void> }> {
-  const { Miniflare: Runtime, convertV4MiniflareOptions, Log, LogLevel } = await import("miniflare")
+  const { Miniflare: Runtime, convertV4MiniflareOptions, Log, LogLevel } = loadTool("miniflare", tools)
   const runtime: Miniflare = new Runtime(
     convertV4MiniflareOptions({
       name: "tidemark",

@@ -2,13 +2,14 @@ import { randomBytes } from "node:crypto"
 import { join } from "node:path"
 import type { Config } from "../../protocol/config/schema.ts"
 import { hashToken } from "../../protocol/tokens.ts"
-import { moduleFile, packageRoot } from "../package-root.ts"
+import { moduleFile, packageRoot, programFile } from "../package-root.ts"
 import { startRedis } from "../servers/redis.ts"
 import type { RunningServer } from "../servers/process.ts"
 import { findVarnish, type VarnishInstall } from "../servers/provision.ts"
 import { startVarnish } from "../servers/varnish.ts"
 import { workerEntry } from "../worker-entry.ts"
 import { type DevEnvironment, prepareEnvironment } from "./environment.ts"
+import { findDevTools } from "./tools.ts"
 import { keepRunning, type Part, type RunningPart, startNodePart } from "./part.ts"
 import { originVcl } from "./varnish-vcl.ts"
 import type { WorkerPartSettings } from "./worker-part.ts"
@@ -104,6 +105,7 @@ class Dev implements RunningDev {
   readonly gatewayToken: string
   readonly #settings: DevSettings
   readonly #parts: Part[] = []
+  #tools = ""
 
   constructor(settings: DevSettings) {
     this.#settings = settings
@@ -112,7 +114,9 @@ class Dev implements RunningDev {
   }
 
   async start(): Promise<void> {
-    const { env, onMessage } = this.#settings
+    const { env, onMessage, signal } = this.#settings
+    // Before anything runs that would have to be stopped again.
+    this.#tools = await findDevTools({ onProgress: onMessage, ...(signal ? { signal } : {}) })
     const [install, redisUrl] = await Promise.all([this.#findVarnish(), this.#redis()])
     for (const [name, missing] of Object.entries(this.environment.off)) {
       onMessage(`target ${name} is off: no ${missing.join(", ")}`)
@@ -212,9 +216,9 @@ class Dev implements RunningDev {
       const where = { host: HOST, port, portVariable: PORT_VARIABLES[part] }
       return startNodePart({
         name: part,
-        args: [moduleFile("cli/dev/worker-part")],
+        args: [programFile("cli/dev/worker-part")],
         env: this.#plainEnv(),
-        input: JSON.stringify({ ...settings, ...where } satisfies WorkerPartSettings),
+        input: JSON.stringify({ ...settings, ...where, tools: this.#tools } satisfies WorkerPartSettings),
         graceMs: GRACE_MS,
       })
     })

@@ -13,6 +13,8 @@ export interface WorkerPartSettings {
   readonly port: number
   readonly portVariable: string
   readonly tokenFile?: string
+  /** What `findDevTools` answered. Default: this package's own folder. */
+  readonly tools?: string
 }
 
 /** Bundles and serves one Worker until SIGTERM, or until standard input ends with whoever started it. */
@@ -20,7 +22,7 @@ async function serve(
   { part, entry, from, tokenFile, ...where }: WorkerPartSettings,
   over: Promise<void>,
 ): Promise<void> {
-  const worker = await serveWorker({ script: await bundleWorker(entry, from), ...where })
+  const worker = await serveWorker({ script: await bundleWorker(entry, from, where.tools), ...where })
   const line = { event: "ready", part, url: worker.url, ...(tokenFile === undefined ? {} : { tokenFile }) }
   process.stdout.write(`${JSON.stringify(line)}\n`)
   await over

@@ -39,6 +39,8 @@ export interface ProvisionOptions {
    * cannot be written `tidemark` in the user's cache directory.
    */
   readonly cacheDirectory?: string
+  /** Ends a fetch half-way. Default: nothing does. */
+  readonly signal?: AbortSignal
 }
 
 /** A program that was seen to answer. */
@@ -65,32 +67,48 @@ export interface NginxInstall {
   readonly module: string | undefined
 }
 
-/** Where one kind of server is found. */
-interface Recipe<Found> {
+/** Where one kind of program is found, and how it is fetched. */
+export interface Recipe<Found> {
+  /** For people. */
   readonly name: string
+  /** What it is kept under. Default: its name. */
+  readonly folder?: string
   /** What a person can do when all else failed: the end of a sentence. */
   readonly advice: string
-  /** What to unpack; libraries that these need and the system lacks come along. */
-  readonly packages: readonly string[]
-  findOnPath(path: string): Promise<Found | undefined>
-  /** Rejects, saying why, unless the unpacked tree works. */
+  /** Kept for all of the user's projects rather than with this package: it is large. Default false. */
+  readonly isShared?: boolean
+  /** What is there without a fetch, as on the PATH. */
+  find(path: string): Promise<Found | undefined>
+  /** Puts all of it into the place's tree. Rejects, saying why, where it cannot. */
+  fetch(place: FetchPlace): Promise<void>
+  /** Rejects, saying why, unless the fetched tree works. */
   getFromTree(tree: string, path: string): Promise<Found>
+}
+
+/** What a fetch works with. */
+export interface FetchPlace {
+  /** For files on the way: it goes when the fetch is over. */
+  readonly work: string
+  /** Where all of it belongs: does not exist yet. */
+  readonly tree: string
+  readonly path: string
+  readonly onProgress: (line: string) => void
+  readonly signal: AbortSignal | undefined
 }
 
 const redisRecipe: Recipe<Binary> = {
   name: "redis-server",
   advice: "install redis-server (or valkey-server) or set REDIS_URL",
-  packages: ["redis-server", "redis-tools"],
-  findOnPath: (path) =>
-    findFirst(filesOnPath(path, "redis-server", "valkey-server"), (file) => getRedis(file, {})),
+  fetch: (place) => unpack("redis-server", ["redis-server", "redis-tools"], place),
+  find: (path) => findFirst(filesOnPath(path, "redis-server", "valkey-server"), (file) => getRedis(file, {})),
   getFromTree: async (tree) => getRedis(join(tree, "usr/bin/redis-server"), await libraryPath(tree)),
 }
 
 const varnishRecipe: Recipe<VarnishInstall> = {
   name: "varnish",
   advice: "install varnish, varnish-modules (for its xkey) and a C compiler (gcc or tcc)",
-  packages: ["varnish", "varnish-modules", "tcc"],
-  findOnPath(path) {
+  fetch: (place) => unpack("varnish", ["varnish", "varnish-modules", "tcc"], place),
+  find(path) {
     const compilers = [...systemCompilers(path), ...filesOnPath(path, "tcc").map((file) => tccCommand(file))]
     return findFirst(filesOnPath(path, "varnishd"), (file) => getVarnish(file, compilers, path))
   },
@@ -107,8 +125,8 @@ const NGINX_MODULE = "ngx_http_cache_purge_module.so"
 const nginxRecipe: Recipe<NginxInstall> = {
   name: "nginx",
   advice: "install nginx and its module ngx_cache_purge (libnginx-mod-http-cache-purge)",
-  packages: ["nginx", "libnginx-mod-http-cache-purge"],
-  findOnPath: (path) => findFirst(filesOnPath(path, "nginx"), (file) => getNginx(file)),
+  fetch: (place) => unpack("nginx", ["nginx", "libnginx-mod-http-cache-purge"], place),
+  find: (path) => findFirst(filesOnPath(path, "nginx"), (file) => getNginx(file)),
   async getFromTree(tree) {
     const module = join(await getDirectoryOf(tree, NGINX_MODULE), NGINX_MODULE)
     return getNginx(join(tree, "usr/sbin/nginx"), await libraryPath(tree), module)
@@ -118,8 +136,8 @@ const nginxRecipe: Recipe<NginxInstall> = {
 const phpRecipe: Recipe<Binary> = {
   name: "php",
   advice: "install php-cli",
-  packages: ["php-cli"],
-  findOnPath: (path) => findFirst(filesOnPath(path, "php"), (file) => getPhp(file, {})),
+  fetch: (place) => unpack("php", ["php-cli"], place),
+  find: (path) => findFirst(filesOnPath(path, "php"), (file) => getPhp(file, {})),
   async getFromTree(tree) {
     // Named after its release, which differs from system to system.
     const names = (await readdir(join(tree, "usr/bin"))).filter((name) => /^php\d+\.\d+$/.test(name))
@@ -205,20 +223,25 @@ export function varnishArguments(
   return args
 }
 
-async function provision<Found>(recipe: Recipe<Found>, options: ProvisionOptions): Promise<Found> {
+/**
+ * Finds what a recipe is for, there already, fetched before, or fetched now. Safe to call from several processes at once.
+ * @throws {Error} If there is none to be had, in one sentence that says how to get one; `cause` has the details.
+ */
+export async function provision<Found>(recipe: Recipe<Found>, options: ProvisionOptions): Promise<Found> {
   const path = options.path ?? process.env["PATH"] ?? ""
-  const found = await recipe.findOnPath(path)
+  const found = await recipe.find(path)
   if (found !== undefined) return found
 
   const directories = cacheDirectories(options.cacheDirectory)
+  if (recipe.isShared) directories.reverse()
   // Named after the system: a checkout may be shared with a container that runs another one.
-  const slug = `${recipe.name}-${await systemName()}`
+  const slug = `${recipe.folder ?? recipe.name}-${await systemName()}`
   const trees = directories.map((directory) => join(directory, slug)).filter((tree) => existsSync(tree))
   const kept = await findFirst(trees, (tree) => recipe.getFromTree(tree, path))
   if (kept !== undefined) return kept
 
   try {
-    return await fetchTree(recipe, join(await getWritable(directories), slug), path, options.onProgress)
+    return await fetchTree(recipe, join(await getWritable(directories), slug), path, options)
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     const message = `no ${recipe.name} found and none could be fetched (${reason}): ${recipe.advice}`
@@ -231,13 +254,13 @@ async function fetchTree<Found>(
   recipe: Recipe<Found>,
   target: string,
   path: string,
-  onProgress: (line: string) => void = () => undefined,
+  { onProgress = () => undefined, signal }: ProvisionOptions,
 ): Promise<Found> {
   await removeLeftovers(dirname(target))
   const work = await mkdtemp(join(dirname(target), LEFTOVER_PREFIX))
   try {
     const tree = join(work, "tree")
-    await unpack(recipe, work, tree, path, onProgress)
+    await recipe.fetch({ work, tree, path, onProgress, signal })
     await recipe.getFromTree(tree, path)
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -267,13 +290,14 @@ async function removeLeftovers(directory: string): Promise<void> {
   }
 }
 
-/** Unpacks the recipe's packages into `tree`, with apt's own look-up, signatures and all, but none of its root. */
+/**
+ * Unpacks packages of the system, with apt's own look-up, signatures and all, but none of its root. Libraries that these
+ * need and the system lacks come along.
+ */
 async function unpack(
-  recipe: Recipe<unknown>,
-  work: string,
-  tree: string,
-  path: string,
-  onProgress: (line: string) => void,
+  name: string,
+  roots: readonly string[],
+  { work, tree, path, onProgress, signal }: FetchPlace,
 ): Promise<void> {
   const debs = join(work, "debs")
   for (const directory of [
@@ -299,9 +323,10 @@ async function unpack(
       cwd: debs,
       env: { ...process.env, PATH: path, LC_ALL: "C" },
       timeout: APT_TIMEOUT_MS,
+      signal,
     })
 
-  onProgress(`looking ${recipe.name} up in the system's package sources …`)
+  onProgress(`looking ${name} up in the system's package sources …`)
   // One bad source among many makes it fail. What counts is whether our packages are in the others.
   const trouble = await apt("apt-get", "update").then(
     () => undefined,
@@ -311,10 +336,10 @@ async function unpack(
     apt("apt-cache", "show", "--no-all-versions", ...names).catch((error: unknown) => {
       throw trouble ?? error
     })
-  const packages = await choosePackages(recipe.packages, show, await installedPackages(path))
+  const packages = await choosePackages(roots, show, await installedPackages(path))
 
   const size = packages.reduce((sum, each) => sum + each.size, 0)
-  onProgress(`fetching ${recipe.name} (${(size / 1e6).toFixed(1)} MB) …`)
+  onProgress(`fetching ${name} (${(size / 1e6).toFixed(1)} MB) …`)
   await apt("apt-get", "download", ...packages.map((each) => each.name))
   for (const deb of await readdir(debs))
     await run("dpkg", ["-x", join(debs, deb), tree], { env: { ...process.env, PATH: path } })
@@ -563,15 +588,19 @@ async function inScratch<Result>(work: (directory: string) => Promise<Result>): 
 interface RunOptions {
   readonly cwd?: string
   readonly env?: Readonly<Record<string, string | undefined>>
-  /** In milliseconds. */
+  /** In milliseconds. Default 10 s. */
   readonly timeout?: number
+  readonly signal?: AbortSignal | undefined
 }
 
-/** What a program printed, on either stream. Rejects, with the program's own last words, unless it exits with 0. */
-function run(file: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
-  const { cwd, env = process.env, timeout = PROBE_TIMEOUT_MS } = options
+/**
+ * Runs a program to its end, and answers what it printed on either stream.
+ * @throws {Error} With the program's own last words, unless it exits with 0, in time.
+ */
+export function run(file: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+  const { cwd, env = process.env, timeout = PROBE_TIMEOUT_MS, signal } = options
   return new Promise((resolve, reject) => {
-    const settings = { cwd, env, timeout, killSignal: "SIGKILL", maxBuffer: 64 * 2 ** 20 } as const
+    const settings = { cwd, env, timeout, signal, killSignal: "SIGKILL", maxBuffer: 64 * 2 ** 20 } as const
     execFile(file, args, settings, (error, stdout, stderr) => {
       if (error === null) return resolve(stdout + stderr)
       const printed = stderr.trim()
@@ -583,8 +612,10 @@ function run(file: string, args: readonly string[], options: RunOptions = {}): P
   })
 }
 
-/** Of apt the first of its errors, as the later ones follow from it; of others the last line. */
+/** Of apt and npm the first of their errors, as the later ones follow from it; of others the last line. */
 function lastWords(printed: string): string | undefined {
-  const words = /^E: (.+)$/m.exec(printed)?.[1] ?? printed.split("\n").at(-1)
+  const [, first] =
+    /^(?:E:|npm error(?! (?:code|errno|syscall|path) )) (?:network )?(.+)$/m.exec(printed) ?? []
+  const words = first ?? printed.split("\n").at(-1)
   return words ? `says: ${words.replace(/\.$/, "")}` : undefined
 }

@@ -15,12 +15,8 @@ COPY package.json package-lock.json ./
 # The scripts would fetch another Node and a workerd, which nothing here uses.
 RUN npm ci --ignore-scripts
 COPY . .
-RUN npm run generate --silent && npx tsc -b relay-node cli
-
-FROM ${NODE} AS dependencies
-WORKDIR /app
-COPY package.json package-lock.json ./
-RUN npm ci --omit=dev --omit=optional --ignore-scripts
+# The programs bring all that they import; what a configuration imports of ours lies beside them.
+RUN npm run generate --silent && npx tsc -b protocol && node scripts/build-programs.ts
 
 # Distroless: Node, the libraries that it is linked to, and a place for temporary files. No shell, no package manager.
 FROM ${NODE} AS runtime
@@ -29,7 +25,7 @@ RUN mkdir -p -m 1777 /runtime/tmp \
 
 FROM scratch
 COPY --from=runtime /runtime /
-COPY --from=dependencies /app /app
+COPY --from=build /src/package.json /app/package.json
 COPY --from=build /src/dist /app/dist
 COPY --from=build /src/cli/tidemark.js /app/cli/tidemark.js
 WORKDIR /app

@@ -1,7 +1,10 @@
 // What is deployed from here names files, ports, dates and commands of the repository: each is held against it.
+import { execFileSync } from "node:child_process"
 import { existsSync, statSync } from "node:fs"
+import { cp, mkdtemp, rm, symlink } from "node:fs/promises"
+import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
-import { describe, expect, it } from "vitest"
+import { describe, expect, it, onTestFinished } from "vitest"
 import { unstable_readConfig } from "wrangler"
 import { COMPATIBILITY_DATE } from "../../cli/dev/serve-worker.ts"
 import { PACKAGE_EXPORTS } from "../../cli/package-root.ts"
@@ -33,14 +36,27 @@ describe("relay.Dockerfile", () => {
     expect(admitted).toEqual(expect.arrayContaining(names))
   })
 
-  it("is given all rooms that it compiles, with those that they refer to", () => {
-    const rooms = /tsc -b (.*)/.exec(of("RUN").join("\n"))?.[1]?.split(" ") ?? []
-    expect(rooms).toEqual(["relay-node", "cli"])
-    const referred = rooms.flatMap((room) => {
-      const { references } = JSON.parse(read(room, "tsconfig.json")) as { references: { path: string }[] }
-      return references.map(({ path }) => join(room, path))
-    })
-    expect(admitted).toEqual(expect.arrayContaining([...rooms, ...referred, "tsconfig.base.json", "scripts"]))
+  it("is built from what the build is given, and its parts run on what is copied out of that", async () => {
+    const [source, image] = [await temporaryDirectory(), await temporaryDirectory()]
+    for (const path of admitted) {
+      const filter = (file: string) => !file.endsWith(".test.ts")
+      await cp(join(root, path), join(source, path), { recursive: true, filter })
+    }
+    // What `npm ci` brings there.
+    await symlink(join(root, "node_modules"), join(source, "node_modules"))
+    const builds = of("RUN").filter((line) => line.includes("generate"))
+    expect(builds).toHaveLength(1)
+    execFileSync("sh", ["-euc", builds.join()], { cwd: source, stdio: "pipe" })
+
+    for (const line of of("COPY")) {
+      const [, from, to] = /^--from=build \/src\/(\S+) \/app\/(\S+)$/.exec(line) ?? []
+      if (from && to) await cp(join(source, from), join(image, to), { recursive: true })
+    }
+    const launcher = join(image, "cli/tidemark.js")
+    for (const part of PARTS) {
+      const said = execFileSync(process.execPath, [launcher, part, "--help"], { encoding: "utf8" })
+      expect(said).toContain(`Usage: tidemark ${part}`)
+    }
   })
 
   it("runs npm scripts that there are", () => {
@@ -102,3 +118,9 @@ describe(".ci/run", () => {
     for (const name of named.slice(1)) expect(scripts).toHaveProperty([name])
   })
 })
+
+async function temporaryDirectory(): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), "tidemark-image-"))
+  onTestFinished(() => rm(directory, { recursive: true, force: true }))
+  return directory
+}

@@ -1,0 +1,2 @@
+console.log("as far as this")
+process.exitCode = 3

@@ -1,0 +1,4 @@
+import { createWorker } from "tidemark/worker"
+import config from "./config.js"
+
+export default createWorker(config)
