@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest"
-import type { Lookup } from "../protocol/lookup.ts"
+import { type Lookup, lookupJson } from "../protocol/lookup.ts"
 import type { EpochStore } from "./epoch-store.ts"
+import { workerStore } from "./store.ts"
 import { Clock, ModelStore } from "./testing/model-store.ts"
 import { createTidemark, type Judgement, type Tidemark } from "./tidemark.ts"
 
@@ -18,7 +19,11 @@ type Verdict = Judgement["verdict"]
 interface Row {
   readonly failure: string
   /** What becomes of the store. Default: nothing. */
-  readonly breaks?: (store: ModelStore, tidemark: Tidemark) => EpochStore["lookup"] | undefined
+  readonly breaks?: (
+    store: ModelStore,
+    tidemark: Tidemark,
+    clock: Clock,
+  ) => EpochStore["lookup"] | undefined | Promise<EpochStore["lookup"]>
   readonly isMirror?: boolean
   /** Whether the entry is invalidated when the store fails: what was lost must not be served for ever. */
   readonly invalidated?: boolean
@@ -42,6 +47,23 @@ const skewed =
 
 const answering = (garbage: unknown) => (): EpochStore["lookup"] => async () => garbage as Lookup
 
+/** Through a cache that keeps what it was given a moment ago, and gives that to everybody from now on. */
+const cached = async (store: ModelStore, _: Tidemark, clock: Clock): Promise<EpochStore["lookup"]> => {
+  const copies: Promise<string>[] = []
+  const worker = workerStore({
+    url: "https://tidemark.example.com",
+    token: "t",
+    now: clock.now,
+    fetch: async () => {
+      const request = new Map([["blog", { tags: [], urls: [] }]])
+      copies.push(store.lookup(request).then((answer) => JSON.stringify(lookupJson(answer))))
+      return new Response((await copies[0]) ?? "")
+    },
+  })
+  await worker.lookup(new Map([["blog", { tags: [], urls: [] }]]))
+  return worker.lookup
+}
+
 const ROWS: readonly Row[] = [
   { failure: "none", serveStale: ALWAYS, bypass: ALWAYS },
   { failure: "none, and the entry is invalidated", invalidated: true, serveStale: SEEN, bypass: SEEN },
@@ -61,6 +83,19 @@ const ROWS: readonly Row[] = [
   {
     failure: "so slow that it counts as away",
     breaks: () => () => new Promise(() => undefined),
+    serveStale: KNOWN_UNTIL_MAX_STALE,
+    bypass: KNOWN_UNTIL_2_TTL,
+  },
+  {
+    failure: "a cache in between answers for it, and the entry is invalidated",
+    breaks: cached,
+    invalidated: true,
+    serveStale: KNOWN_UNTIL_MAX_STALE,
+    bypass: KNOWN_UNTIL_2_TTL,
+  },
+  {
+    failure: "is empty: it lost everything, and no log has begun",
+    breaks: (_, __, clock) => new ModelStore(clock, true).lookup,
     serveStale: KNOWN_UNTIL_MAX_STALE,
     bypass: KNOWN_UNTIL_2_TTL,
   },
@@ -176,7 +211,7 @@ describe("a store that fails", () => {
       })
       store.record({ kind: "namespace", namespace: "shop" })
       const { stamp } = await tidemark.begin("blog")
-      lookup = breaks?.(store, tidemark) ?? lookup
+      lookup = (await breaks?.(store, tidemark, clock)) ?? lookup
       if (invalidated) store.record({ kind: "namespace", namespace: "blog" })
       clock.time += age
       const judged = tidemark.judge(stamp, "blog")

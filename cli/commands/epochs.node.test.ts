@@ -80,3 +80,15 @@ it.for([
   )
   expect(stdout).toContain(`\n\n${expected}`)
 })
+
+it("shows that there is no log where nothing was ever published", async () => {
+  const row = { epoch: 0, watermark: 0, hard: 0, floor: 0, tags: {}, urls: {} }
+  const asOf = 1763672400123
+  const last = asOf * 1_000
+  const answer = { ...lookup, generation: 0, last, stamp: `0.${last}`, asOf, namespaces: { blog: row } }
+  const { code, stdout } = await epochs([], [{ method: "GET", path: "/v1/epochs?ns=blog", answer }])
+  expect(code).toBe(0)
+  expect(stdout.replaceAll(/ {2,}/g, "  ")).toContain(
+    "stamp  none  nothing was ever published: nothing is fresh\n",
+  )
+})

@@ -209,9 +209,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "generations are not compared by equality",
     invariant: "I8",
     file: "protocol/freshness.ts",
-    find: `  // By equality: after a loss, a clock behind would otherwise revive entries of the generation before.
-  if (stamp.generation !== answer.generation) return false`,
-    replace: "",
+    find: "generation > 0 && stamp.generation === generation",
+    replace: "generation > 0 || stamp.generation === generation",
     test: node(
       "protocol/freshness.test.ts",
       "is never what was invalidated in what the reader knew, and is all that was not",
