@@ -10,7 +10,7 @@ const root = join(import.meta.dirname, "..")
 
 /** By folder: what is told while it is being installed. */
 const APART = {
-  "test/frameworks": "the frameworks that the plugs are tried against (600 MB, once)",
+  "test/frameworks": "the frameworks that the plugs are tried against (800 MB, once)",
   bench: "what the benches compare with and draw by (40 MB, once)",
 } as const
 
