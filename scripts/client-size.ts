@@ -1,6 +1,7 @@
 /**
  * Holds what a site bundles to its budgets, in bytes of gzip: the reader of epochs by itself, and what each plug adds.
- * What is only loaded where a runtime has no Cache API is not counted.
+ * What is only loaded where it is needed is not counted: pages in memory, where a runtime has no Cache API; of Nuxt's
+ * plug, what answers requests, which is loaded with the first.
  */
 import { join } from "node:path"
 import { gzipSync } from "node:zlib"
@@ -13,7 +14,7 @@ const client = join(import.meta.dirname, "../client")
 const CORE = `export { createTidemark } from "./tidemark.ts"`
 const WORKER_STORE = `export { workerStore } from "./store.ts"`
 
-const PLUGS = ["astro", "fetch", "hono", "next", "nitro", "opennext", "sveltekit"]
+const PLUGS = ["astro", "fetch", "hono", "next", "nitro", "nuxt", "opennext", "sveltekit"]
 
 async function sizeOf(...lines: readonly string[]): Promise<number> {
   const { outputFiles, metafile } = await build({
@@ -32,7 +33,7 @@ async function sizeOf(...lines: readonly string[]): Promise<number> {
   // The entry, and what it imports before it runs.
   const names = Object.keys(metafile.outputs)
   const entry = names.find(
-    (name) => metafile.outputs[name]?.entryPoint !== undefined && !name.includes("memory-pages"),
+    (name) => metafile.outputs[name]?.entryPoint !== undefined && !/memory-pages|nuxt-responses/.test(name),
   )
   const early = new Set(entry === undefined ? [] : [entry])
   for (const name of early)
