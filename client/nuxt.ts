@@ -92,9 +92,9 @@ const keyOf = (...args: readonly unknown[]): string =>
     return value
   })
 
-export interface EpochHandlerOptions<E extends H3Event> extends ResponseOptions<E> {
+export interface EpochHandlerOptions<E extends H3Event, V = unknown> extends ResponseOptions<E> {
   /** What a response depends on, beside what `depend` was told. Its url is asked by itself. Default: none. */
-  readonly tags?: (value: unknown, event: E) => OrPromise<readonly string[]>
+  readonly tags?: (value: V, event: E) => OrPromise<readonly string[]>
 }
 
 /**
@@ -147,19 +147,19 @@ function responderFor<E extends H3Event>(
  * @example
  *
  *     export default defineEpochCachedEventHandler(
- *       async (event) => cms.post(getRouterParam(event, "id")),
+ *       defineEventHandler((event) => cms.post(getRouterParam(event, "id"))),
  *       { tidemark, namespace: "blog", tags: (post) => [`post-${post.id}`], storage: () => useStorage("cache") },
  *     )
  */
-export function defineEpochCachedEventHandler<E extends H3Event>(
-  handler: (event: E) => unknown,
-  options: EpochHandlerOptions<E>,
-): (event: E) => Promise<unknown> {
+export function defineEpochCachedEventHandler<E extends H3Event, V>(
+  handler: (event: E) => OrPromise<V>,
+  options: EpochHandlerOptions<E, V>,
+): (event: E) => Promise<V> {
   if (typeof handler !== "function")
     throw new TypeError("defineEpochCachedEventHandler: the handler is no function")
   const { tags } = options
   const respond = responderFor(options, "handlers", {
-    tags: (value, event) => tags?.(value, event) ?? [],
+    tags: (value, event) => tags?.(value as V, event) ?? [],
     parts: (value) => ({ body: value }),
   })
 
@@ -172,8 +172,10 @@ export function defineEpochCachedEventHandler<E extends H3Event>(
     res.statusCode = 304
     return null
   }
+  // As Nuxt has it for what asks: h3 sends what is kept as it would the value.
+  const typed = cachedHandler as (event: E) => Promise<V>
   // By which h3 tells handlers from other functions.
-  return Object.assign(cachedHandler, { __is_handler__: true })
+  return Object.assign(typed, { __is_handler__: true })
 }
 
 export interface EpochPagesOptions<E extends H3Event> extends ResponseOptions<E> {

@@ -814,6 +814,16 @@ describe("a cached handler", () => {
   })
 })
 
+it("a handler of h3's own has its types, which `tags` is called with", () => {
+  const { h3 } = nitro
+  const typed = defineEpochCachedEventHandler(
+    h3.defineEventHandler((event) => ({ id: h3.getRouterParam(event, "id") ?? "none" })),
+    { ...setUp(), namespace: "blog", tags: ({ id }) => [`post-${id}`] },
+  )
+  const answer: (event: H3Event) => Promise<{ id: string }> = typed
+  expect(h3.isEventHandler(answer)).toBe(true)
+})
+
 describe("pages that are rendered", () => {
   let hooks: (() => void)[] = []
   afterEach(() => {
@@ -926,7 +936,11 @@ describe("pages that are rendered", () => {
   })
 
   it("are refused by the app of another Nitro", () => {
-    const plugin = epochPages<H3Event>({ ...setUp(), namespace: "blog", pages: () => true })
+    const plugin: (app: import("nitropack/types").NitroApp) => void = epochPages<H3Event>({
+      ...setUp(),
+      namespace: "blog",
+      pages: () => true,
+    })
     expect(() => plugin({ h3: {}, hooks: { hook: () => undefined } } as never)).toThrow("tidemark/nitro")
   })
 })
