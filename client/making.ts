@@ -48,6 +48,12 @@ const MAX_CLAIMS = 40
 /** Said of what is one visitor's own: no cache in front is to have it either. */
 const BYPASS = "fwd=bypass"
 
+/** Behind the key of a page: a copy that those can read who cannot read the first one's encoding. */
+const PLAIN = "&plain"
+
+/** Methods that change nothing; after any other, what was kept of its url is not to be trusted (RFC 9111, 4.4). */
+const SAFE = /^(?:GET|HEAD|OPTIONS|TRACE)$/
+
 /** Behind the key of a page: what stands in the cache while it is made. */
 const CLAIM = "&claim"
 
@@ -108,7 +114,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
     keyFor({ turn: { request }, pageKey, key }, coding) {
       if (accepts(request, coding)) return key
       // Sooner or later that is a copy which everybody can read.
-      const plain = `${pageKey}&plain`
+      const plain = pageKey + PLAIN
       return key === plain ? undefined : plain
     },
     running: (key) => fills.running(key),
@@ -118,8 +124,18 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
   async function pass(turn: Turn<C>, how: string): Promise<Response> {
     const { request, context } = turn
     const made = await turn.make(request, false)
+    if (!SAFE.test(request.method) && made.response.status < 400)
+      turn.waitUntil?.(quietly(() => forget(turn)))
     const isLabelled = /^(?:GET|HEAD)$/.test(request.method) && how !== BYPASS
     return told(made.response, context, how, isLabelled ? await tagsOf(made, context) : undefined)
+  }
+
+  /** Drops what is kept of the url that a request is for. */
+  async function forget({ context, request }: Turn<C>): Promise<void> {
+    const own = await options.key?.(context)
+    const { key } = serving.keying.keyed(request, valueOf(options.namespace, context), own)
+    const cache = await serving.open()
+    if (key) for (const name of [key, key + PLAIN]) await guard.run(() => cache.delete(name))
   }
 
   async function make(visit: Visit<C>, before: Flight | undefined): Promise<Response> {
@@ -150,8 +166,13 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       if (await isClaimed(visit)) return
       reached.delete(pageKey)
       // Without the visitor's signal: the page is still wanted when they have left.
-      discard(await again(new Request(sourceOf(turn.request, page), { signal: null })))
+      const request = new Request(sourceOf(turn.request, page), { signal: null })
+      serving.ours.set(request, page)
+      const response = await again(request)
+      discard(response)
       if (!reached.delete(pageKey)) {
+        // Code before the plug refused it, for now: that says nothing of the app.
+        if (isFailure(response)) return setBack(visit, response.status)
         isUnreachable = true
         warn(turn.context, "revalidation-failed", new Error(UNREACHED))
       }
@@ -203,7 +224,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       if (!("response" in made)) return made
       const { response, own = response.headers, mayBeKept = true } = made
       const tags = await tagsOf(made, context)
-      if (!mayBeKept || !isStorable(response, own, serving.varied)) {
+      if (!mayBeKept || !isStorable(response, own, serving.keying.varied)) {
         neverStored(key)
         if (!isFailure(response)) waitUntil(visit, removeOld(visit))
         return told(response, context, visit.why, tags)
@@ -255,7 +276,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       const isHtml = /html/i.test(response.headers.get("content-type") ?? "")
       whole = stream && (await readWhole(stream, { length: lengthOf(response), isHtml }))
       const body = whole?.body ?? null
-      const headers = ownHeaders(response, own)
+      const headers = ownHeaders(response, own, true)
       if (entry.depends !== "anything") labels?.(headers, namespace, entry.depends.tags ?? [])
       const until = Date.now() + maxAge
       const life = Math.min(maxAge + Math.max(swr ?? 0, staleIfError), maxCacheTtl)
@@ -396,9 +417,9 @@ function copyOf(
 }
 
 /** Headers without those that are not true of the body any more. */
-function ownHeaders(response: Response, headers: Headers): Headers {
+function ownHeaders(response: Response, headers: Headers, isRead?: boolean): Headers {
   const own = new Headers(headers)
-  if (isDecoded(response)) for (const name of ["content-encoding", "content-length"]) own.delete(name)
+  if (isDecoded(response, isRead)) for (const name of ["content-encoding", "content-length"]) own.delete(name)
   return own
 }
 

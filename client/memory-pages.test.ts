@@ -10,7 +10,7 @@ describe("memoryPages", () => {
   it("gives back what was put, as often as it is asked", async () => {
     const pages = memoryPages()
     const headers = { "content-type": "text/plain", "x-own": "1" }
-    await pages.put(new Request(URL), new Response("body", { status: 203, headers }))
+    await pages.put(URL, new Response("body", { status: 203, headers }))
     for (let time = 0; time < 2; time += 1) {
       const page = await pages.match(URL)
       expect(page?.status).toBe(203)

@@ -46,8 +46,8 @@ export function memoryPages({
   }
 
   return {
-    async match(request) {
-      const url = urlOf(request)
+    async match(key) {
+      const url = urlOf(key)
       const page = pages.get(url)
       if (!page) return undefined
       if (now() > page.until) {
@@ -58,8 +58,8 @@ export function memoryPages({
       pages.set(url, page)
       return new Response(page.body, { status: page.status, headers: [...page.headers] })
     },
-    async put(request, response) {
-      const url = urlOf(request)
+    async put(key, response) {
+      const url = urlOf(key)
       const headers = [...response.headers]
       const [, seconds = "Infinity"] =
         /(?:^|[,\s])max-age=(\d+)/i.exec(response.headers.get("cache-control") ?? "") ?? []
@@ -84,14 +84,13 @@ export function memoryPages({
         remove(oldest)
       }
     },
-    async delete(request) {
-      return remove(urlOf(request))
+    async delete(key) {
+      return remove(urlOf(key))
     },
   }
 }
 
-const urlOf = (request: RequestInfo | URL): string =>
-  request instanceof Request ? request.url : new URL(request).href
+const urlOf = (key: string): string => new URL(key).href
 
 /** Reads no more than could be kept. */
 async function bytesOf({ body }: Response, maxBytes: number): Promise<Page["body"] | "too large"> {

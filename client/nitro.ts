@@ -1,13 +1,16 @@
-import { formatStamp, parseStamp, type Stamp } from "../protocol/epoch.ts"
+import type { Stamp } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
-import { SECOND } from "../protocol/time.ts"
+import { DAY, type Milliseconds, SECOND } from "../protocol/time.ts"
+import { BoundedCalls, type Unstorage } from "./bounded-storage.ts"
 import type { WaitUntil } from "./epochs.ts"
-import { ascii, dependsOn, fromAscii } from "./page.ts"
+import { ascii, fromAscii } from "./page.ts"
+import { judgeMark, markOf, readOptions, type Stamped, STEERING, type Usable } from "./stamped.ts"
 import type { Labeller } from "./tag-header.ts"
-import type { ReadOptions, Tidemark } from "./tidemark.ts"
+import type { Tidemark } from "./tidemark.ts"
 
 /**
- * `tidemark/nitro`: cached functions and handlers of Nitro 3, which are ocache's, under stamps.
+ * `tidemark/nitro`: cached functions and handlers of Nitro 3, which are ocache's, under stamps. Nitro 2, and so Nuxt 3
+ * and 4, have `tidemark/nuxt`.
  *
  * A `validate` of one's own that compares `entry.mtime` with an invalidation's time does not do: ocache sets `mtime`
  * when an entry is *written*, so what was read before an invalidation and written after it passes for fresh.
@@ -15,6 +18,8 @@ import type { ReadOptions, Tidemark } from "./tidemark.ts"
  * A cached function that is called from within another, or from a cached handler, should have `swr` off: what it serves
  * while stale would be kept by the outer one, under a stamp that is newer.
  */
+
+export type { Unstorage } from "./bounded-storage.ts"
 
 type OrPromise<T> = T | Promise<T>
 
@@ -92,13 +97,13 @@ export interface EpochFunctionOptions<T, A extends unknown[]> extends FunctionOp
   readonly namespace: Namespace | ((...args: A) => Namespace)
   /** What a value depends on, known when it was made. Default: nothing but its namespace. */
   readonly tags?: (value: T, ...args: A) => OrPromise<readonly string[]>
-}
-
-/** What is kept with a value: the stamp under which it was made, and what it depends on. */
-interface Stamped {
-  readonly stamp: string
-  readonly tags: readonly string[]
-  readonly urls: readonly string[]
+  /** Calls the function itself, and keeps nothing, where it answers true; as `shouldBypassCache`. Default: never. */
+  readonly bypass?: (...args: A) => OrPromise<boolean>
+  /**
+   * How long `storage` is waited for, in milliseconds, before it goes on without; ocache's `onError` is told of an
+   * outage once. Default 2,000; 0 is refused.
+   */
+  readonly storageTimeout?: Milliseconds
 }
 
 /** A value that was just made, on its way to whoever waits for it. */
@@ -138,6 +143,8 @@ interface Call {
  * After a soft invalidation the old value is served while one revalidation runs, where `swr` is on; after a hard one
  * never. The options are ocache's, and behave as they do there; the storage keeps the function's own values.
  *
+ * @throws {TypeError} when `define` is not ocache's, as in Nitro 2 and in a Nitro 3 before it had ocache
+ * @throws {RangeError} when `storageTimeout` is out of range
  * @example
  *
  *     export const getPost = defineEpochCachedFunction(
@@ -151,7 +158,9 @@ export function defineEpochCachedFunction<T, A extends unknown[]>(
   fn: (...args: A) => T | Promise<T>,
   options: EpochFunctionOptions<T, A>,
 ): CachedFunction<T, A> {
-  const { tidemark, namespace, tags, ...own } = options
+  const { tidemark, namespace, tags, bypass, storageTimeout, ...own } = options
+  const { storage } = own
+  const bounded = new BoundedCalls(storageTimeout)
   const calls = new WeakMap<readonly unknown[], Call>()
   const repeats = new WeakMap<Made, Promise<Made>>()
   const how = readOptions(own.waitUntil)
@@ -227,8 +236,10 @@ export function defineEpochCachedFunction<T, A extends unknown[]>(
     serialize,
     validate,
     transform,
+    ...(storage && { storage: () => boundedStorage(storageOf(storage), bounded) }),
     shouldBypassCache: async (...args) =>
       (await own.shouldBypassCache?.(...args)) === true ||
+      (await bypass?.(...args)) === true ||
       (await tidemark.begin(namespaceOf(args), how)).stamp === undefined,
   }
   const cached = define<T, A>(fn, cacheOptions)
@@ -236,7 +247,8 @@ export function defineEpochCachedFunction<T, A extends unknown[]>(
     const answer: unknown = await cached(...args)
     return (answer instanceof Answer ? answer.value : answer) as T
   }
-  const { resolveKeys, invalidate, expire } = cached
+  const { resolveKeys, invalidate, expire } = cached as Partial<CachedFunction<T, A>>
+  if (!resolveKeys || !invalidate || !expire) throw notOcache("defineEpochCachedFunction")
   return Object.assign(call, { resolveKeys, invalidate, expire })
 }
 
@@ -244,12 +256,6 @@ export function defineEpochCachedFunction<T, A extends unknown[]>(
 export interface HTTPEvent {
   req: Request & { waitUntil?: (promise: Promise<any>) => void }
   url?: URL
-}
-
-/** As much of unstorage as is needed; Nitro's `useStorage()` gives one. */
-export interface Unstorage {
-  getItem(key: string): unknown
-  setItem(key: string, value: any, options?: { ttl?: number }): Promise<void>
 }
 
 /** ocache's options for handlers. */
@@ -290,6 +296,21 @@ export interface EpochHandlerOptions<E extends HTTPEvent> extends Omit<HandlerOp
    * `tidemark/tags`. Default: none, which is right where no cache is in front.
    */
   readonly labels?: Labeller
+  /**
+   * Lets a request pass as if it were not cached, where it answers true: for a draft, or for somebody who is logged in.
+   * As `shouldBypassCache`. Default: never.
+   */
+  readonly bypass?: (event: E) => OrPromise<boolean>
+  /**
+   * How long `storage` is waited for, in milliseconds, before it goes on without; ocache's `onError` is told of an
+   * outage once. Default 2,000; 0 is refused.
+   */
+  readonly storageTimeout?: Milliseconds
+  /**
+   * Has ocache tell browsers and caches in front to keep a response for `maxAge`, and they do so though it is
+   * invalidated. Default: browsers ask each time, and the cache in front keeps it where there are `labels`.
+   */
+  readonly sendCacheControl?: boolean
   /** As ocache has it; needed only outside Nitro, where a handler answers other than with text or a `Response`. */
   readonly toResponse?: (value: unknown, event: E) => Response | Promise<Response>
 }
@@ -299,6 +320,9 @@ type Managed = "resolveKeys" | "invalidate" | "expire"
 /** With ocache's own methods, where `define` gives them. */
 export type EpochCachedHandler<E, R> = ((event: E) => Promise<Response>) & Pick<R, Extract<keyof R, Managed>>
 
+/** How long a cache in front is told to keep a response at most, in seconds: as long as `maxCacheTtl`. */
+const MAX_SHARED = (30 * DAY) / SECOND
+
 /** The header in which a stored response carries its mark. Never sent on. */
 const ENTRY = "tidemark-entry"
 
@@ -306,8 +330,11 @@ const ENTRY = "tidemark-entry"
  * A cached handler whose responses are kept under their stamps, as `defineEpochCachedFunction` keeps values.
  *
  * What is served while it is revalidated goes out as `no-store`: a cache in front that has just been purged would take
- * the old page for the new one.
+ * the old page for the new one. Headers and cookies that others prepared for the visitor on `event.res` are not kept,
+ * and are sent along with what is.
  *
+ * @throws {TypeError} when `define` is that of Nitro 2; with the first request, when it is not ocache's otherwise
+ * @throws {RangeError} when `storageTimeout` is out of range
  * @example
  *
  *     export default defineEpochCachedHandler(defineCachedHandler, (event) => render(event), {
@@ -319,7 +346,8 @@ export function defineEpochCachedHandler<E extends HTTPEvent, R extends (event: 
   handler: (event: E) => unknown,
   options: EpochHandlerOptions<E>,
 ): EpochCachedHandler<E, R> {
-  const { tidemark, namespace, tags, storage, toResponse, labels, ...own } = options
+  const { tidemark, namespace, tags, storage, toResponse, labels, bypass, storageTimeout, ...own } = options
+  const bounded = new BoundedCalls(storageTimeout)
   /** What a request made itself, by its mark: not what was kept, and not what another made. */
   const filled = new WeakMap<E, string>()
   const bypassing = new WeakSet<E>()
@@ -327,7 +355,11 @@ export function defineEpochCachedHandler<E extends HTTPEvent, R extends (event: 
   const judge = (mark: unknown, waitUntil?: WaitUntil, entry?: CacheEntry) =>
     judgeMark(tidemark, namespace, mark, windowOf(own, entry), readOptions(waitUntil))
 
+  /** Whether ocache asked for the storage, which comes first: another cache would not know the option. */
+  let isOcache = own.headersOnly === true
+
   async function fill(event: E): Promise<unknown> {
+    if (!isOcache && !bypassing.has(event)) throw notOcache("defineEpochCachedHandler")
     const { stamp } = await tidemark.begin(namespace, readOptions(waitUntilOf(event)))
     const value = await handler(event)
     const asked = (await tags?.(value, event)) ?? []
@@ -355,33 +387,65 @@ export function defineEpochCachedHandler<E extends HTTPEvent, R extends (event: 
   const cached = define(fill, {
     ...own,
     epochs: { handler, tags, toResponse },
-    storage: () => judgedStorage(storageOf(storage), (mark, entry) => judge(mark, own.waitUntil, entry)),
-    shouldBypassCache: async (event: E) =>
-      bypassing.has(event) ||
-      (await own.shouldBypassCache?.(event)) === true ||
-      (await tidemark.begin(namespace, readOptions(waitUntilOf(event)))).stamp === undefined,
+    // Of what h3 says of a response here, browsers keep for `maxAge` what may be invalidated at once.
+    ...(own.sendCacheControl === undefined && { sendCacheControl: false, handleCacheHeaders: undefined }),
+    storage: () => {
+      isOcache = true
+      const given = boundedStorage(storageOf(storage), bounded)
+      return judgedStorage(given, (mark, entry) => judge(mark, own.waitUntil, entry))
+    },
+    shouldBypassCache: (event: E) => bypassing.has(event),
   } as never)
+  if ("__is_handler__" in cached) throw notOcache("defineEpochCachedHandler")
+
+  async function isBypassed(event: E): Promise<boolean> {
+    const { method, headers } = event.req
+    return (
+      !["GET", "HEAD"].includes(method) ||
+      headers.has("range") ||
+      (await own.shouldBypassCache?.(event)) === true ||
+      (await bypass?.(event)) === true ||
+      (await tidemark.begin(namespace, readOptions(waitUntilOf(event)))).stamp === undefined
+    )
+  }
+
+  /** Says what is to be kept by whom, where the handler says nothing; of what is stale, that nobody is to keep it. */
+  function steer({ headers, status }: Response, usable: Usable): void {
+    if (usable === "stale") {
+      for (const name of [...headers.keys()].filter((key) => STEERING.test(key))) headers.delete(name)
+      headers.set("cache-control", "no-store")
+    } else if (own.sendCacheControl === undefined && status === 200 && !headers.has("set-cookie")) {
+      const shared = labels ? `, s-maxage=${Math.min(own.maxAge ?? 1, MAX_SHARED)}` : ""
+      if (!headers.has("cache-control"))
+        headers.set("cache-control", `public, max-age=0, must-revalidate${shared}`)
+    }
+  }
 
   async function serve(event: E): Promise<Response> {
-    const response = (await cached(event)) as Response
-    const text = response.headers?.get(ENTRY)
-    if (text === null || text === undefined) return response
-    response.headers.delete(ENTRY)
-    if (filled.get(event) === text) return response
-    const usable = await judge(parse(text), waitUntilOf(event))
-    if (usable === "fresh") return response
-    if (usable === "stale") {
-      const steering = [...response.headers.keys()].filter((name) =>
-        /cache-control$|^expires$|^surrogate-c/.test(name),
-      )
-      for (const name of steering) response.headers.delete(name)
-      response.headers.set("cache-control", "no-store")
-      return response
+    if (!bypassing.has(event) && (await isBypassed(event))) bypassing.add(event)
+    const isPassed = bypassing.has(event)
+    const prepared = isPassed ? [] : takePrepared(event)
+    let response: Response
+    try {
+      response = (await cached(event)) as Response
+    } catch (error) {
+      putBack(event, prepared)
+      throw error
     }
-    // Another's fill, which an invalidation overtook while this request waited for it.
-    void response.body?.cancel().catch(() => undefined)
-    bypassing.add(event)
-    return serve(event)
+    const text = response.headers?.get(ENTRY) ?? undefined
+    if (text !== undefined) {
+      response.headers.delete(ENTRY)
+      const usable = filled.get(event) === text ? "fresh" : await judge(parse(text), waitUntilOf(event))
+      if (!usable) {
+        // Another's fill, which an invalidation overtook while this request waited for it.
+        void response.body?.cancel().catch(() => undefined)
+        bypassing.add(event)
+        putBack(event, prepared)
+        return serve(event)
+      }
+      if (!isPassed) steer(response, usable)
+    }
+    return withPrepared(response, prepared)
   }
 
   const methods = cached as Partial<Record<Managed, unknown>>
@@ -391,6 +455,56 @@ export function defineEpochCachedHandler<E extends HTTPEvent, R extends (event: 
     definedOnly({ resolveKeys, invalidate, expire }),
   ) as unknown as EpochCachedHandler<E, R>
 }
+
+type Prepared = readonly (readonly [name: string, value: string])[]
+
+/** Takes what others prepared for the visitor off h3's event, before it gets into what is kept for everybody. */
+function takePrepared(event: HTTPEvent): Prepared {
+  const { headers } = (event as { res?: { headers?: unknown } }).res ?? {}
+  if (!(headers instanceof Headers)) return []
+  const prepared = [...headers]
+  for (const [name] of prepared) headers.delete(name)
+  return prepared
+}
+
+function putBack(event: HTTPEvent, prepared: Prepared): void {
+  const { headers } = (event as { res?: { headers?: unknown } }).res ?? {}
+  if (headers instanceof Headers) for (const [name, value] of prepared) headers.append(name, value)
+}
+
+/**
+ * What was prepared for the visitor wins over what is kept; but what is said of the body is said of this one, and what is
+ * stale stays `no-store`. Whose cookies go along with it, a cache in front must not show to others.
+ */
+function withPrepared(response: Response, prepared: Prepared): Response {
+  const { headers } = response
+  const isStale = headers.get("cache-control") === "no-store"
+  for (const [name, value] of prepared) {
+    const isSettled = (name.startsWith("content-") && headers.has(name)) || (isStale && STEERING.test(name))
+    if (name === "set-cookie" || name === "vary") headers.append(name, value)
+    else if (!isSettled) headers.set(name, value)
+  }
+  if (!isStale && prepared.some(([name]) => name === "set-cookie")) {
+    for (const name of [...headers.keys()].filter((key) => STEERING.test(key))) headers.delete(name)
+    headers.set("cache-control", "private, no-cache")
+  }
+  return response
+}
+
+/** What is given in place of ocache's, in the words of whoever has another. */
+const notOcache = (name: string): TypeError =>
+  new TypeError(
+    `${name} needs what Nitro 3 exports since it has ocache, or ocache itself: Nuxt 3 and 4 (Nitro 2) have tidemark/nuxt`,
+  )
+
+/** A storage that is not waited for without bound. */
+const boundedStorage = (storage: CacheStorage, calls: BoundedCalls): CacheStorage => ({
+  ...definedOnly({ binary: storage.binary, maxEntryBytes: storage.maxEntryBytes }),
+  get: async <T>(key: string) => (await calls.run("get", () => storage.get<T>(key))) ?? null,
+  set: async (key, value, options) => {
+    await calls.run("set", () => storage.set(key, value, options))
+  },
+})
 
 /** A storage that gives only what may be served, and says of what was softly invalidated that it is stale. */
 function judgedStorage(
@@ -419,36 +533,11 @@ function storageOf(given: EpochHandlerOptions<HTTPEvent>["storage"]): CacheStora
   }
 }
 
-type Usable = "fresh" | "stale"
-
-/** Whether something of this mark may be served; a mark that is none may not. */
-async function judgeMark(
-  tidemark: Tidemark,
-  namespace: Namespace,
-  mark: unknown,
-  window: number,
-  how: ReadOptions,
-): Promise<Usable | undefined> {
-  const { stamp } = (mark ?? {}) as { readonly stamp?: unknown }
-  const parsed = typeof stamp === "string" ? parseStamp(stamp) : undefined
-  const judgement = await tidemark.judge(parsed, namespace, dependsOn(mark), how)
-  if (judgement.verdict === "fresh") return "fresh"
-  return judgement.verdict === "stale" && judgement.staleFor < window ? "stale" : undefined
-}
-
 /** How long after a soft invalidation the old value may be served, in milliseconds. */
 const windowOf = (
   { swr, staleMaxAge }: { readonly swr?: boolean; readonly staleMaxAge?: number },
   entry?: CacheEntry,
 ): number => (swr ? (entry?.staleMaxAge ?? staleMaxAge ?? Infinity) * SECOND : 0)
-
-const markOf = (
-  stamp: Stamp | undefined,
-  tags: readonly string[],
-  urls: readonly string[] = [],
-): Stamped | undefined => stamp && { stamp: formatStamp(stamp), tags, urls }
-
-const readOptions = (waitUntil: WaitUntil | undefined): ReadOptions => (waitUntil ? { waitUntil } : {})
 
 /** ocache stores bytes as bytes, if it is told by their type; it cannot see them in a box. */
 function asBytes(value: unknown): unknown {

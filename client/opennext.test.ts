@@ -414,3 +414,55 @@ describe("without stamps", () => {
     expect(await tagCache.hasBeenRevalidated(["b"], clock.time)).toBe(true)
   })
 })
+
+describe("an incremental cache that does not answer", () => {
+  const never = () => new Promise<never>(() => undefined)
+  const setUpSlow = (slow: "get" | "set" | "delete") => {
+    const errors: unknown[] = []
+    const system = setUp({ storageTimeout: 20, onError: (error) => errors.push(error) })
+    system.inner[slow] = never
+    return { ...system, errors }
+  }
+
+  it("is a miss, and its outage is told once", async () => {
+    const { cache, errors } = setUpSlow("get")
+    for (let visit = 0; visit < 3; visit += 1) expect(await within(() => cache.get("/a"))).toBeNull()
+    expect(String(errors)).toBe("Error: The storage did not answer within 20 ms")
+  })
+
+  it("as one that fails is", async () => {
+    const { cache, errors, inner } = setUpSlow("get")
+    inner.get = () => Promise.reject(new Error("down"))
+    for (let visit = 0; visit < 3; visit += 1) expect(await within(() => cache.get("/a"))).toBeNull()
+    expect(errors).toEqual([new Error("down")])
+  })
+
+  it("has no page wait for what is written, which goes on", async () => {
+    for (const slow of ["set", "delete"] as const) {
+      const { cache, inner } = setUpSlow(slow)
+      const writing = never()
+      inner[slow] = () => writing
+      const kept: Promise<unknown>[] = []
+      const request = { waitUntil: (promise: Promise<unknown>) => void kept.push(promise) }
+      await within(async () => {
+        await cache.get("/a")
+        await (slow === "set" ? cache.set("/a", page("post")) : cache.delete("/a"))
+      }, request)
+      expect(kept).toContain(writing)
+    }
+  })
+
+  it("still has what fails in time reject, as OpenNext logs it", async () => {
+    const { cache, inner } = setUpSlow("set")
+    inner.set = () => Promise.reject(new Error("full"))
+    const storing = within(async () => {
+      await cache.get("/a")
+      await cache.set("/a", page("post"))
+    })
+    await expect(storing).rejects.toThrow("full")
+  })
+
+  it("is refused a timeout that is none", () => {
+    expect(() => setUp({ storageTimeout: 0 })).toThrow(RangeError)
+  })
+})

@@ -1,7 +1,10 @@
 import { epochToMs, formatStamp, parseStamp, type Stamp } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, MINUTE } from "../protocol/time.ts"
+import { BoundedCalls } from "./bounded-storage.ts"
 import type { WaitUntil } from "./epochs.ts"
+import { DEFAULT_TIMEOUT } from "./guard.ts"
+import { settles } from "./patience.ts"
 import { publicationsOf, publishEach } from "./publications.ts"
 import type { Judgement, ReadOptions, Tidemark } from "./tidemark.ts"
 
@@ -31,6 +34,13 @@ export interface OpenNextOptions {
    * made anew. Default 60,000. 0: never. `revalidateTag` with an `expire` that is shorter is published as a purge.
    */
   readonly swr?: Milliseconds
+  /**
+   * How long, in milliseconds, a page waits for the incremental cache that you have: what is not found by then is made,
+   * and what is not stored by then goes on being stored. Default 2,000; 0 is refused.
+   */
+  readonly storageTimeout?: Milliseconds
+  /** Called when the incremental cache fails, or does not answer; once an outage. Default: nobody is told. */
+  readonly onError?: (error: unknown) => void
 }
 
 /** As much of OpenNext's `IncrementalCache` as is needed. */
@@ -147,6 +157,7 @@ const globals = globalThis as unknown as OpenNextGlobals
  * pages are made of (`fetch`, `use cache`) is never taken stale.
  *
  * @throws {TypeError} when the origin is no absolute url
+ * @throws {RangeError} when `storageTimeout` is out of range
  * @example
  *
  *     const caches = createOpenNextCaches({
@@ -166,7 +177,10 @@ export function createOpenNextCaches({
   namespace,
   origin,
   swr = MINUTE,
+  storageTimeout = DEFAULT_TIMEOUT,
+  onError,
 }: OpenNextOptions): OpenNextCaches {
+  const bounded = new BoundedCalls(storageTimeout)
   const origins = [origin].flat().map((base) => new URL(base))
   const visits = new WeakMap<RequestStore, Visit>()
   let made: Tidemark | undefined
@@ -236,13 +250,30 @@ export function createOpenNextCaches({
   const urlsOf = (key: string) =>
     pathsOf(key).flatMap((path) => origins.map((base) => base.href.replace(/\/$/, "") + path))
 
+  /** What cannot be found in time is a miss. */
+  async function find(read: () => Promise<unknown>): Promise<Entry | null | undefined> {
+    try {
+      return (await bounded.run("get", read)) as Entry | null | undefined
+    } catch (error) {
+      onError?.(error)
+      return undefined
+    }
+  }
+
+  /** Waits for what is written, as pages do for some of it, and no longer: it is then written with nobody waiting. */
+  async function settleWrite(writing: Promise<void>): Promise<void> {
+    if (await settles(writing, storageTimeout)) return writing
+    storeOf()?.waitUntil?.(writing)
+    writing.catch((error: unknown) => onError?.(error))
+  }
+
   function incrementalCache<Inner extends IncrementalCacheLike>(inner: Inner): Inner {
     isFenced = true
     const cache: IncrementalCacheLike = {
       name: `tidemark-${inner.name}`,
       async get(key, cacheType) {
         const visit = visitOf()
-        const reading = inner.get(key, cacheType) as Promise<Entry | null | undefined>
+        const reading = find(() => inner.get(key, cacheType))
         // Waited for in any case: on a miss the origin is read next.
         const [entry] = await Promise.all([reading, visit?.began])
         const value = entry?.value
@@ -270,9 +301,9 @@ export function createOpenNextCaches({
         // When a page cannot be made, Next.js puts the old one back; OpenNext has taken the tags off it by then.
         const isPutBack = visit?.tagged.has(key) === true && tagsOf(value)?.length === 0
         if (!stamp || isPutBack) return
-        await inner.set(key, { ...value, tidemark: formatStamp(stamp) } as never, cacheType)
+        await settleWrite(inner.set(key, { ...value, tidemark: formatStamp(stamp) } as never, cacheType))
       },
-      delete: (key) => inner.delete(key),
+      delete: (key) => settleWrite(inner.delete(key)),
     }
     return cache as Inner
   }

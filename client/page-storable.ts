@@ -34,6 +34,13 @@ export function isStorable({ status, headers }: Response, own: Headers, varied: 
   return vary.every((name) => ["", "accept-encoding", ...varied].includes(name))
 }
 
+/** Headers by which an origin steers shared caches alone, all or those of one vendor. */
+const TARGETED = /^(?:surrogate-control|(?:.+-)?cdn-cache-control)$/
+
+/** The three forms that a date may have in a header (RFC 9110, 5.6.7); V8 reads many more as one. */
+const HTTP_DATE =
+  /^(?:[a-z]{3}, \d\d [a-z]{3} \d{4}|[a-z]{6,9}, \d\d-[a-z]{3}-\d\d) \d\d:\d\d:\d\d gmt$|^[a-z]{3} [a-z]{3} [\d ]\d \d\d:\d\d:\d\d \d{4}$/i
+
 /**
  * Whether an origin says to shared caches that a response is not fresh for a moment: then it is not kept. A lifetime
  * for everybody (`max-age`) is another matter: it is for browsers, which nobody can purge.
@@ -41,16 +48,17 @@ export function isStorable({ status, headers }: Response, own: Headers, varied: 
  * @see https://www.rfc-editor.org/rfc/rfc9213 of which headers the more targeted one counts
  */
 function isOverAtOnce(headers: Headers): boolean {
-  const cdn =
-    secondsOf(headers.get("surrogate-control"), "max-age") ??
-    secondsOf(headers.get("cdn-cache-control"), "max-age")
+  const lives = [...headers]
+    .filter(([name]) => TARGETED.test(name))
+    .map(([, value]) => secondsOf(value, "s-maxage") ?? secondsOf(value, "max-age"))
   const control = headers.get("cache-control")
-  const seconds = cdn ?? secondsOf(control, "s-maxage")
+  const seconds = lives.includes(0) ? 0 : (lives.find(Boolean) ?? secondsOf(control, "s-maxage"))
   if (seconds !== undefined) return seconds === 0
   const expires = headers.get("expires")
   if (expires === null || secondsOf(control, "max-age") !== undefined) return false
   // What is no date is in the past (RFC 9111, 5.3).
-  return !(Date.parse(expires) > (Date.parse(headers.get("date") ?? "") || Date.now()))
+  const isDate = HTTP_DATE.test(expires)
+  return !(isDate && Date.parse(expires) > (Date.parse(headers.get("date") ?? "") || Date.now()))
 }
 
 function secondsOf(control: string | null, directive: string): number | undefined {
@@ -58,11 +66,16 @@ function secondsOf(control: string | null, directive: string): number | undefine
   return seconds === undefined ? undefined : Math.max(0, Number(seconds))
 }
 
-/** Whether the body of a response that was fetched has been decoded, though its headers do not say so. */
-export function isDecoded({ url, headers }: Response): boolean {
+/**
+ * Whether the body of a response that was fetched has been decoded, though its headers do not say so.
+ *
+ * @param isRead it was read, by which it is decoded in Workers too
+ */
+export function isDecoded({ url, headers }: Response, isRead = false): boolean {
   const codings = headers.get("content-encoding")?.split(",") ?? []
   const isWorker = typeof navigator === "object" && navigator.userAgent === "Cloudflare-Workers"
-  return url !== "" && codings.length > 0 && !isWorker && codings.every((name) => DECODED.test(name.trim()))
+  const isFetched = url !== "" && codings.length > 0 && (isRead || !isWorker)
+  return isFetched && codings.every((name) => DECODED.test(name.trim()))
 }
 
 /** How many bytes a body is said to have, where that is about the body as it is read. */

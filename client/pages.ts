@@ -6,7 +6,7 @@ import { DEFAULT_TIMEOUT, Guard, TimedOut } from "./guard.ts"
 import type { Making } from "./making.ts"
 import { hasAlready, withoutBody } from "./not-modified.ts"
 import { dependsOn, discard, entryOf, type Found, isForbidden, servedHeaders, whyForwarded } from "./page.ts"
-import { type Keyed, type KeyOptions, keyingOf } from "./page-key.ts"
+import { type Keyed, type Keying, type KeyOptions, keyingOf } from "./page-key.ts"
 import type { Labeller } from "./tag-header.ts"
 import type { Judgement, ReadOptions, Tidemark } from "./tidemark.ts"
 import { onceAMinute, warn } from "./trouble.ts"
@@ -24,8 +24,12 @@ export const UNKNOWN = "fwd=bypass; detail=epochs-unknown"
 
 type OrPromise<T> = T | Promise<T>
 
-/** As much of the Cache API as pages need. */
-export type PageStore = Pick<Cache, "match" | "put" | "delete">
+/** As much of the Cache API as pages need; keys are urls. */
+export interface PageStore {
+  match(key: string): Promise<Response | undefined>
+  put(key: string, response: Response): Promise<void>
+  delete(key: string): Promise<boolean>
+}
 
 /**
  * - `tags-dropped`        tags did not fit into the tag header: the cache in front cannot be purged by them
@@ -177,7 +181,8 @@ export interface Visit<C> {
 /** What making a page needs of the way of a hit. */
 export interface Serving<C> {
   readonly guard: Guard
-  readonly varied: readonly string[]
+  readonly keying: Keying
+  readonly open: () => Promise<PageStore>
   readonly serve: (turn: Turn<C>) => Promise<Response>
   readonly find: (visit: Visit<C>, isCollapsed?: boolean) => Promise<Response | undefined>
   readonly hit: (
@@ -188,6 +193,8 @@ export interface Serving<C> {
   ) => Promise<Response | undefined>
   readonly ask: <T>(visit: Visit<C>, call: () => Promise<T>) => Promise<T | undefined>
   readonly warn: (warning: EpochCacheWarning, context: C) => void
+  /** Requests that revalidate, and the page that each is for: of what they say it might be another one. */
+  readonly ours: WeakMap<Request, Keyed>
 }
 
 /**
@@ -213,7 +220,8 @@ export function createPages<C>(
   const { onWarning = say() } = options
   const keying = keyingOf(options, isSorted)
   const guard = new Guard(cacheTimeout)
-  const serving: Serving<C> = { guard, varied: keying.varied, serve, find, hit, ask, warn: onWarning }
+  const ours = new WeakMap<Request, Keyed>()
+  const serving = { guard, keying, ours, open, serve, find, hit, ask, warn: onWarning }
   let { cache: opened } = options
   let loading: Promise<Making<C>> | undefined
   let making: Making<C> | undefined
@@ -227,7 +235,7 @@ export function createPages<C>(
     if (forwarded) return (await load()).pass(turn, `fwd=${forwarded}`)
     const namespace = valueOf(options.namespace, context)
     const own = await options.key?.(context)
-    const page = keying.keyed(request, namespace, own)
+    const page = ours.get(request) ?? keying.keyed(request, namespace, own)
     const { key } = page
     if (key === undefined) return (await load()).pass(turn, "fwd=request")
     const { url, sorted } = options.url ? keying.plain(options.url(context)) : page.plain
@@ -235,7 +243,7 @@ export function createPages<C>(
       turn,
       namespace,
       tidemark: valueOf(options.tidemark, context),
-      cache: (opened ??= await openCache()),
+      cache: opened ?? (await open()),
       page,
       pageKey: key,
       urls: [...new Set([url, sorted, own ?? url])],
@@ -256,6 +264,10 @@ export function createPages<C>(
     return (loading ??= import("./making.ts").then(
       ({ createMaking }) => (making = createMaking(options, serving)),
     ))
+  }
+
+  async function open(): Promise<PageStore> {
+    return (opened ??= await openCache())
   }
 
   /** What the cache answers, within what is left of the time that this request may wait for it. */

@@ -44,21 +44,3 @@ export function preparedNames(event: RequestEvent, headers: Headers): readonly s
     }
   })
 }
-
-/** The cookies that a visitor came with. */
-export function sentCookies({ headers }: Request): { name: string; value: string }[] {
-  const cookies = new Map<string, string>()
-  for (const pair of (headers.get("cookie") ?? "").split(";")) {
-    const [name = "", ...rest] = pair.split("=")
-    if (rest.length > 0 && !cookies.has(name.trim())) cookies.set(name.trim(), decoded(rest.join("=").trim()))
-  }
-  return Array.from(cookies, ([name, value]) => ({ name, value }))
-}
-
-function decoded(value: string): string {
-  try {
-    return decodeURIComponent(value.replace(/^"(.*)"$/, "$1"))
-  } catch {
-    return value
-  }
-}

@@ -11,6 +11,7 @@ export interface RequestEvent {
   readonly url: URL
   readonly platform: unknown
   readonly isSubRequest: boolean
+  readonly route: { readonly id: string | null }
   readonly cookies: {
     getAll(): { name: string; value: string }[]
     set(name: string, value: string, options: never): void
@@ -44,8 +45,9 @@ export function depend({ request }: { readonly request: Request }, tags: readonl
 /** What SvelteKit puts on every page that it renders, and on nothing else. */
 const RENDERED = "x-sveltekit-page"
 
-/** A method that no page answers, nor any action: SvelteKit says so by itself, and runs nothing of the page's. */
+/** A method that nothing answers but `fallback`: SvelteKit says so by itself, and runs nothing of the page's. */
 const NO_METHOD = "NONE"
+const METHOD_NOT_ALLOWED = 405
 
 /** What it says so with. */
 const OF_NO_METHOD: readonly string[] = ["allow", "content-type", "content-length", "vary"]
@@ -54,10 +56,11 @@ const OF_NO_METHOD: readonly string[] = ["allow", "content-type", "content-lengt
  * A `handle` that keeps the pages that called `depend`, under their stamps: none is served as fresh that was
  * invalidated since. All else passes.
  *
- * It belongs last in a `sequence`: hooks before it run for every visitor, hooks after it only when a page is made. What
- * those before it set (`event.cookies`, `event.setHeaders`) is not kept, and reaches every visitor as it was set for
- * them; of endpoints, a visitor for whom they set a cookie is answered by the endpoint itself. What a page fetches from
- * its own site is not answered from here: the page would be stamped newer than what it shows.
+ * It belongs last in a `sequence`: hooks before it run for every visitor. What they set (`event.cookies`,
+ * `event.setHeaders`) is not kept, and reaches every visitor as it was set for them, on a hit too: for that, SvelteKit is
+ * asked for the page by a method that nothing answers (`NONE`), and hooks after this one see that request. An endpoint
+ * that answers any method (`fallback`) is not answered from the cache. What a page fetches from its own site is not
+ * either: the page would be stamped newer than what it shows.
  *
  * @example
  *
@@ -67,16 +70,19 @@ export function epochHandle<E extends RequestEvent>(
   options: EpochHandleOptions<E>,
 ): (input: { event: E; resolve: (event: E) => Response | Promise<Response> }) => Promise<Response> {
   const serve = createPages(options)
+  /** Routes of endpoints that answer any method. */
+  const open = new Set<string | null>()
 
   return async ({ event, resolve }) => {
     if (event.isSubRequest) return resolve(event)
+    const { route } = event
     const cookies = cookiesOf(event)
     return serve({
       context: event,
       request: event.request,
       waitUntil: waitUntilOf(event.platform),
       async make(request, isToBeKept) {
-        if (!isToBeKept) return { response: await resolve(event), mayBeKept: false }
+        if (!isToBeKept || open.has(route.id)) return { response: await resolve(event), mayBeKept: false }
         const { preparedNames, watched } = await import("./sveltekit-event.ts")
         const inside = watched(event, request)
         const response = await resolve(inside.event)
@@ -91,11 +97,11 @@ export function epochHandle<E extends RequestEvent>(
       },
       async respond(body, init) {
         const headers = new Headers(init.headers)
-        if (!headers.has(RENDERED)) {
-          const { sentCookies } = await import("./sveltekit-event.ts")
-          return cookies === textOf(sentCookies(event.request)) ? new Response(body, init) : undefined
+        const prepared = open.has(route.id) ? undefined : await preparedHeaders(event, resolve)
+        if (!prepared) {
+          open.add(route.id)
+          return undefined
         }
-        const prepared = await preparedHeaders(event, resolve)
         for (const [name, value] of prepared)
           if (name === "set-cookie") headers.append(name, value)
           else if (!OF_NO_METHOD.includes(name)) headers.set(name, value)
@@ -105,15 +111,25 @@ export function epochHandle<E extends RequestEvent>(
   }
 }
 
-/** What hooks set for this visitor. SvelteKit puts it on every response: also where it runs nothing of the page's. */
+/**
+ * What hooks before set for this visitor. SvelteKit puts it on every response: also where it runs nothing of the page's.
+ * Undefined where an endpoint answers any method at all (`fallback`), and so would be run.
+ */
 async function preparedHeaders<E extends RequestEvent>(
   event: E,
   resolve: (event: E) => Response | Promise<Response>,
-): Promise<Headers> {
+): Promise<Headers | undefined> {
   const request = new Request(event.url, { headers: { accept: "text/html" } })
   Object.defineProperty(request, "method", { value: NO_METHOD })
-  // With cookies of its own: SvelteKit lets none be set after a response.
-  return (await resolve({ ...event, cookies: { ...event.cookies }, request })).headers
+  // What hooks behind this one set is the page's, which has it.
+  const set = () => undefined
+  const { status, headers } = await resolve({
+    ...event,
+    cookies: { ...event.cookies, set, delete: set },
+    setHeaders: set,
+    request,
+  })
+  return status === METHOD_NOT_ALLOWED ? headers : undefined
 }
 
 const cookiesOf = ({ cookies }: RequestEvent): string => textOf(cookies.getAll())

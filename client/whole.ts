@@ -60,7 +60,8 @@ export async function readWhole(
       return undefined
     }
     // Not by its class: bytes may be of another realm.
-    if (!ArrayBuffer.isView(value)) throw new CutShort("the body holds something else than bytes")
+    if (Object.prototype.toString.call(value) !== "[object Uint8Array]")
+      throw new CutShort("the body holds something else than bytes")
     size += value.length
     if (isHtml) {
       const text = tail + latin.decode(value)

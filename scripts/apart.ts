@@ -10,7 +10,7 @@ const root = join(import.meta.dirname, "..")
 
 /** By folder: what is told while it is being installed. */
 const APART = {
-  "test/frameworks": "the frameworks and runtimes that the plugs are tried against (1 GB, once)",
+  "test/frameworks": "the frameworks and runtimes that the plugs are tried against (1.2 GB, once)",
   "test/types": "the compilers that the package's types are tried with (85 MB, once)",
   bench: "what the benches compare with and draw by (40 MB, once)",
 } as const

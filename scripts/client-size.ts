@@ -13,7 +13,18 @@ const client = join(import.meta.dirname, "../client")
 const CORE = `export { createTidemark } from "./tidemark.ts"`
 const WORKER_STORE = `export { workerStore } from "./store.ts"`
 
-const PLUGS = ["astro", "fetch", "hono", "next", "next-isr", "next-redis", "nitro", "opennext", "sveltekit"]
+const PLUGS = [
+  "astro",
+  "fetch",
+  "hono",
+  "next",
+  "next-isr",
+  "next-redis",
+  "nitro",
+  "nuxt",
+  "opennext",
+  "sveltekit",
+]
 
 interface Size {
   /** Of what runs before the first request. */

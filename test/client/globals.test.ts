@@ -40,6 +40,7 @@ const PLUGS = [
   "hono",
   "next",
   "nitro",
+  "nuxt",
   "opennext",
   "sveltekit",
   "vary",

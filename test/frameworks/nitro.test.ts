@@ -8,7 +8,7 @@ import {
   type HTTPEvent,
   type StorageInterface,
 } from "ocache"
-import { describe, expect, it } from "vitest"
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest"
 import {
   defineEpochCachedFunction,
   defineEpochCachedHandler,
@@ -18,6 +18,8 @@ import {
 import { Clock, ModelStore } from "../../client/testing/model-store.ts"
 import { cloudflare, labelsFor } from "../../client/tags.ts"
 import { createTidemark, type Tidemark, type TidemarkOptions } from "../../client/tidemark.ts"
+import { importNitro2 } from "./nitro2-app.ts"
+import { loadNitro3, type Nitro3 } from "./nitro3-runtime.ts"
 
 const TTL = 5_000
 const TRIES = 1_000
@@ -610,7 +612,9 @@ describe("a cached handler under stamps", () => {
     expect(origin.reads).toBe(2)
     gate.resolve()
     await settled()
-    expect((await open()).headers.get("cache-control")).toContain("max-age=3600")
+    expect((await open()).headers.get("cache-control")).toBe(
+      "public, max-age=0, must-revalidate, s-maxage=3600",
+    )
     expect(await text()).toBe("new")
     await tidemark.purge({ namespace: "blog", tags: ["post-1"] })
     origin.text = "newer"
@@ -722,5 +726,258 @@ describe("a cached handler under stamps", () => {
     await serve.invalidate(event())
     await text()
     expect(origin.reads).toBe(3)
+  })
+})
+
+describe("a storage that does not answer", () => {
+  const never = () => new Promise<never>(() => undefined)
+
+  it.each(["get", "set"] as const)(
+    "is waited for no longer than it is told, and its outage told once (%s)",
+    async (what) => {
+      const errors: unknown[] = []
+      const options = { storageTimeout: 20, onError: (error: unknown) => errors.push(error), ...LONG }
+      for (const kind of ["function", "handler"] as const) {
+        const { tidemark, storage } = setUp()
+        const hanging = { ...storage, [what]: never }
+        let calls = 0
+        const get =
+          kind === "function"
+            ? defineEpochCachedFunction(defineCachedFunction, async () => ((calls += 1), "made"), {
+                tidemark,
+                namespace: "blog",
+                name: "hanging",
+                storage: () => hanging,
+                ...options,
+              })
+            : defineEpochCachedHandler(defineCachedHandler, () => ((calls += 1), "made"), {
+                tidemark,
+                namespace: "blog",
+                storage: hanging,
+                ...options,
+              })
+        for (let call = 0; call < 3; call += 1) {
+          const made = await get({ req: new Request(SITE) })
+          expect(typeof made === "string" ? made : await made.text()).toBe("made")
+          await vi.waitFor(() => expect(errors).toHaveLength(1))
+        }
+        expect(calls).toBeGreaterThan(0)
+        expect(String(errors.splice(0))).toBe("Error: The storage did not answer within 20 ms")
+      }
+    },
+  )
+
+  it("is told of again once it was back", async () => {
+    const errors: unknown[] = []
+    const { tidemark, storage } = setUp()
+    let isDown = true
+    const get = defineEpochCachedFunction(defineCachedFunction, async () => "made", {
+      tidemark,
+      namespace: "blog",
+      name: "returning",
+      storage: {
+        get: (key) => (isDown ? Promise.reject(new Error("down")) : storage.get(key)),
+        set: (key, value) => storage.set(key, value),
+      },
+      onError: (error) => errors.push(error),
+      ...LONG,
+    })
+    for (isDown of [true, true, false, true, true]) await get().then(settled)
+    expect(errors).toEqual([new Error("down"), new Error("down")])
+  })
+
+  it("is refused a timeout that is none", () => {
+    const { tidemark } = setUp()
+    const options = { tidemark, namespace: "blog", storageTimeout: 0 }
+    expect(() => defineEpochCachedFunction(defineCachedFunction, () => 1, options)).toThrow(RangeError)
+  })
+})
+
+describe("bypass", () => {
+  it("has a function run, and a handler, as if nothing was cached", async () => {
+    const { tidemark, storage } = setUp()
+    let calls = 0
+    const get = defineEpochCachedFunction(
+      defineCachedFunction,
+      async (id: string) => `${id} ${(calls += 1)}`,
+      {
+        tidemark,
+        namespace: "blog",
+        name: "bypassed",
+        storage,
+        bypass: (id) => id === "draft",
+        ...LONG,
+      },
+    )
+    expect([await get("draft"), await get("draft"), await get("a"), await get("a")]).toEqual([
+      "draft 1",
+      "draft 2",
+      "a 3",
+      "a 3",
+    ])
+    const serve = defineEpochCachedHandler(defineCachedHandler, () => `page ${(calls += 1)}`, {
+      tidemark,
+      namespace: "blog",
+      storage,
+      bypass: (event: HTTPEvent) => event.req.headers.has("cookie"),
+      ...LONG,
+    })
+    const ask = async (headers: Record<string, string>) => serve({ req: new Request(SITE, { headers }) })
+    const texts = []
+    for (const headers of [{}, { cookie: "draft=1" }, { cookie: "draft=1" }, {}])
+      texts.push(await (await ask(headers)).text())
+    expect(texts).toEqual(["page 4", "page 5", "page 6", "page 4"])
+    expect((await ask({ cookie: "draft=1" })).headers.has("cache-control")).toBe(false)
+  })
+})
+
+describe("what browsers are told", () => {
+  const setUpSite = (
+    options: Partial<EpochHandlerOptions<HTTPEvent>> = {},
+    headers?: Record<string, string>,
+  ) => {
+    const { tidemark, storage } = setUp()
+    const serve = defineEpochCachedHandler(
+      defineCachedHandler,
+      () => new Response("page", headers ? { headers } : {}),
+      {
+        tidemark,
+        namespace: "blog",
+        storage,
+        ...LONG,
+        ...options,
+      },
+    )
+    return async () => (await serve({ req: new Request(SITE) })).headers.get("cache-control")
+  }
+
+  it.each<
+    [string, Partial<EpochHandlerOptions<HTTPEvent>>, Record<string, string> | undefined, string | null]
+  >([
+    ["by default", {}, undefined, "public, max-age=0, must-revalidate"],
+    [
+      "with labels",
+      { labels: labelsFor(cloudflare) },
+      undefined,
+      "public, max-age=0, must-revalidate, s-maxage=3600",
+    ],
+    ["what the handler says", {}, { "cache-control": "max-age=7" }, "max-age=7"],
+    ["what ocache says", { sendCacheControl: true }, undefined, "max-age=3600, s-maxage=3600"],
+    ["nothing", { sendCacheControl: false }, undefined, null],
+  ])("is %s", async (_, options, headers, expected) => {
+    const read = setUpSite(options, headers)
+    expect([await read(), await read()]).toEqual([expected, expected])
+  })
+})
+
+describe("in Nitro 3 itself, under h3 2", () => {
+  let nitro: Nitro3
+  beforeAll(async () => {
+    nitro = await loadNitro3("nitro")
+  })
+
+  const setUpApp = (handler: (event: any) => unknown) => {
+    const system = setUp()
+    const app = new nitro.H3()
+    let calls = 0
+    app.use((event) => {
+      const who = event.req.headers.get("x-who")
+      event.res.headers.set("x-refreshed-token", `token-of-${who}`)
+      event.res.headers.set(`x-${who}`, "1")
+      if (who === "new") event.res.headers.append("set-cookie", "sid=rotated")
+    })
+    const serve = defineEpochCachedHandler(
+      nitro.defineCachedHandler,
+      async (event: HTTPEvent) => ((calls += 1), handler(event)),
+      { tidemark: system.tidemark, namespace: "blog", storage: system.storage, ...LONG },
+    )
+    app.get("/page", serve)
+    const get = (headers: Record<string, string> = {}) => app.request(`${SITE}/page`, { headers })
+    return { ...system, get, calls: () => calls }
+  }
+
+  it.each<[string, (event: any) => unknown]>([
+    ["text", () => "page"],
+    ["a response", () => new Response("page", { headers: { "x-page": "1" } })],
+    ["a value, with headers of its own", (event) => (event.res.headers.set("x-page", "1"), "page")],
+  ])(
+    "never keeps what others prepared for a visitor, which goes along with what is kept: %s",
+    async (_, handler) => {
+      const { get, calls } = setUpApp(handler)
+      for (const who of ["alice", "bob", "new", "carol"]) {
+        const response = await get({ "x-who": who })
+        expect([response.status, await response.text()]).toEqual([200, "page"])
+        const own = [...response.headers.keys()].filter((name) => /^x-(?:alice|bob|new|carol)$/.test(name))
+        expect(own).toEqual([`x-${who}`])
+        expect(response.headers.get("x-refreshed-token")).toBe(`token-of-${who}`)
+        expect(response.headers.getSetCookie()).toEqual(who === "new" ? ["sid=rotated"] : [])
+        expect(response.headers.get("cache-control")).toBe(
+          who === "new" ? "private, no-cache" : "public, max-age=0, must-revalidate",
+        )
+        expect(response.headers.has("tidemark-entry")).toBe(false)
+        await settled()
+      }
+      expect(calls()).toBe(1)
+    },
+  )
+
+  it("which Nitro's own cache keeps, for an hour", async () => {
+    const app = new nitro.H3()
+    app.use((event) => {
+      event.res.headers.set(`x-${event.req.headers.get("x-who")}`, "1")
+    })
+    const { storage } = setUp()
+    app.get(
+      "/page",
+      nitro.defineCachedHandler(() => "page", { storage: () => storage, ...LONG, name: "stock" }),
+    )
+    const get = async (who: string) =>
+      (await app.request(`${SITE}/page`, { headers: { "x-who": who } })).headers
+    await get("alice")
+    await settled()
+    const second = await get("bob")
+    expect(second.get("cache-control")).toContain("max-age=3600")
+    expect(second.get("x-alice")).toBe("1")
+  })
+
+  it("is purged, and answers 304", async () => {
+    const { get, tidemark, calls } = setUpApp(() => "page")
+    const etag = (await get()).headers.get("etag") ?? ""
+    await settled()
+    expect((await get({ "if-none-match": etag })).status).toBe(304)
+    await tidemark.purge({ namespace: "blog", urls: [`${SITE}/page`] })
+    await get()
+    expect(calls()).toBe(2)
+  })
+})
+
+describe("what is not ocache's", () => {
+  let app: Awaited<ReturnType<typeof importNitro2>>
+  beforeAll(async () => {
+    app = await importNitro2()
+  })
+  afterAll(() => app.remove())
+
+  const options = () => ({ ...setUp(), namespace: "blog" })
+
+  it("is refused when it is defined: Nitro 2, which is in Nuxt 3 and 4", () => {
+    const { defineCachedFunction: fn, defineCachedEventHandler: handler } = app.nitro.runtime
+    expect(() => defineEpochCachedFunction(fn as never, () => 1, options())).toThrow(/ocache.*tidemark\/nuxt/)
+    expect(() => defineEpochCachedHandler(handler as never, () => 1, options())).toThrow(
+      /ocache.*tidemark\/nuxt/,
+    )
+  })
+
+  it("is refused when it is defined, or asked: a Nitro 3 of before", async () => {
+    const older = await loadNitro3("nitro-without-ocache")
+    expect(() => defineEpochCachedFunction(older.defineCachedFunction, () => 1, options())).toThrow("ocache")
+    const served = new older.H3()
+    served.get(
+      "/page",
+      defineEpochCachedHandler(older.defineCachedHandler, () => "page", options()),
+    )
+    expect((await served.request("/page")).status).toBe(500)
+    const serve = defineEpochCachedHandler(older.defineCachedHandler, () => "page", options())
+    await expect(serve({ req: new Request(SITE), url: new URL(SITE) })).rejects.toThrow("ocache")
   })
 })

@@ -99,9 +99,13 @@ const svelteKit: Plugin = {
  * SvelteKit's own server, with a page at `/{slug}` and an endpoint at `/api/{name}`, which ask the request's site.
  *
  * @param isEndpoint one endpoint instead, at all paths
+ * @param hasFallback that answers any method
  */
-export async function startSvelteKit(isEndpoint = false): Promise<SvelteKitServer> {
-  const bundle = new URL(`node_modules/.sveltekit-${process.pid}-${isEndpoint}.mjs`, import.meta.url)
+export async function startSvelteKit(isEndpoint = false, hasFallback = false): Promise<SvelteKitServer> {
+  const bundle = new URL(
+    `node_modules/.sveltekit-${process.pid}-${isEndpoint}-${hasFallback}.mjs`,
+    import.meta.url,
+  )
   const built = await build({
     stdin: {
       contents: `export { configure } from "${KIT}runtime/server/index.js"; export { sequence } from "@sveltejs/kit/hooks"`,
@@ -168,7 +172,8 @@ export async function startSvelteKit(isEndpoint = false): Promise<SvelteKitServe
           params: [{ name: "name", optional: false, rest: isEndpoint, chained: false }],
           page: null,
           endpoint: async () => ({
-            GET: (event: never) => (event as { platform: Site }).platform.get(event),
+            [hasFallback ? "fallback" : "GET"]: (event: never) =>
+              (event as { platform: Site }).platform.get(event),
           }),
         },
         {
