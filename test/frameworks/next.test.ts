@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from "node:async_hooks"
 import { createRequire } from "node:module"
 import type { CacheHandler as NextCacheHandler } from "next/dist/server/lib/cache-handlers/types.js"
-import { afterEach, describe, expect, expectTypeOf, it } from "vitest"
+import { afterEach, describe, expect, expectTypeOf, it, onTestFinished, vi } from "vitest"
 import {
   type CacheEntry,
   type CacheHandler,
@@ -9,6 +9,7 @@ import {
   type CacheHandlerWarning,
   createCacheHandler,
   type EntryStorage,
+  publishTags,
   type StoredEntry,
 } from "../../client/next.ts"
 import { type EpochStore, StoreRefusal } from "../../client/epoch-store.ts"
@@ -61,6 +62,9 @@ const made = ({ text = "old", ...entry }: Made = {}): CacheEntry => ({
   revalidate: 3_600,
   ...entry,
 })
+
+/** Until what is waited for by nobody has gone as far as it goes by itself. */
+const turn = () => new Promise((resolve) => setTimeout(resolve, 0))
 
 const textOf = (entry: CacheEntry | undefined) =>
   entry ? new Response(entry.value).text() : Promise.resolve("miss")
@@ -210,6 +214,8 @@ describe("the handler", () => {
     [{ swr: -1 }, /swr/],
     [{ maxBytes: Number.NaN }, /maxBytes/],
     [{ maxCacheTtl: 0 }, /maxCacheTtl/],
+    [{ storageTimeout: 0 }, /storageTimeout/],
+    [{ storageTimeout: Infinity }, /storageTimeout/],
   ])("refuses %j", (options, message) => {
     expect(() => setUp(options)).toThrow(message)
   })
@@ -536,7 +542,11 @@ describe("what the app revalidates", () => {
     store.publish = () => Promise.reject(refusal)
     await expect(handler.updateTags(["post"])).rejects.toBe(refusal)
     const readOnly: EpochStore = { lookup: (request, after) => store.lookup(request, after) }
-    const other = createCacheHandler({ tidemark: createTidemark({ store: readOnly }), namespace: "blog" })
+    const other = createCacheHandler({
+      tidemark: createTidemark({ store: readOnly }),
+      namespace: "blog",
+      onWarning: () => undefined,
+    })
     await expect(other.updateTags(["post"])).rejects.toThrow("this store cannot publish")
   })
 
@@ -554,6 +564,268 @@ describe("what the app revalidates", () => {
     // Where nothing was published, nothing comes of it.
     await handler.updateTags(["post"])
     expect(await read("a")).toBe("new")
+  })
+})
+
+describe("what is published", () => {
+  const lists = ({ store }: { store: ModelStore }) =>
+    store.events.slice(1).map(({ kind, values }) => `${kind} ${values.length}`)
+
+  it("may be more than one publish takes", async () => {
+    const world = setUp()
+    await world.handler.updateTags(Array.from({ length: 1_500 }, (_, nth) => `t${nth}`))
+    await world.handler.updateTags(Array.from({ length: 300 }, (_, nth) => String(nth).padEnd(1_024, "x")))
+    expect(lists(world)).toEqual(["tags 1000", "tags 500", "tags 239", "tags 61"])
+  })
+
+  it("in parts is published but for those that fail, and then rejects", async () => {
+    const world = setUp()
+    const publish = world.store.publish.bind(world.store)
+    const refusal = new StoreRefusal(403, "no such scope")
+    world.store.publish = async (what) => {
+      if ("tags" in what && what.tags?.includes("t0")) throw refusal
+      return publish(what)
+    }
+    const publishing = world.handler.updateTags(Array.from({ length: 2_100 }, (_, nth) => `t${nth}`))
+    await expect(publishing).rejects.toBe(refusal)
+    expect(lists(world)).toEqual(["tags 1000", "tags 100"])
+    expect(world.warnings).toEqual([
+      { code: "publish-failed", message: "What the app revalidated was not published.", cause: refusal },
+    ])
+  })
+
+  it("keeps its tags where a url is refused, and its good urls, and says which was refused", async () => {
+    const world = setUp({ site: "https://www.example.com" })
+    const publish = world.store.publish.bind(world.store)
+    world.store.publish = async (what) => {
+      if ("urls" in what && what.urls?.some((url) => url.includes("/bad")))
+        throw new StoreRefusal(422, "A url must lie within the hosts.")
+      return publish(what)
+    }
+    await world.handler.updateTags(["/a", "/bad/1", "/b", "/c", "/bad/2"].map((path) => `_N_T_${path}`))
+    const values = (kind: string) =>
+      world.store.events.slice(1).flatMap((event) => (event.kind === kind ? event.values : []))
+    expect(values("tags")).toEqual(["/a", "/bad/1", "/b", "/c", "/bad/2"].map((path) => `_N_T_${path}`))
+    expect(values("urls").toSorted()).toEqual(
+      ["/a", "/b", "/c"].map((path) => `https://www.example.com${path}`),
+    )
+    expect(world.warnings.map(({ code, message }) => `${code}: ${message}`).toSorted()).toEqual([
+      "publish-refused: The url https://www.example.com/bad/1 was refused. Its tags were published.",
+      "publish-refused: The url https://www.example.com/bad/2 was refused. Its tags were published.",
+    ])
+  })
+
+  it("is lost with a refusal that is not about its urls, and said", async () => {
+    const world = setUp({ site: "https://www.example.com" })
+    const refusal = new StoreRefusal(422, "The namespace is not declared.")
+    world.store.publish = () => Promise.reject(refusal)
+    await expect(world.handler.updateTags(["_N_T_/a"])).rejects.toBe(refusal)
+    expect(world.warnings.map(({ code }) => code)).toEqual(["publish-failed"])
+  })
+
+  it("has no url that is too long to be one", async () => {
+    const world = setUp({ site: "https://www.example.com" })
+    await world.handler.updateTags([`_N_T_/${"x".repeat(1_000)}`, `_N_T_/${"y".repeat(2_040)}`])
+    expect(lists(world)).toEqual(["namespace 0"])
+    await world.handler.updateTags([`_N_T_/${"é".repeat(500)}`])
+    expect(lists(world).slice(1)).toEqual(["tags 1"])
+  })
+
+  it("is so once, where Next.js tells several handlers of one reader in the same turn", async () => {
+    const world = setUp()
+    const other = createCacheHandler({ tidemark: world.tidemark, namespace: "blog" })
+    await Promise.all([world.handler.updateTags(["post"]), other.updateTags(["post"])])
+    expect(lists(world)).toEqual(["tags 1"])
+    await Promise.all([world.handler.updateTags(["post"]), other.updateTags(["list"], { expire: 60 })])
+    await world.handler.updateTags(["post"])
+    expect(lists(world)).toEqual(["tags 1", "tags 1", "tags 1", "tags 1"])
+  })
+
+  it("can be waited for by a route handler, which is told of a refusal", async () => {
+    const world = setUp({ publish: false })
+    await world.fill("a")
+    await publishTags("post", { mode: "invalidate" })
+    expect(await world.read("a")).toBe("old, revalidate")
+    await publishTags(["post", "list"])
+    expect(await world.read("a")).toBe("miss")
+    world.store.publish = () => Promise.reject(new StoreRefusal(401, "no such token"))
+    await expect(publishTags("post")).rejects.toThrow("no such token")
+    const registry = globalThis as { [name: symbol]: unknown }
+    delete registry[Symbol.for("tidemark/next")]
+    await expect(publishTags("post")).rejects.toThrow("no cache handler of tidemark/next")
+  })
+})
+
+describe("a storage that does not answer", () => {
+  const hang = () => new Promise<never>(() => undefined)
+
+  /** A storage in memory that hangs while it is told to. */
+  function setUpStorage(options: Partial<CacheHandlerOptions> = {}) {
+    const entries = new Map<string, StoredEntry>()
+    const state = { hangs: { get: false, set: false }, calls: 0 }
+    const storage: EntryStorage = {
+      get(key) {
+        state.calls += 1
+        return state.hangs.get ? hang() : entries.get(key)
+      },
+      async set(key, entry) {
+        state.calls += 1
+        if (state.hangs.set) await hang()
+        entries.set(key, entry)
+      },
+    }
+    return { ...setUp({ storage, storageTimeout: 20, ...options }), entries, state, storage }
+  }
+
+  it("is waited for as long as storageTimeout says, then let alone, and that is said once", async () => {
+    const { fill, read, warnings, state } = setUpStorage()
+    await fill("a")
+    expect(await read("a")).toBe("old")
+    state.hangs.get = true
+    state.calls = 0
+    for (let visit = 0; visit < 20; visit += 1) expect(await read("a")).toBe("miss")
+    expect(state.calls).toBe(1)
+    expect(warnings).toMatchObject([
+      { code: "storage-failed", cause: { name: "TimedOut", message: "did not answer within 20 ms" } },
+    ])
+  })
+
+  it("is waited for no longer than 2 s by default", async () => {
+    const timers = vi.spyOn(globalThis, "setTimeout")
+    onTestFinished(() => void vi.restoreAllMocks())
+    const { read } = setUp({ storage: { get: () => undefined, set: () => undefined } })
+    expect(await read("a")).toBe("miss")
+    expect(timers.mock.calls.map(([, time]) => time)).toContain(2_000)
+  })
+
+  it("has nothing to do with when a set is done, and others find what is on its way", async () => {
+    const { handler, read, state, warnings, entries } = setUpStorage()
+    state.hangs.set = true
+    await handler.get("a", [])
+    await handler.set("a", Promise.resolve(made()))
+    expect(await read("a")).toBe("old")
+    expect([...entries]).toEqual([])
+    await expect
+      .poll(() => warnings.map(({ message }) => message))
+      .toEqual(["The storage could not set an entry."])
+    expect(await read("a")).toBe("miss")
+  })
+
+  it("and one that throws at once has nothing either", async () => {
+    const storage: EntryStorage = {
+      get() {
+        throw new Error("closed")
+      },
+      set() {
+        throw new Error("closed")
+      },
+    }
+    const { fill, read, warnings } = setUpStorage({ storage })
+    await fill("a")
+    await turn()
+    expect(await read("a")).toBe("miss")
+    expect(warnings.map(({ cause }) => String(cause))).toEqual(Array(3).fill("Error: closed"))
+  })
+
+  it("nor is anything lost where whoever is told of it throws", async () => {
+    const { fill, read, state } = setUpStorage({
+      onWarning() {
+        throw new Error("no log")
+      },
+    })
+    state.hangs.get = true
+    expect(await read("a")).toBe("miss")
+    await fill("a")
+  })
+
+  it("is told to the console once a minute, in words that hold no secret", async () => {
+    const clock = vi.spyOn(performance, "now")
+    const warn = vi.spyOn(console, "warn").mockImplementation(() => undefined)
+    onTestFinished(() => void vi.restoreAllMocks())
+    // As ioredis rejects a command.
+    const cause = Object.assign(new Error("WRONGPASS"), { command: { name: "auth", args: ["secret"] } })
+    const { tidemark } = setUp()
+    const storage: EntryStorage = { get: () => Promise.reject(cause), set: () => undefined }
+    const handler = createCacheHandler({ tidemark, namespace: "blog", storage, now: () => 1 })
+    for (const time of [0, 1, 59_999, 60_000, 60_001]) {
+      clock.mockReturnValue(time)
+      await handler.get("a")
+    }
+    const line = "tidemark: storage-failed: The storage could not get an entry. (WRONGPASS)"
+    expect(warn.mock.calls).toEqual([[line], [line]])
+  })
+})
+
+describe("an entry that cannot be made anew", () => {
+  /** Everything by a clock that only the test moves. */
+  function setUpClock(options: SetUp = {}) {
+    let time = 1_000_000
+    const world = setUp({ now: () => time, swr: Infinity, ...options })
+    const pass = (by: number) => (time += by)
+    const fill = async (key: string, entry: Made = {}) => {
+      await world.handler.get(key, [])
+      time += 1
+      await world.handler.set(key, Promise.resolve(made({ timestamp: time, ...entry })))
+    }
+    return { ...world, fill, pass, now: () => time }
+  }
+
+  it("is asked for ever more rarely, and said to fail", async () => {
+    const { fill, read, publish, pass, warnings } = setUpClock()
+    await fill("a")
+    publish()
+    const asked: number[] = []
+    for (let visit = 0; visit <= 1_200; visit += 1) {
+      if ((await read("a")) === "old, revalidate") asked.push(visit / 10)
+      pass(100)
+    }
+    expect(asked).toEqual([0, 1, 3, 7, 15, 31, 61, 91])
+    expect(warnings.map(({ code }) => code)).toEqual(Array(6).fill("revalidation-failed"))
+    // Made at last, it is as any other.
+    await fill("a", { text: "new" })
+    publish()
+    expect(await read("a")).toBe("new, revalidate")
+    expect(warnings).toHaveLength(6)
+  })
+
+  it("is said to fail by what Next.js hands over, where it does", async () => {
+    const { fill, read, publish, warnings, handler } = setUpClock()
+    await fill("a")
+    const cause = new Error("the CMS is away")
+    await handler.set("a", Promise.reject(cause))
+    expect(warnings).toEqual([])
+    publish()
+    expect(await read("a")).toBe("old, revalidate")
+    await handler.set("a", Promise.reject(cause))
+    expect(warnings).toMatchObject([{ code: "revalidation-failed", cause }])
+    expect(await read("a")).toBe("old")
+  })
+
+  it("meanwhile has Next.js look again soon, and expires as it would", async () => {
+    const { fill, publish, pass, handler, now } = setUpClock()
+    await fill("a", { expire: 600 })
+    publish()
+    await handler.get("a")
+    pass(400)
+    expect(await handler.get("a")).toMatchObject({ revalidate: 1, timestamp: now(), expire: 599.6 })
+  })
+
+  it("does not lend its content to what is made from it: that is as old", async () => {
+    const { fill, read, publish, handler, pass, now } = setUpClock()
+    await fill("inner")
+    publish()
+    await handler.get("inner")
+    pass(1)
+    const inner = await handler.get("inner")
+    // As Next.js makes one from another: with its tags.
+    await handler.get("outer")
+    pass(1)
+    await handler.set("outer", Promise.resolve(made({ tags: inner?.tags ?? [], timestamp: now() })))
+    expect(await read("outer")).toBe("old, revalidate")
+    expect((await handler.get("outer"))?.tags.filter((tag) => tag === "post")).toHaveLength(1)
+    publish({ values: ["other"] })
+    await fill("other", { tags: ["other"] })
+    expect(await read("other")).toBe("old")
   })
 })
 
@@ -623,6 +895,7 @@ describe("what is no entry of ours", () => {
     const storage: EntryStorage = { get: () => Promise.reject(cause), set: () => Promise.reject(cause) }
     const { fill, read, warnings } = setUp({ storage })
     await fill("a")
+    await turn()
     expect(await read("a")).toBe("miss")
     expect(warnings.map((warning) => `${warning.code}: ${warning.message}`)).toEqual([
       "storage-failed: The storage could not get an entry.",
