@@ -13,7 +13,7 @@ const client = join(import.meta.dirname, "../client")
 const CORE = `export { createTidemark } from "./tidemark.ts"`
 const WORKER_STORE = `export { workerStore } from "./store.ts"`
 
-const PLUGS = ["astro", "fetch", "hono", "next", "nitro", "opennext", "sveltekit"]
+const PLUGS = ["astro", "fetch", "hono", "next", "next-isr", "next-redis", "nitro", "opennext", "sveltekit"]
 
 async function sizeOf(...lines: readonly string[]): Promise<number> {
   const { outputFiles, metafile } = await build({
