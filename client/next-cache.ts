@@ -3,7 +3,7 @@ import { isNamespace, NAMESPACE_RULE } from "../protocol/namespace.ts"
 import { DAY, type Milliseconds, MINUTE, SECOND, type Seconds } from "../protocol/time.ts"
 import { DEFAULT_TIMEOUT, Guard, TimedOut } from "./guard.ts"
 import { type EntryStorage, isStoredEntry, memoryStorage, type StoredEntry } from "./next-storage.ts"
-import { type Mode, publishTogether } from "./next-publish.ts"
+import type { Mode } from "./next-publish.ts"
 import { groupByNamespace, groupOf, type TagOptions } from "./next-tags.ts"
 import type { Judgement, Tidemark } from "./tidemark.ts"
 
@@ -142,7 +142,9 @@ export function createNextCache(options: NextCacheOptions) {
   }
 
   const publishNow: PublishNow = (tags, mode) =>
-    publishTogether(tidemark, mode, groupByNamespace(tags, options), warn)
+    loadPublisher().then(({ publishTogether }) =>
+      publishTogether(tidemark, mode, groupByNamespace(tags, options), warn),
+    )
 
   registry[LAST_HANDLER] = publishNow
   return {
@@ -155,8 +157,11 @@ export function createNextCache(options: NextCacheOptions) {
     outside: outsideOfRequests(),
     /** For whatever is made from now on; undefined where nothing is known. */
     takeStamp: async () => (await tidemark.begin(namespace)).stamp,
-    update: (tags: readonly string[], isHard: boolean) =>
-      publish ? publishNow(tags, isHard ? "purge" : "invalidate") : askAnew(),
+    /** What the app revalidates, by how long Next.js still serves the old; by nothing, it does not. */
+    update: (tags: readonly string[], durations?: { readonly expire?: Seconds | undefined }) =>
+      publish
+        ? publishNow(tags, durations === undefined || durations.expire === 0 ? "purge" : "invalidate")
+        : askAnew(),
   }
 }
 
@@ -183,6 +188,11 @@ export async function publishTags(
   if (!publishNow) throw new Error("publishTags: no cache handler of tidemark/next was made in this process")
   await publishNow([tags].flat(), mode)
 }
+
+let publisher: Promise<typeof import("./next-publish.ts")> | undefined
+
+/** Loaded when something is first published: most processes only read. One promise, so that all of a turn go on together. */
+const loadPublisher = () => (publisher ??= import("./next-publish.ts"))
 
 type PublishNow = (tags: readonly string[], mode: Mode) => Promise<void>
 

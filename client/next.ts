@@ -174,9 +174,8 @@ export function createCacheHandler(options: CacheHandlerOptions): CacheHandler {
     refreshTags: () => outside(noteStamp),
     // Soft tags are judged in `get`, by their epochs: no time of day could say it.
     getExpiration: async () => Infinity,
-    updateTags: (tags, durations) =>
-      outside(() => update(tags, durations === undefined || durations.expire === 0)),
-    expireTags: (...tags) => outside(() => update(tags.flat(), true)),
+    updateTags: (tags, durations) => outside(() => update(tags, durations)),
+    expireTags: (...tags) => outside(() => update(tags.flat())),
   }
 }
 
