@@ -18,7 +18,7 @@ export const NEVER: Seconds = 0xff_ff_ff_fe
 /** Entries whose attempts are remembered. */
 const MAX_ATTEMPTS = 1_000
 
-/** From the first attempt to make an entry anew to the second, and at most between two: twice as long each time. */
+/** After the first attempt to make an entry anew that failed, and at most: twice as long each time. */
 const FIRST_PAUSE: Milliseconds = SECOND
 const LONGEST_PAUSE: Milliseconds = 30 * SECOND
 
@@ -58,7 +58,7 @@ export interface CacheHandlerWarning {
    * - `storage-failed`       the storage rejected, or did not answer in time; not said again while it is left alone
    * - `publish-failed`       what the app revalidated was not recorded, or nobody knows whether it was
    * - `publish-refused`      a url was refused, as one outside the namespace's `hosts` is; its tags were recorded
-   * - `revalidation-failed`  an entry that was invalidated softly could not be made anew, or takes very long
+   * - `revalidation-failed`  an entry that was invalidated softly could not be made anew, and is still served
    */
   readonly code: "storage-failed" | "publish-failed" | "publish-refused" | "revalidation-failed"
   readonly message: string
@@ -200,7 +200,7 @@ type PublishNow = (tags: readonly string[], mode: Mode) => Promise<void>
 const LAST_HANDLER = Symbol.for("tidemark/next")
 const registry = globalThis as { [LAST_HANDLER]?: PublishNow }
 
-/** When entries may be made anew the next time: one that fails is asked for ever more rarely. */
+/** Entries that are to be made anew: one that this fails for is asked for ever more rarely. */
 class Attempts {
   readonly #byKey = new Map<
     string,
@@ -212,33 +212,35 @@ class Attempts {
     this.#now = now
   }
 
-  /** How long the entry of this stamp is not to be made anew; 0 where it is time. */
+  /** How long the entry of this stamp is not to be made anew, as that has just failed; 0 where it is to be. */
   pauseOf(key: string, stamp: string): Milliseconds {
     const last = this.#byKey.get(key)
     return last?.stamp === stamp ? Math.min(Math.max(last.until - this.#now(), 0), last.pause) : 0
   }
 
-  /** It is being made anew now; or was tried just now, and failed. Answers how long that has been tried in vain. */
-  add(key: string, stamp: string): Milliseconds {
+  /** The entry of this stamp is to be made anew. */
+  begin(key: string, stamp: string): void {
     const last = this.#byKey.get(key)
-    const before = last?.stamp === stamp ? last.pause : 0
-    const pause = before > 0 ? Math.min(2 * before, LONGEST_PAUSE) : FIRST_PAUSE
     this.#byKey.delete(key)
-    this.#byKey.set(key, { stamp, pause, until: this.#now() + pause })
+    this.#byKey.set(key, last?.stamp === stamp ? last : { stamp, pause: 0, until: 0 })
     for (const oldest of this.#byKey.keys()) {
       if (this.#byKey.size <= MAX_ATTEMPTS) break
       this.#byKey.delete(oldest)
     }
-    return before
-  }
-
-  has(key: string): boolean {
-    return this.#byKey.has(key)
   }
 
   /** It was made. */
-  remove(key: string): void {
+  succeed(key: string): void {
     this.#byKey.delete(key)
+  }
+
+  /** It could not be made. Answers whether there is an old one, which is served meanwhile. */
+  fail(key: string): boolean {
+    const last = this.#byKey.get(key)
+    if (!last) return false
+    const pause = last.pause > 0 ? Math.min(2 * last.pause, LONGEST_PAUSE) : FIRST_PAUSE
+    this.#byKey.set(key, { ...last, pause, until: this.#now() + pause })
+    return true
   }
 }
 

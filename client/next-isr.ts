@@ -12,7 +12,7 @@ export type { EntryStorage, StoredEntry } from "./next-storage.ts"
 /** Where Next.js puts the tags of a page. */
 const PAGE_TAGS = "x-next-cache-tags"
 
-/** Since Next.js 16.3.8 the key of a page begins with the route that made it. */
+/** With which the key of a page begins, since late versions of Next.js 15 and 16: the route that made it. */
 const ROUTE_KEY = /^\/route-cache\/[A-Z_]+\/[0-9a-f]{64}\/\$(?=\/)/
 
 /** Longer ago than any entry may be made anew after: what Next.js is to take for stale was made then. */
@@ -99,15 +99,14 @@ export interface IsrHandlerOptions extends NextCacheOptions {
  */
 export function createIsrHandler(options: IsrHandlerOptions): new (context?: IsrContext) => IsrHandler {
   const cache = createNextCache(options)
-  const builds = new Map<string, string | undefined>()
-  const handedOut: HandedOut = new WeakMap()
+  const shared: Shared = { handedOut: new WeakMap(), isControlRead: false }
+
+  let { buildId } = options
 
   function buildOf({ fs, serverDistDir }: IsrContext): string | undefined {
-    if (options.buildId !== undefined || !fs || serverDistDir === undefined) return options.buildId
     // What is not there yet may be so the next time.
-    const id = builds.get(serverDistDir) ?? readBuildId(fs, serverDistDir)
-    builds.set(serverDistDir, id)
-    return id
+    if (fs && serverDistDir !== undefined) buildId ??= readBuildId(fs, serverDistDir)
+    return buildId
   }
 
   return class implements IsrHandler {
@@ -115,7 +114,7 @@ export function createIsrHandler(options: IsrHandlerOptions): new (context?: Isr
     readonly set: IsrHandler["set"]
 
     constructor(context: IsrContext = {}) {
-      const { get, set } = requestOf(cache, handedOut, buildOf(context))
+      const { get, set } = requestOf(cache, shared, buildOf(context))
       this.get = (...asked) => cache.outside(() => get(...asked))
       this.set = (...made) => cache.outside(() => set(...made))
     }
@@ -133,19 +132,26 @@ export function createIsrHandler(options: IsrHandlerOptions): new (context?: Isr
   }
 }
 
-/** What was handed out, and as what it was stored: by this it is known where Next.js puts it back. */
-type HandedOut = WeakMap<IsrValue, Pick<StoredEntry, "stamp" | "tags">>
+/** What the requests of a process have in common. */
+interface Shared {
+  /** What was handed out, and as what it was stored: by this it is known where Next.js puts it back. */
+  readonly handedOut: WeakMap<IsrValue, Pick<StoredEntry, "stamp" | "tags">>
+  /** Whether this Next.js goes by the `cacheControl` that it gets: some of 15 and 16 do not. */
+  isControlRead: boolean
+}
 
 /** For one request, or one background job of Next.js: it looks, makes, and hands over, by the same handler. */
 function requestOf(
   { now, find, put, judge, takeStamp, attempts, warn }: NextCache,
-  handedOut: HandedOut,
+  shared: Shared,
   buildId: string | undefined,
 ): Pick<IsrHandler, "get" | "set"> {
   /** The first that was taken: whatever is made within this request was begun after it. */
   let first: { readonly stamp: Stamp | undefined } | undefined
   /** Of each key that was looked for and not set since, the oldest. */
   const stamps = new Map<string, Stamp | undefined>()
+  /** The oldest of the data that was handed out stale: Next.js 15 makes pages from it. */
+  let stalest: Stamp | undefined
 
   /** Under what an entry is stored; undefined for a page of an unknown build. */
   function idOf(key: string, isData: boolean): string | undefined {
@@ -170,7 +176,6 @@ function requestOf(
   async function toServe(
     id: string,
     { value: bytes, tags, stamp, timestamp, expire, revalidate }: StoredEntry,
-    key: string,
     { kind, tags: own = [], softTags = [] }: IsrGetContext,
   ): Promise<IsrEntry | null> {
     const isData = kind === "FETCH"
@@ -180,22 +185,31 @@ function requestOf(
     const verdict = await judge(made, [...tags, ...own, ...softTags])
     if (verdict !== "fresh" && verdict !== "stale") return null
     const time = now()
-    if (value) handedOut.set(value, { stamp, tags })
-    const served = (lastModified: Milliseconds, after = revalidate, until = expire): IsrEntry => ({
-      lastModified,
-      value,
-      ...(!isData && { cacheControl: { revalidate: limited(after) ?? false, expire: limited(until) } }),
-    })
+    if (value) shared.handedOut.set(value, { stamp, tags })
+    const served = (lastModified: Milliseconds, after = revalidate, until = expire): IsrEntry =>
+      isData
+        ? { lastModified, value }
+        : {
+            lastModified,
+            value,
+            get cacheControl(): IsrCacheControl {
+              shared.isControlRead = true
+              return { revalidate: limited(after) ?? false, expire: limited(until) }
+            },
+          }
     // Of a host whose clock is ahead: it would pass as just made for as long as that.
     if (verdict === "fresh") return served(Math.min(timestamp, time))
     if (time > timestamp + expire * SECOND) return null
-    // Whatever may be made from it is not to be told that it is fresh. Next.js tries to make it at each visit.
-    if (isData) return served(LONG_AGO)
+    if (isData) {
+      stalest = older(made, stalest ?? made)
+      return served(LONG_AGO)
+    }
     const pause = attempts.pauseOf(id, stamp)
     // A page that could not be made just now: nothing is made from pages, and so it may pass for fresh for a moment.
     if (pause > 0) return served(time, Math.ceil(pause / SECOND))
-    // Before Next.js 16.3.8 a page without `revalidate` can be called stale by no time but this.
-    if (!ROUTE_KEY.test(key)) return served(-1)
+    attempts.begin(id, stamp)
+    // By its own times alone, a Next.js can be told that a page is stale by this: some then have the visitor wait.
+    if (!shared.isControlRead) return served(-1)
     // Stale, and not expired: past its `revalidate` by a moment. One that has none gets the shortest.
     const after = Math.max(limited(revalidate) ?? 1, 1)
     return served(time - after * SECOND - 1, after, Math.max(expire, after + 1))
@@ -207,7 +221,7 @@ function requestOf(
       if (id === undefined) return null
       const [stored, stamp] = await Promise.all([find(id), takeStamp()])
       first ??= { stamp }
-      const entry = stored ? await toServe(id, stored, key, context) : null
+      const entry = stored ? await toServe(id, stored, context) : null
       // Only now: what was learned in judging counts for what is made next, which also Next.js decides, by time.
       await noteStamp(id)
       return entry
@@ -216,13 +230,10 @@ function requestOf(
       const isData = data?.kind === "FETCH"
       const id = idOf(key, isData)
       if (id === undefined) return
-      const before = data ? handedOut.get(data) : undefined
-      if (!before) attempts.remove(id)
-      else {
-        // Next.js puts back a page that it could not make anew, until the next attempt. It is as old as it was.
-        attempts.add(id, before.stamp)
-        warn("revalidation-failed", NOT_MADE_ANEW)
-      }
+      const before = data ? shared.handedOut.get(data) : undefined
+      // Next.js puts back a page that it could not make anew, until the next attempt. It is as old as it was.
+      if (!before) attempts.succeed(id)
+      else if (attempts.fail(id)) warn("revalidation-failed", NOT_MADE_ANEW)
       const stamp = before ? parseStamp(before.stamp) : stampOf(id)
       const header = data?.headers?.[PAGE_TAGS]
       const { tags, stamps: inherited } = splitTags([
@@ -233,6 +244,7 @@ function requestOf(
       ])
       const { revalidate = data?.revalidate, expire = NEVER } = context.cacheControl ?? context
       if (!stamp || !(expire > 0)) return
+      if (stalest && !isData) inherited.push(stalest)
       void put(id, {
         value: encode(data),
         tags: [...new Set(tags)],
@@ -273,28 +285,28 @@ interface EncodedValue {
 }
 
 function encode(value: IsrValue | null): Uint8Array {
-  const members = Object.entries(value ?? {})
-  const isBytes = ([, member]: [string, unknown]) => member instanceof Uint8Array || member instanceof Map
-  const inBytes = members.filter(isBytes) as [string, Uint8Array | ReadonlyMap<string, Uint8Array>][]
-  const plain = value && Object.fromEntries(members.filter((member) => !isBytes(member)))
-  const shape: Shape = inBytes.map(([name, member]) => [
-    name,
-    member instanceof Map ? [...member.keys()] : null,
-  ])
-  const parts = inBytes.flatMap(([, member]) =>
-    member instanceof Uint8Array ? member : [...member.values()],
-  )
-  return pack({ data: { plain, shape } satisfies EncodedValue, parts })
+  const plain: Record<string, unknown> = {}
+  const shape: [string, string[] | null][] = []
+  const parts: Uint8Array[] = []
+  for (const [name, member] of Object.entries(value ?? {}) as [string, unknown][]) {
+    if (member instanceof Map) {
+      shape.push([name, [...member.keys()]])
+      parts.push(...member.values())
+    } else if (member instanceof Uint8Array) {
+      shape.push([name, null])
+      parts.push(member)
+    } else plain[name] = member
+  }
+  return pack({ data: { plain: value && plain, shape } satisfies EncodedValue, parts })
 }
 
 /** As it was set, with bytes of its own; undefined for what `encode` did not write. */
 function decode(bytes: Uint8Array): IsrValue | null | undefined {
-  const { data, parts } = unpack(bytes) ?? {}
-  const { plain, shape } = (data ?? {}) as Partial<EncodedValue>
-  if (plain === null) return null
-  if (plain === undefined || !parts) return undefined
+  const { data, parts = [] } = unpack(bytes) ?? {}
+  const { plain, shape = [] } = (data ?? {}) as Partial<EncodedValue>
+  if (!plain) return plain
   const left = parts.map(bufferOf)
-  const members = (shape ?? []).map(([name, keys]) => [
+  const members = shape.map(([name, keys]) => [
     name,
     keys ? new Map(keys.map((key) => [key, left.shift()])) : left.shift(),
   ])

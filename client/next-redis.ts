@@ -47,7 +47,7 @@ export interface RedisStorageOptions {
   readonly maxEntryBytes?: number
   /**
    * A command that could not be sent within so many milliseconds is dropped, where the client can do that: node-redis.
-   * Default 2,000.
+   * For as long after the start, a client that has not connected yet has nothing, in silence. Default 2,000.
    */
   readonly timeout?: Milliseconds
 }
@@ -85,7 +85,20 @@ export function redisStorage(
 ): EntryStorage {
   if (!(maxEntryBytes > 0)) throw new RangeError(`maxEntryBytes must be above 0, got ${maxEntryBytes}`)
   if (!(timeout > 0 && timeout < Infinity)) throw new RangeError(`timeout must be above 0 ms, got ${timeout}`)
-  const run = runnerOf(client, timeout)
+  const send = runnerOf(client, timeout)
+  const patience = performance.now() + timeout
+  let hasConnected = false
+  /** A client that is connecting for the first time, as when a process starts, is none that has failed. */
+  async function run<T>(work: (commands: Commands) => Promise<T>): Promise<T | undefined> {
+    try {
+      const reply = await send(work)
+      hasConnected = true
+      return reply
+    } catch (error) {
+      if (error instanceof NotConnected && !hasConnected && performance.now() < patience) return undefined
+      throw error
+    }
+  }
   return {
     async get(key) {
       const bytes = await run((commands) => commands.get(prefix + key))
@@ -115,9 +128,9 @@ function runnerOf(client: RedisStorageClient, timeout: Milliseconds): Run {
   return async (send) => send(commandsOfNodeRedis(client, timeout))
 }
 
-/** @throws {Error} while it is not connected */
+/** @throws {NotConnected} */
 function commandsOfNodeRedis(client: NodeRedisClient, timeout: Milliseconds): Commands {
-  if (!client.isReady) throw new Error(NOT_CONNECTED)
+  if (!client.isReady) throw new NotConnected()
   const { Buffer } = globalThis as unknown as NodeGlobals
   const typeMapping = { [BLOB_STRING]: Buffer }
   const sender = client.withCommandOptions({ abortSignal: AbortSignal.timeout(timeout), typeMapping })
@@ -127,16 +140,20 @@ function commandsOfNodeRedis(client: NodeRedisClient, timeout: Milliseconds): Co
   }
 }
 
-/** @throws {Error} while it is not connected */
+/** @throws {NotConnected} */
 function commandsOfIoRedis(client: IoRedisClient): Commands {
-  if (client.status !== "ready" && client.status !== "wait") throw new Error(NOT_CONNECTED)
+  if (client.status !== "ready" && client.status !== "wait") throw new NotConnected()
   return {
     get: (key) => client.getBuffer(key),
     set: (key, value, keepFor) => client.set(key, bufferOf(value), "PX", keepFor),
   }
 }
 
-const NOT_CONNECTED = "Redis is not connected"
+class NotConnected extends Error {
+  constructor() {
+    super("Redis is not connected")
+  }
+}
 
 /** Node's own, which both clients want instead of a `Uint8Array`: a view of the same bytes. */
 interface NodeGlobals {

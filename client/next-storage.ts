@@ -55,8 +55,7 @@ export function memoryStorage(maxBytes: number): EntryStorage {
   return {
     get(key) {
       const entry = entries.get(key)
-      if (entry) entries.delete(key)
-      if (entry) entries.set(key, entry)
+      if (entry && entries.delete(key)) entries.set(key, entry)
       return entry
     },
     set(key, entry) {

@@ -15,7 +15,7 @@ const SET_PATIENCE: Milliseconds = 5 * SECOND
 /** Stamps that are remembered. A new one is only taken when the log has moved on. */
 const MAX_STAMPS = 1_000
 
-const NOT_MADE_ANEW = "An entry that was invalidated softly was not made anew, and is still served."
+const NOT_MADE_ANEW = "An entry could not be made anew, and the old one is still served."
 
 /** An entry as Next.js hands it over, and gets it back. */
 export interface CacheEntry {
@@ -54,8 +54,8 @@ export type CacheHandlerOptions = NextCacheOptions
  * it. Route handlers do not, which is what `publishTags` is for. A tag that Tidemark has no name for is published as its
  * whole namespace.
  *
- * Next.js makes a softly invalidated entry anew at the next visit; one that it fails to make is asked for again after a
- * second, and then ever more rarely, up to every 30 seconds.
+ * Next.js makes a softly invalidated entry anew at the next visit; after one that failed, the
+ * next is a second later, and then ever more rarely, up to every 30 seconds.
  *
  * @throws {RangeError} when an option is out of range, naming it
  * @example
@@ -93,13 +93,11 @@ export function createCacheHandler(options: CacheHandlerOptions): CacheHandler {
     if (verdict === "fresh") return served
     const pause = attempts.pauseOf(key, stamp)
     if (pause === 0) {
-      const inVain = attempts.add(key, stamp)
-      // One attempt that has not ended may just be slow.
-      if (inVain > SECOND) warn("revalidation-failed", NOT_MADE_ANEW)
+      attempts.begin(key, stamp)
       return { ...served, revalidate: -1 }
     }
-    // Not to be made anew just now, and so not to be told from a fresh one, but for a short while; and what is made
-    // from it is told to be as old as it is.
+    // Next.js can only be kept from making it by calling it fresh, which is done for a short while; and what is made from
+    // it is told to be as old as it is.
     const timestamp = now()
     return {
       ...served,
@@ -135,11 +133,11 @@ export function createCacheHandler(options: CacheHandlerOptions): CacheHandler {
     try {
       const entry = await toStore(await pendingEntry)
       if (!entry) return
-      attempts.remove(key)
+      attempts.succeed(key)
       void put(key, entry)
     } catch (cause) {
-      // It was not made to its end, which Next tells; but not that there is an old one.
-      if (attempts.has(key)) warn("revalidation-failed", NOT_MADE_ANEW, cause)
+      // It was not made to its end: the entry is none, or breaks off. Next tells it, but not that an old one is served.
+      if (attempts.fail(key)) warn("revalidation-failed", NOT_MADE_ANEW, cause)
     }
   }
 

@@ -39,6 +39,8 @@ const PLUGS = [
   "fetch",
   "hono",
   "next",
+  "next-isr",
+  "next-redis",
   "nitro",
   "nuxt",
   "opennext",
