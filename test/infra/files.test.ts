@@ -113,8 +113,8 @@ describe("wrangler.toml", () => {
 describe(".ci/run", () => {
   it("can be run, and runs scripts that there are", () => {
     expect(statSync(join(root, ".ci/run")).mode & 0o111).toBe(0o111)
-    const named = allIn(read(".ci/run"), /^npm (?:run )?(\w+)/gm)
-    expect(named).toEqual(["ci", "check", "test"])
+    const named = allIn(read(".ci/run"), /^npm (?:run )?([\w:]+)/gm)
+    expect(named).toEqual(["ci", "check", "test:package", "test"])
     for (const name of named.slice(1)) expect(scripts).toHaveProperty([name])
   })
 })

@@ -23,12 +23,8 @@ const HONOS = [
   "node_modules/hono",
 ]
 
-/** With the module format that goes with each. How a file is found does not go by what is in it: few suffice. */
-const RESOLUTIONS = [
-  ["nodenext", "nodenext", ["hono-*/*"]],
-  ["node16", "node16", ["hono-*/client.ts", "hono-*/hono.ts", "hono-*/config.ts", "hono-*/common.cts"]],
-  ["bundler", "esnext", ["hono-*/client.ts", "hono-*/hono.ts", "hono-*/config.ts", "hono-*/common.cts"]],
-] as const
+/** With the module format that goes with each. */
+const RESOLUTIONS = { nodenext: "nodenext", node16: "node16", bundler: "esnext" } as const
 
 /** What the plugs' types are held against, as it lies in test/frameworks. */
 const FRAMEWORKS = ["@sveltejs/kit", "ocache"]
@@ -60,7 +56,7 @@ beforeAll(async () => {
     )
     sites.push(site)
   }
-  const [last = ""] = sites.slice(-1)
+  const last = sites.at(-1) ?? ""
   await cp(user, last, { recursive: true })
   for (const name of FRAMEWORKS) {
     await mkdir(dirname(join(last, "node_modules", name)), { recursive: true })
@@ -78,7 +74,7 @@ async function complaints(
   files: object,
 ): Promise<string[]> {
   const config = join(directory, `tsconfig.${name}.json`)
-  const [last = ""] = sites.slice(-1)
+  const last = sites.at(-1) ?? ""
   const compilerOptions = {
     strict: true,
     noEmit: true,
@@ -93,19 +89,24 @@ async function complaints(
   await writeFile(config, JSON.stringify({ compilerOptions, ...files }))
   const tsc = join(root, COMPILERS[compiler], "bin/tsc")
   const run = exec(process.execPath, [tsc, "-p", config, "--pretty", "false"], { cwd: directory })
-  const said = await run.catch((error: Error) => error.message.replace(/^.*\n/, ""))
-  return said.split("\n").filter((line) => line.trim() !== "")
+  const said = await run.catch((error: Error) => error.message)
+  const lines = said.split("\n").filter((line) => line.trim() !== "")
+  // How it ended counts where it says nothing else.
+  return lines.length > 1 ? lines.filter((line) => !line.includes(" ended with ")) : lines
 }
 
 describe.concurrent.for(Object.keys(COMPILERS) as Compiler[])("TypeScript %s", (compiler) => {
-  it.for(RESOLUTIONS)("takes all of it by %s", async ([moduleResolution, module, include]) => {
+  it.for(Object.entries(RESOLUTIONS))("takes all of it by %s", async ([moduleResolution, module]) => {
     const options = { module, moduleResolution, lib: ["es2022", "dom", "dom.iterable"] }
+    // How a module is found does not go by the version of Hono: the slower compilers look at each of them once.
+    const isWhole = compiler === "7" || moduleResolution === "nodenext"
+    const own = ["client.ts", "hono.ts", "config.ts", "worker.ts", "common.cts"]
+    const include = isWhole ? ["hono-*/*"] : own.map((file) => join(sites.at(-1) ?? "", file))
     const files = { include, exclude: ["**/without-dom.ts"] }
     const lines = await complaints(compiler, `${compiler}-${moduleResolution}`, options, files)
     // Newer versions of Hono write their own types for TypeScript 5.7 and newer.
-    expect(compiler === "5.4" ? lines.filter((line) => !/node_modules\/hono\//.test(line)) : lines).toEqual(
-      [],
-    )
+    const ours = compiler === "5.4" ? lines.filter((line) => !/node_modules\/hono\//.test(line)) : lines
+    expect(ours).toEqual([])
   })
 
   it("takes what a server without the DOM's types imports", async () => {
@@ -116,7 +117,7 @@ describe.concurrent.for(Object.keys(COMPILERS) as Compiler[])("TypeScript %s", (
 })
 
 it("would see a fault", async () => {
-  const [last = ""] = sites.slice(-1)
+  const last = sites.at(-1) ?? ""
   await writeFile(
     join(last, "fault.ts"),
     'import { withEpochCache } from "tidemark/fetch"\nwithEpochCache(1)\n',
