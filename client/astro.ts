@@ -178,12 +178,11 @@ function createProvider(options: EpochProviderOptions): EpochCacheProvider {
       const all = [tags, path === undefined ? [] : pathTag(path)].flat()
       // With neither, a publish would mean the whole namespace.
       if (all.length === 0) return
-      const hasUrl = path !== undefined && site
-      await tidemark[mode === "invalidate" ? mode : "purge"]({
-        namespace,
-        tags: all,
-        ...(hasUrl && { urls: [new URL(path, site).href] }),
-      })
+      const { publicationsOf, publishEach } = await import("./publications.ts")
+      const urls = path !== undefined && site ? [new URL(path, site).href] : []
+      // Apart: a url that is refused takes no tag with it.
+      const publications = [{ tags: all }, { urls }].flatMap((lists) => publicationsOf(namespace, lists))
+      await publishEach(publications, (what) => tidemark[mode === "invalidate" ? mode : "purge"](what))
     },
   }
 }

@@ -631,6 +631,29 @@ describe("Hono's own middleware around it", () => {
     expect((await visit()).how).toBe("tidemark; hit")
   })
 
+  it("a revalidation that middleware before it refuses says nothing of the app, and is tried again", async () => {
+    let isBusy = false
+    let count = 0
+    const now = vi.spyOn(Date, "now")
+    // Lets the visitor pass, and not the revalidation that they set off.
+    const limiter: MiddlewareHandler = async (c, next) =>
+      isBusy && (count += 1) % 2 === 0 ? c.text("slow down", 429) : next()
+    const { visit, store, clock } = aSite([limiter])
+    await visit()
+    clock.time += 1
+    store.record({ kind: "namespace", namespace: "blog" })
+    clock.time += 2 * TTL
+    isBusy = true
+    expect((await visit()).body).toContain("v1")
+    expect((await visit()).how).toContain("stale-while-revalidate")
+    expect(count).toBe(3)
+    isBusy = false
+    now.mockImplementation(() => performance.timeOrigin + performance.now() + 2_000)
+    expect((await visit()).how).toContain("stale-while-revalidate")
+    expect((await visit()).body).toContain("v2")
+    now.mockRestore()
+  })
+
   // `app: sub` looks right, and types allow it; the revalidation then never met the middleware.
   it("a mounted app that is not the whole one is told of, and pages are made while a visitor waits", async () => {
     const { tidemark, cache, store, clock } = setUp()

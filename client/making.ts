@@ -4,6 +4,7 @@ import { BackOff } from "./back-off.ts"
 import { accepts } from "./codings.ts"
 import { type Flight, Flights } from "./flights.ts"
 import { TimedOut } from "./guard.ts"
+import { notModified } from "./not-modified.ts"
 import { discard, type Entry, FOREVER, isList } from "./page.ts"
 import {
   type EpochCacheWarning,
@@ -88,6 +89,8 @@ export interface Making<C> {
    * can read it; undefined where there is none that they can.
    */
   keyFor(visit: Visit<C>, coding: string): string | undefined
+  /** What `304` says of a page; undefined where the visitor has another one. */
+  notModified(request: Request, headers: Readonly<Record<string, string>>): Record<string, string> | undefined
   /** Whoever makes a page already. */
   running(key: string): Flight | undefined
   /** Whether a page could not be made once more a short while ago. */
@@ -117,6 +120,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       const plain = pageKey + PLAIN
       return key === plain ? undefined : plain
     },
+    notModified,
     running: (key) => fills.running(key),
     isResting: (pageKey) => backOff.isResting(pageKey),
   }

@@ -1,10 +1,22 @@
 /**
- * Whether a visitor has this very page already, so that `304 Not Modified` says it all: by `If-None-Match`, and where
- * that is missing by `If-Modified-Since`.
+ * What `304 Not Modified` says of a page, where a visitor has this very one already: by `If-None-Match`, and where that
+ * is missing by `If-Modified-Since`. Undefined where they have not.
  *
  * @see https://www.rfc-editor.org/rfc/rfc9110#section-13.2.2
  */
-export function hasAlready(request: Request, headers: Readonly<Record<string, string>>): boolean {
+export function notModified(
+  request: Request,
+  headers: Readonly<Record<string, string>>,
+): Record<string, string> | undefined {
+  if (!hasAlready(request, headers)) return undefined
+  // All but what describes a body.
+  const left = Object.entries(headers).filter(
+    ([name]) => !/^content-(?:length|encoding|type|language|range)$/.test(name),
+  )
+  return Object.fromEntries(left)
+}
+
+function hasAlready(request: Request, headers: Readonly<Record<string, string>>): boolean {
   const { etag, "last-modified": modified } = headers
   const known = request.headers.get("if-none-match")
   if (known !== null) {
@@ -17,11 +29,3 @@ export function hasAlready(request: Request, headers: Readonly<Record<string, st
 
 /** The opaque tags of a list, weak or not: by either a page is the same. */
 const tagsOf = (list: string): readonly string[] => list.match(/"[^"]*"|[^\s,"]+/g) ?? []
-
-/** What a `304` says of the page that a visitor has: all but what describes a body. */
-export const withoutBody = (headers: Readonly<Record<string, string>>): Record<string, string> =>
-  Object.fromEntries(
-    Object.entries(headers).filter(
-      ([name]) => !/^content-(?:length|encoding|type|language|range)$/.test(name),
-    ),
-  )

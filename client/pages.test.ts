@@ -21,7 +21,7 @@ pageSuite({
       await next()
     })
     app.use(epochCache({ ...options, app } as never))
-    app.get("*", async (c) => {
+    app.all("*", async (c) => {
       const response = await page(c.req.raw)
       // As most routes answer: with what was prepared.
       const isPlain = response.status === 200 && !response.headers.has("content-encoding")

@@ -4,7 +4,6 @@ import { type Milliseconds, MINUTE } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
 import { DEFAULT_TIMEOUT, Guard, TimedOut } from "./guard.ts"
 import type { Making } from "./making.ts"
-import { hasAlready, withoutBody } from "./not-modified.ts"
 import { dependsOn, discard, entryOf, type Found, isForbidden, servedHeaders, whyForwarded } from "./page.ts"
 import { type Keyed, type Keying, type KeyOptions, keyingOf } from "./page-key.ts"
 import type { Labeller } from "./tag-header.ts"
@@ -350,12 +349,11 @@ export function createPages<C>(
     const { request, respond = (body, init) => new Response(body, init) } = visit.turn
     const headers = servedHeaders(copy, isStale ? undefined : given)
     headers["cache-status"] = [headers["cache-status"], `tidemark; ${how}`].filter(Boolean).join(", ")
-    const isKnown = hasAlready(request, headers)
-    const hasBody = !isKnown && request.method !== "HEAD"
-    const response = await respond(hasBody ? copy.body : null, {
-      status: isKnown ? 304 : 200,
-      headers: isKnown ? withoutBody(headers) : headers,
-    })
+    const isAsked = request.headers.has("if-none-match") || request.headers.has("if-modified-since")
+    const known = isAsked ? (await load()).notModified(request, headers) : undefined
+    const hasBody = !known && request.method !== "HEAD"
+    const init = known ? { status: 304, headers: known } : { status: 200, headers }
+    const response = await respond(hasBody ? copy.body : null, init)
     if (!hasBody || !response) discard(copy)
     if (!response) visit.why = "fwd=bypass"
     return response

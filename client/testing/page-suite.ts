@@ -210,7 +210,13 @@ export function pageSuite(plug: TestedPlug): void {
         ["s-maxage=0", () => text("page", { "cache-control": "public, s-maxage=0" })],
         ["CDN-Cache-Control: max-age=0", () => text("page", { "cdn-cache-control": "max-age=0" })],
         ["Surrogate-Control: max-age=0", () => text("page", { "surrogate-control": "max-age=0" })],
+        [
+          "Vercel-CDN-Cache-Control: max-age=0",
+          () => text("page", { "vercel-cdn-cache-control": "max-age=0" }),
+        ],
+        ["CDN-Cache-Control: s-maxage=0", () => text("page", { "cdn-cache-control": "s-maxage=0" })],
         ["Expires: 0", () => text("page", { expires: "0" })],
+        ["Expires that is no date", () => text("page", { expires: "Thu, 1 Jan 2099 00:00:00 UTC" })],
         [
           "Expires in the past",
           () =>
@@ -231,6 +237,7 @@ export function pageSuite(plug: TestedPlug): void {
           "s-maxage=0, which CDN-Cache-Control overrides",
           { "cache-control": "s-maxage=0", "cdn-cache-control": "max-age=60" },
         ],
+        ["Expires to come", { expires: "Thu, 01 Jan 2099 00:00:00 GMT" }],
         ["Expires in the past, which max-age overrides", { expires: "0", "cache-control": "max-age=60" }],
       ])("is kept with %s", async (_, headers) => {
         const { visit } = await setUp({ page: () => text("page", headers) })
@@ -336,6 +343,23 @@ export function pageSuite(plug: TestedPlug): void {
         expect(made()).toBe(4)
         if (plug.takesRequest)
           expect([...new Set(bodies)]).toEqual(["de theme=dark", "de null", "en theme=dark", "en null"])
+      })
+
+      // RFC 9111, 4.4: what was posted to may be another page now.
+      it.each([
+        ["POST", 200, false],
+        ["DELETE", 204, false],
+        ["PUT", 500, true],
+        ["OPTIONS", 200, true],
+      ])("is let go after a %s that is answered with %i, or not", async (method, status, isKept) => {
+        const { visit } = await setUp({
+          page: (request, count) =>
+            request.method === "GET" ? text(`v${count}`) : new Response(null, { status }),
+        })
+        await visit()
+        const headers = { origin: SITE, "content-type": "application/json" }
+        expect((await visit("/a", { method, headers })).status).toBe(status)
+        expect((await visit()).how).toBe(isKept ? "hit" : "fwd=uri-miss; stored")
       })
 
       it("is nothing for a request of which it would be too long", async () => {
@@ -729,6 +753,20 @@ export function pageSuite(plug: TestedPlug): void {
           }
         },
       )
+
+      // A parameter that the key does not hold made the revalidation that of another page, and there was never one more.
+      it("is not one that was made from less than the visitor asked", async () => {
+        const { visit, invalidate, warnings } = await setUp({
+          key: (context: never) => plug.requestOf(context).url,
+          vary: { "accept-language": (value) => (value?.startsWith("de") ? "german" : "english") },
+        })
+        const ask = async () => (await visit("/a", { headers: { "accept-language": "de" } })).how
+        await ask()
+        invalidate(false)
+        expect(await ask()).toBe("hit; detail=stale-while-revalidate")
+        expect(await ask()).toBe("hit")
+        expect(codes(warnings)).toEqual([])
+      })
 
       it("never brings back what was purged", async () => {
         let isBroken = false

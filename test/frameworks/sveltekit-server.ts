@@ -95,6 +95,8 @@ const svelteKit: Plugin = {
   },
 }
 
+const METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
+
 /**
  * SvelteKit's own server, with a page at `/{slug}` and an endpoint at `/api/{name}`, which ask the request's site.
  *
@@ -171,10 +173,13 @@ export async function startSvelteKit(isEndpoint = false, hasFallback = false): P
           pattern: isEndpoint ? /^(?:\/([^]*))?\/?$/ : /^\/api\/([^/]+?)\/?$/,
           params: [{ name: "name", optional: false, rest: isEndpoint, chained: false }],
           page: null,
-          endpoint: async () => ({
-            [hasFallback ? "fallback" : "GET"]: (event: never) =>
-              (event as { platform: Site }).platform.get(event),
-          }),
+          endpoint: async () =>
+            Object.fromEntries(
+              (hasFallback ? ["fallback"] : isEndpoint ? METHODS : ["GET"]).map((method) => [
+                method,
+                (event: never) => (event as { platform: Site }).platform.get(event),
+              ]),
+            ),
         },
         {
           id: "/[slug]",
