@@ -147,7 +147,7 @@ const lookup = {
   required: ["tenant", "generation", "last", "stamp", "asOf", "namespaces"],
   properties: {
     tenant: { type: "string" },
-    generation: { type: "integer", description: "0 while there is no log: nothing is fresh" },
+    generation: { type: "integer" },
     last: epochSchema,
     stamp: {
       type: "string",
