@@ -4,6 +4,7 @@ import { createCacheHandler } from "tidemark/next"
 import { createLocalCache, memoryPages } from "tidemark/node"
 import { createOpenNextCaches } from "tidemark/opennext"
 import { cloudflare, labelsFor } from "tidemark/tags"
+import { cookie, language } from "tidemark/vary"
 import { purgeAgent } from "tidemark/workers-cache"
 
 /** Every entry that needs nothing but the package. */
@@ -20,8 +21,27 @@ export async function site(caches: CacheStorage) {
     labels: labelsFor(cloudflare),
     cache: memoryPages(),
   })
+  const careful = withEpochCache<{ readonly KEY: string }>(
+    (request, env) => new Response(env.KEY + request.url),
+    {
+      tidemark,
+      namespace: ({ request }) => (request.url.includes("/blog/") ? "blog" : "shop"),
+      tags: async ({ request }, response) => [
+        new URL(request.url).pathname,
+        response.headers.get("x-id") ?? "",
+      ],
+      bypass: ({ request }) => request.headers.get("cookie")?.includes("session=") ?? false,
+      query: { ignore: ["ref", "utm_*"] },
+      vary: { "accept-language": language(["en", "de"]), cookie: cookie("theme"), "x-country": true },
+      version: "1",
+      staleIfError: 60_000,
+      cache: await caches.open("pages"),
+      cacheTimeout: 1_000,
+      onWarning: ({ code, cause }, { request }) => console.warn(code, cause, request.url),
+    },
+  )
   const judgement: Judgement = await tidemark.judge(undefined, "blog", { tags: ["post-1"] })
-  return { fetch: handler, verdict: judgement.verdict }
+  return { fetch: handler, careful, verdict: judgement.verdict }
 }
 
 const tidemark = createTidemark({ store: workerStore({ url: "https://tidemark.example.com", token: "t" }) })

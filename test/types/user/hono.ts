@@ -23,5 +23,15 @@ typed.use(
   epochCache<Environment>({ app: typed, tidemark, namespace: "blog", tags: (c) => [c.env.A, c.get("user")] }),
 )
 typed.use("/y", epochCache({ tidemark, namespace: "blog" }))
+typed.use(
+  "/z",
+  epochCache<Environment>({
+    tidemark,
+    namespace: "blog",
+    bypass: (c) => c.get("user") !== undefined,
+    query: { allow: ["page"] },
+    vary: ["accept-language"],
+  }),
+)
 
 export default app

@@ -1,5 +1,7 @@
 import { createTidemark, workerStore } from "tidemark/client"
+import { type PageStore, withEpochCache } from "tidemark/fetch"
 import { createCacheHandler } from "tidemark/next"
+import { createLocalCache, memoryPages } from "tidemark/node"
 import { createOpenNextCaches } from "tidemark/opennext"
 import { labelsFor, varnish } from "tidemark/tags"
 
@@ -9,3 +11,7 @@ const tidemark = createTidemark({ store: workerStore({ url: "https://tidemark.ex
 export const nextCache = createCacheHandler({ tidemark, namespace: "blog" })
 export const openNext = createOpenNextCaches({ tidemark, namespace: "a", origin: "https://www.example.com" })
 export const labels = labelsFor(varnish)
+
+const pages: PageStore = memoryPages({ maxBytes: 1_000_000 })
+export const site = withEpochCache(() => new Response("x"), { tidemark, namespace: "blog", cache: pages })
+export const local = createLocalCache<string>({ tidemark, namespace: "a" })
