@@ -19,6 +19,8 @@ import {
 import { isDecoded, isStorable, lengthOf, storedHeaders } from "./page-storable.ts"
 import { pagesOf, sourceOf } from "./page-source.ts"
 import { quietly, settles } from "./patience.ts"
+import { onceAMinute, warn as warnOf } from "./trouble.ts"
+import { wordsOf } from "./words.ts"
 import { CutShort, OneVisitorsOwn, readWhole, type Whole } from "./whole.ts"
 
 /** Pages that are made: by one at a time, kept once they are whole, and made once more when they are stale. */
@@ -91,6 +93,8 @@ export interface Making<C> {
   keyFor(visit: Visit<C>, coding: string): string | undefined
   /** What `304` says of a page; undefined where the visitor has another one. */
   notModified(request: Request, headers: Readonly<Record<string, string>>): Record<string, string> | undefined
+  /** Tells of what is not as it should be. */
+  warn(context: C, code: EpochCacheWarning["code"], cause: unknown): void
   /** Whoever makes a page already. */
   running(key: string): Flight | undefined
   /** Whether a page could not be made once more a short while ago. */
@@ -100,6 +104,9 @@ export interface Making<C> {
 export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): Making<C> {
   const { staleIfError = 5 * MINUTE, maxCacheTtl = 30 * DAY, labels } = options
   const { guard, ask, find } = serving
+  const { onWarning = said() } = options
+  // What a listener throws is no reason for an error page.
+  const tell = (warning: EpochCacheWarning, context: C) => void quietly(() => onWarning(warning, context))
   const fills = new Flights(WORK_LIMIT)
   const revalidations = new Flights(WORK_LIMIT)
   /** Pages whose revalidation came by here. */
@@ -121,6 +128,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       return key === plain ? undefined : plain
     },
     notModified,
+    warn,
     running: (key) => fills.running(key),
     isResting: (pageKey) => backOff.isResting(pageKey),
   }
@@ -379,13 +387,22 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
     const copy = copyOf(response, body)
     if (!copy) return response
     const dropped = (tags && labels?.(copy.headers, valueOf(options.namespace, context), tags)) ?? []
-    if (dropped.length > 0) serving.warn({ code: "tags-dropped", dropped }, context)
+    if (dropped.length > 0) tell({ code: "tags-dropped", dropped }, context)
     copy.headers.append("cache-status", `tidemark; ${how}`)
     return copy
   }
 
   function warn(context: C, code: EpochCacheWarning["code"], cause: unknown): void {
-    serving.warn({ code, cause }, context)
+    tell({ code, cause }, context)
+  }
+}
+
+/** Says it to whoever looks at the log, once a minute for each code. */
+function said(): (warning: EpochCacheWarning) => void {
+  const isDue = onceAMinute(Date.now)
+  return ({ code, cause, dropped }) => {
+    const words = dropped?.join(", ") ?? (typeof cause === "number" ? `status ${cause}` : wordsOf(cause))
+    if (isDue(code)) warnOf({ message: `${code}: ${words}` })
   }
 }
 

@@ -8,7 +8,6 @@ import { dependsOn, discard, entryOf, type Found, isForbidden, servedHeaders, wh
 import { type Keyed, type Keying, type KeyOptions, keyingOf } from "./page-key.ts"
 import type { Labeller } from "./tag-header.ts"
 import type { Judgement, ReadOptions, Tidemark } from "./tidemark.ts"
-import { onceAMinute, warn } from "./trouble.ts"
 
 /**
  * Pages under their stamps: what the plugs of frameworks that answer a request with a response have in common. Each
@@ -191,7 +190,6 @@ export interface Serving<C> {
     isStale?: boolean,
   ) => Promise<Response | undefined>
   readonly ask: <T>(visit: Visit<C>, call: () => Promise<T>) => Promise<T | undefined>
-  readonly warn: (warning: EpochCacheWarning, context: C) => void
   /** Requests that revalidate, and the page that each is for: of what they say it might be another one. */
   readonly ours: WeakMap<Request, Keyed>
 }
@@ -216,11 +214,10 @@ export function createPages<C>(
   isSorted?: boolean,
 ): (turn: Turn<C>) => Promise<Response> {
   const { swr = MINUTE, staleIfError = 5 * MINUTE, cacheTimeout = DEFAULT_TIMEOUT } = options
-  const { onWarning = say() } = options
   const keying = keyingOf(options, isSorted)
   const guard = new Guard(cacheTimeout)
   const ours = new WeakMap<Request, Keyed>()
-  const serving = { guard, keying, ours, open, serve, find, hit, ask, warn: onWarning }
+  const serving = { guard, keying, ours, open, serve, find, hit, ask }
   let { cache: opened } = options
   let loading: Promise<Making<C>> | undefined
   let making: Making<C> | undefined
@@ -276,7 +273,7 @@ export function createPages<C>(
       return await guard.run(call, Math.max(1, cacheTimeout - visit.waited))
     } catch (cause) {
       if (!(cause instanceof TimedOut && cause.isRepeated))
-        onWarning({ code: "cache-failed", cause }, visit.turn.context)
+        (await load()).warn(visit.turn.context, "cache-failed", cause)
       return undefined
     } finally {
       visit.waited += Math.max(0, Date.now() - since)
@@ -368,12 +365,4 @@ export const valueOf = <C, V extends Tidemark | Namespace>(option: V | ((c: C) =
 async function openCache(): Promise<PageStore> {
   if (typeof caches === "undefined") return (await import("./memory-pages.ts")).memoryPages()
   return (caches as CacheStorage & { readonly default?: Cache }).default ?? caches.open("tidemark")
-}
-
-/** Tells people of what is not as it should be, but not of each time. */
-function say(): (warning: EpochCacheWarning) => void {
-  const isDue = onceAMinute(Date.now)
-  return ({ code, cause, dropped = [cause] }) => {
-    if (isDue(code)) warn({ message: `${code}: ${dropped.map(String).join(", ")}` })
-  }
 }

@@ -41,6 +41,8 @@ interface SetUp extends Partial<Omit<PagesOptions<never>, "bypass">> {
   readonly page?: (request: Request, count: number) => Response | Promise<Response>
   readonly outside?: TestedSite["outside"]
   readonly bypass?: (request: Request) => boolean
+  /** Nobody listens to warnings. */
+  readonly isUnheard?: boolean
 }
 
 let opened = 0
@@ -55,7 +57,7 @@ const text = (body: string, headers: Record<string, string> = {}) =>
   new Response(body, { headers: { "content-type": "text/html", ...headers } })
 
 export function pageSuite(plug: TestedPlug): void {
-  async function setUp({ page, outside, bypass, ...options }: SetUp = {}) {
+  async function setUp({ page, outside, bypass, isUnheard, ...options }: SetUp = {}) {
     const clock = new Clock()
     const store = new ModelStore(clock)
     const cache = options.cache ?? (await ownCache())
@@ -75,7 +77,7 @@ export function pageSuite(plug: TestedPlug): void {
         tidemark,
         namespace: "blog",
         tags: () => ["post"],
-        onWarning: (warning) => void warnings.push(warning),
+        ...(isUnheard ? {} : { onWarning: (warning: EpochCacheWarning) => void warnings.push(warning) }),
         ...(bypass && { bypass: (context) => bypass(plug.requestOf(context)) }),
         ...options,
         cache,
@@ -598,6 +600,31 @@ export function pageSuite(plug: TestedPlug): void {
         isForging = false
         expect((await visit()).body).toBe("v2")
       })
+    })
+
+    it("nobody who listens can make an error page, or is told a secret by default", async () => {
+      const cache: PageStore = {
+        match: () => Promise.reject(new Error("connect redis://user:pass@10.0.0.1:6379 refused")),
+        put: () => Promise.reject(new Error("no")),
+        delete: async () => false,
+      }
+      const shouting = await setUp({
+        cache,
+        onWarning: () => {
+          throw new Error("the listener's")
+        },
+      })
+      expect((await shouting.visit()).status).toBe(200)
+      const said = vi.spyOn(console, "warn").mockImplementation(() => undefined)
+      try {
+        const quiet = await setUp({ cache, isUnheard: true })
+        for (let nth = 0; nth < 3; nth += 1) expect((await quiet.visit()).status).toBe(200)
+        const lines = said.mock.calls.map(([line]) => String(line))
+        if (lines.length > 0) expect(lines.join()).not.toContain("pass")
+        expect(lines.filter((line) => line.startsWith("tidemark: cache-failed")).length).toBeLessThan(2)
+      } finally {
+        said.mockRestore()
+      }
     })
 
     describe("tags of any kind", () => {
