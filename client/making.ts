@@ -104,7 +104,7 @@ export interface Making<C> {
 export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): Making<C> {
   const { staleIfError = 5 * MINUTE, maxCacheTtl = 30 * DAY, labels } = options
   const { guard, ask, find } = serving
-  const { onWarning = said() } = options
+  const { onWarning = toConsole() } = options
   // What a listener throws is no reason for an error page.
   const tell = (warning: EpochCacheWarning, context: C) => void quietly(() => onWarning(warning, context))
   const fills = new Flights(WORK_LIMIT)
@@ -398,7 +398,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
 }
 
 /** Says it to whoever looks at the log, once a minute for each code. */
-function said(): (warning: EpochCacheWarning) => void {
+function toConsole(): (warning: EpochCacheWarning) => void {
   const isDue = onceAMinute(Date.now)
   return ({ code, cause, dropped }) => {
     const words = dropped?.join(", ") ?? (typeof cause === "number" ? `status ${cause}` : wordsOf(cause))
