@@ -1,4 +1,6 @@
+import { createServer } from "node:http"
 import { join } from "node:path"
+import { gzipSync } from "node:zlib"
 import { expect, it } from "vitest"
 import { RUNTIMES, runIn } from "./runtimes.ts"
 
@@ -18,6 +20,34 @@ it.each(RUNTIMES)(
     ])
   },
 )
+
+// Bytes of gzip went to clients that had asked for none; and on Deno, what was fetched compressed could not be read.
+it.each(RUNTIMES)("%s lets nobody have an encoding that they cannot read", async (runtime) => {
+  const origin = createServer((_, response) => {
+    response.writeHead(200, { "content-type": "text/html", "content-encoding": "gzip" })
+    response.end(gzipSync("a fetched page"))
+  })
+  await new Promise<void>((resolve) => origin.listen(0, "127.0.0.1", resolve))
+  const address = origin.address()
+  const port = typeof address === "object" ? address?.port : undefined
+  try {
+    const lines = await runIn(runtime, script("encodings.ts"), [`http://127.0.0.1:${port}`])
+    expect(lines.map((line) => JSON.parse(line))).toEqual([
+      [200, "fwd=uri-miss; stored", "gzip", "gzip"],
+      [200, "hit", "gzip", "gzip"],
+      [200, "fwd=uri-miss; stored", "plain", null],
+      [200, "hit", "plain", null],
+      [200, "hit", "plain", null],
+      [304, "hit", "", null],
+      [200, "hit", "", "gzip"],
+      [200, "fwd=uri-miss; stored", "a fetched page", null],
+      [200, "hit", "a fetched page", null],
+      [200, "hit", "a fetched page", null],
+    ])
+  } finally {
+    await new Promise((resolve) => origin.close(resolve))
+  }
+})
 
 it("is that runtime, and its oldest Node is one that Next.js 16 still runs on", async () => {
   const said = await Promise.all(
