@@ -37,7 +37,7 @@ export async function startWorker() {
       const what = JSON.parse(await text(request))
       if (state.refusal) {
         response.statusCode = state.refusal.status
-        return say(state.refusal)
+        return say({ type: "about:blank", code: "refused", title: "Refused", ...state.refusal })
       }
       const { errors } = { errors: undefined, ...parseInvalidation(what) }
       if (errors) response.statusCode = 422
