@@ -30,8 +30,11 @@ const NAMING = [
   "x-url-scheme",
 ]
 
-/** `Forwarded` names the visitor too, in `for` and `by`, whom no page is made for. */
-const PERSONAL = /(?:^|(?<=[,;]))\s*(?:for|by)\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^,;]*)/gi
+/**
+ * `Forwarded` names the visitor too, in `for` and `by`, whom no page is made for. Only what nobody could read anything
+ * else in: many look for a `host=` wherever it stands, in quotes too.
+ */
+const PERSONAL = /(?:^|(?<=[,;]))\s*(?:for|by)\s*=[^,;=]*/gi
 
 /** Longer keys are nobody's page: who sends such a request wants to fill the cache. Ours. */
 const MAX_KEY = 8_000
@@ -155,17 +158,28 @@ export function keyingOf({ query = {}, vary = [], version }: KeyOptions, isSorte
   }
 
   function plain(url: string): Plain {
-    const from = url.indexOf("?")
-    if (from < 0 || !URL.canParse(url)) return { url, sorted: url, isStripped: false }
-    const parsed = new URL(url)
-    const names = [...new Set(parsed.searchParams.keys())].filter(isIgnored)
-    for (const name of names) parsed.searchParams.delete(name)
-    const isStripped = names.length > 0
-    // Also where nothing stands behind the question mark. What is left stays spelled as it was, where all of it is left.
-    const left = parsed.search === "" ? url.slice(0, from) : isStripped ? parsed.href : url
-    parsed.searchParams.sort()
-    return { url: left, sorted: isSorted && parsed.search !== "" ? parsed.href : left, isStripped }
+    const [, page = url, search, fragment = ""] = /^([^?#]*)\?([^#]*)(.*)$/s.exec(url) ?? []
+    if (search === undefined) return { url, sorted: url, isStripped: false }
+    const pairs = search.split("&")
+    // What is left stays spelled as it was: by that it is published.
+    const left = pairs.filter((pair) => pair === "" || !isIgnored(nameOf(pair)))
+    const put = (text: string) => page + (left.some(Boolean) ? `?${text}` : "") + fragment
+    const text = left.join("&")
+    const parameters = new URLSearchParams(`&${text}`)
+    parameters.sort()
+    const own = put(text)
+    return {
+      url: own,
+      sorted: isSorted ? put(`${parameters}`) : own,
+      isStripped: left.length < pairs.length,
+    }
   }
+}
+
+/** The name in `name=value`. Behind a `&`, as a question mark in front would be taken off. */
+function nameOf(pair: string): string {
+  const [name = ""] = new URLSearchParams(`&${pair}`).keys()
+  return name
 }
 
 const isNames = (vary: KeyOptions["vary"]): vary is readonly string[] => Array.isArray(vary)

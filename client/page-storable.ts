@@ -62,7 +62,8 @@ function isOverAtOnce(headers: Headers): boolean {
 }
 
 function secondsOf(control: string | null, directive: string): number | undefined {
-  const [, seconds] = new RegExp(`(?:^|[,\\s])${directive}\\s*=\\s*"?(-?\\d+)`, "i").exec(control ?? "") ?? []
+  const [, seconds] =
+    new RegExp(`(?:^|[^\\w-])${directive}\\s*=\\s*"?(-?\\d+)`, "i").exec(control ?? "") ?? []
   return seconds === undefined ? undefined : Math.max(0, Number(seconds))
 }
 

@@ -25,12 +25,15 @@ export const ADDED: readonly string[] = [ENTRY, "age", "date", "cf-cache-status"
 export function whyForwarded({ method, headers }: Request): "method" | "request" | undefined {
   if (method !== "GET" && method !== "HEAD") return "method"
   const isOurs = !headers.has("authorization") && !headers.has("range")
-  return isOurs && !/(?:^|[,\s])no-store\b/i.test(headers.get("cache-control") ?? "") ? undefined : "request"
+  return isOurs && !isForbidden(headers, "no-store") ? undefined : "request"
 }
 
-/** Whether headers say that a response is not for caches that others read, or not at all. */
+/**
+ * Whether headers say that a response is not for caches that others read, or not at all. Whatever parts the words: who
+ * wrote a semicolon, or quotes, meant the same.
+ */
 export function isForbidden(headers: Headers, words = "private|no-store|no-cache"): boolean {
-  const forbids = new RegExp(`(?:^|[,\\s])(?:${words})\\b`, "i")
+  const forbids = new RegExp(`(?:^|[^\\w-])(?:${words})\\b`, "i")
   for (const [name, value] of headers) if (STEERING.test(name) && forbids.test(value)) return true
   return false
 }

@@ -208,6 +208,9 @@ export function pageSuite(plug: TestedPlug): void {
         ["a cookie of the route's", () => text("page", { "set-cookie": "sid=1" })],
         ["private", () => text("page", { "cache-control": "private" })],
         ["no-store", () => text("page", { "cache-control": "no-store" })],
+        ["no-store behind a semicolon", () => text("page", { "cache-control": "public;no-store" })],
+        ["private in quotes", () => text("page", { "cache-control": `max-age=60,"private"` })],
+        ["s-maxage=0 behind a semicolon", () => text("page", { "cache-control": "public;s-maxage=0" })],
         ["Vary: Cookie", () => text("page", { vary: "Cookie" })],
         ["s-maxage=0", () => text("page", { "cache-control": "public, s-maxage=0" })],
         ["CDN-Cache-Control: max-age=0", () => text("page", { "cdn-cache-control": "max-age=0" })],
@@ -294,6 +297,37 @@ export function pageSuite(plug: TestedPlug): void {
           })
         expect(made()).toBe(1)
       })
+
+      // What looks for `host=` anywhere finds it in what names a visitor, too.
+      it.each([`for="x;host=evil.example"`, `for="\\";host=evil.example"`, "for=host=evil.example"])(
+        "holds a name that is hidden in the visitor's: %s",
+        async (forwarded) => {
+          const { visit } = await setUp({
+            page: ({ headers }) => text(/host=([^;,"]+)/.exec(headers.get("forwarded") ?? "")?.[1] ?? "own"),
+          })
+          expect((await visit("/a", { headers: { forwarded } })).body).toBe("evil.example")
+          expect((await visit("/a", { headers: { forwarded: "for=192.0.2.1" } })).body).toBe("own")
+        },
+      )
+
+      // Spelled anew, a page was not found by the url that was published.
+      it.each(["filter[]=a%20b", "path=/a/b&flag", "q=~'x'&q=1", "%3Fa=1&&b", "?a=1&é=2"])(
+        "leaves the parameters that are left spelled as they are: %s",
+        async (query) => {
+          const { visit, store, clock } = await setUp()
+          await visit(`/q?${query}&utm_source=a`)
+          expect((await visit(`/q?utm_%6dedium=b&${query}`)).how).toBe("hit")
+          clock.time += 1
+          store.record({
+            kind: "urls",
+            namespace: "blog",
+            values: [new URL(`${SITE}/q?${query}`).href],
+            hard: true,
+          })
+          clock.time += 2 * TTL
+          expect((await visit(`/q?${query}&utm_source=a`)).how).toContain("purged")
+        },
+      )
 
       it("lacks the parameters of campaigns, and so does what the page is made from", async () => {
         const { visit, made } = await setUp({ page: (request) => text(request.url) })
