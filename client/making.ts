@@ -136,8 +136,11 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
   async function pass(turn: Turn<C>, how: string): Promise<Response> {
     const { request, context } = turn
     const made = await turn.make(request, false)
-    if (!SAFE.test(request.method) && made.response.status < 400)
-      turn.waitUntil?.(quietly(() => forget(turn)))
+    if (!SAFE.test(request.method) && made.response.status < 400) {
+      const forgotten = quietly(() => forget(turn))
+      turn.waitUntil?.(forgotten)
+      await soon(forgotten)
+    }
     const isLabelled = /^(?:GET|HEAD)$/.test(request.method) && how !== BYPASS
     return told(made.response, context, how, isLabelled ? await tagsOf(made, context) : undefined)
   }
@@ -146,23 +149,27 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
   async function forget({ context, request }: Turn<C>): Promise<void> {
     const own = await options.key?.(context)
     const { key } = serving.keying.keyed(request, valueOf(options.namespace, context), own)
-    const cache = await serving.open()
+    const cache = options.cache ?? (await serving.open(context))
     if (key) for (const name of [key, key + PLAIN]) await guard.run(() => cache.delete(name))
   }
 
   async function make(visit: Visit<C>, before: Flight | undefined): Promise<Response> {
     let earlier = before
     let isOutOfPatience = false
+    const until = performance.now() + FILL_PATIENCE
     while (isWorthWaiting(visit) && !isOutOfPatience) {
       const running = fills.running(visit.key) ?? earlier
       earlier = undefined
       if (!running) break
+      const { seen } = visit
       const isOver = await settles(running.landed, FILL_PATIENCE)
       const found = await find(visit, true)
       if (found) return found
-      if (isOver) break
+      // What was invalidated while it was made is made anew by one as well, unless that goes on for too long.
+      const isOutdated = visit.seen !== undefined && visit.seen !== seen && performance.now() < until
+      if (isOver && !isOutdated) break
       // Of all that wait, one begins anew; the others see that, and wait for it.
-      isOutOfPatience = fills.running(visit.key) === running
+      isOutOfPatience = !isOver && fills.running(visit.key) === running
     }
     return isOnlyRead(visit) ? pass(visit.turn, visit.why) : fill(visit, isOutOfPatience)
   }
@@ -178,7 +185,9 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       if (await isClaimed(visit)) return
       reached.delete(pageKey)
       // Without the visitor's signal: the page is still wanted when they have left.
-      const request = new Request(sourceOf(turn.request, page), { signal: null })
+      const source = sourceOf(turn.request, page)
+      // Of a framework's own kind of request none can be made, but by what it says.
+      const request = new Request(new Request(source.url, source), { signal: null })
       serving.ours.set(request, page)
       const response = await again(request)
       discard(response)

@@ -35,7 +35,8 @@ export interface PageStore {
  * - `cut-short`           a page broke off, or was shorter than it was said to be: it is not kept
  * - `nonce`               a page has a nonce in it, which is one visitor's own: it is not kept
  * - `put-failed`          a page could not be stored
- * - `cache-failed`        the cache could not be read, or did not answer in time
+ * - `cache-failed`        the cache could not be read, or did not answer in time; or the runtime's own could not be
+ *                         opened, and pages are kept in memory
  * - `revalidation-failed` a page could not be made once more: the old one stays, and it is tried again later
  */
 export interface EpochCacheWarning {
@@ -103,7 +104,10 @@ export interface PagesOptions<C> extends KeyOptions {
   readonly key?: (c: C) => OrPromise<string>
   /** Reads one's own write: see `ReadOptions`. */
   readonly fresh?: (c: C) => { readonly atLeast: Epoch } | undefined
-  /** Called when something is not as it should be. Default: `console.warn`, once a minute for each code. */
+  /**
+   * Called when something is not as it should be. What it throws is ignored. Default: `console.warn`, once a minute for
+   * each code.
+   */
   readonly onWarning?: (warning: EpochCacheWarning, c: C) => void
 }
 
@@ -172,6 +176,8 @@ export interface Visit<C> {
   why: string
   /** A stale copy, for where the page cannot be made. */
   spare?: Found | undefined
+  /** Of the copy that was found last, its `until`, by which a new one is known. */
+  seen?: Milliseconds | undefined
   /** How long the cache has been waited for. */
   waited: Milliseconds
 }
@@ -180,7 +186,7 @@ export interface Visit<C> {
 export interface Serving<C> {
   readonly guard: Guard
   readonly keying: Keying
-  readonly open: () => Promise<PageStore>
+  readonly open: (context: C) => Promise<PageStore>
   readonly serve: (turn: Turn<C>) => Promise<Response>
   readonly find: (visit: Visit<C>, isCollapsed?: boolean) => Promise<Response | undefined>
   readonly hit: (
@@ -219,6 +225,7 @@ export function createPages<C>(
   const ours = new WeakMap<Request, Keyed>()
   const serving = { guard, keying, ours, open, serve, find, hit, ask }
   let { cache: opened } = options
+  let opening: Promise<PageStore> | undefined
   let loading: Promise<Making<C>> | undefined
   let making: Making<C> | undefined
 
@@ -239,7 +246,7 @@ export function createPages<C>(
       turn,
       namespace,
       tidemark: valueOf(options.tidemark, context),
-      cache: opened ?? (await open()),
+      cache: opened ?? (await open(context)),
       page,
       pageKey: key,
       urls: [...new Set([url, sorted, own ?? url])],
@@ -262,8 +269,11 @@ export function createPages<C>(
     ))
   }
 
-  async function open(): Promise<PageStore> {
-    return (opened ??= await openCache())
+  function open(context: C): Promise<PageStore> {
+    return (opening ??= import("./page-cache.ts").then(async ({ openCache }) => {
+      opened = await openCache(guard, async (cause) => (await load()).warn(context, "cache-failed", cause))
+      return opened
+    }))
   }
 
   /** What the cache answers, within what is left of the time that this request may wait for it. */
@@ -299,6 +309,7 @@ export function createPages<C>(
     if (visit.spare) discard(visit.spare.copy)
     visit.spare = undefined
     const found = await look(visit)
+    visit.seen = found?.until
     if (!found) {
       visit.why = "fwd=uri-miss"
       return undefined
@@ -360,9 +371,3 @@ export function createPages<C>(
 /** An option that may differ from request to request. */
 export const valueOf = <C, V extends Tidemark | Namespace>(option: V | ((c: C) => V), c: C): V =>
   typeof option === "function" ? option(c) : option
-
-/** The runtime's own cache: Workers have a default one, some have to open it, and others have none. */
-async function openCache(): Promise<PageStore> {
-  if (typeof caches === "undefined") return (await import("./memory-pages.ts")).memoryPages()
-  return (caches as CacheStorage & { readonly default?: Cache }).default ?? caches.open("tidemark")
-}

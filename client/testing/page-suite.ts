@@ -521,6 +521,23 @@ export function pageSuite(plug: TestedPlug): void {
         expect(codes(warnings)).toEqual(["cut-short"])
       })
 
+      it("reaches its visitor, whatever is thrown by who is told of trouble", async () => {
+        const cache = new MapCache()
+        cache.match = async () => {
+          throw new Error("down")
+        }
+        cache.put = async () => {
+          throw new Error("full")
+        }
+        const { visit } = await setUp({
+          cache,
+          onWarning() {
+            throw new Error("the log is full")
+          },
+        })
+        for (let nth = 0; nth < 2; nth += 1) expect((await visit()).body).toMatch(/^v/)
+      })
+
       it("whose put failed is deleted, and that is said", async () => {
         const cache = new MapCache()
         cache.put = async (key: RequestInfo | URL, response) => {
@@ -761,6 +778,26 @@ export function pageSuite(plug: TestedPlug): void {
         } finally {
           vi.useRealTimers()
         }
+      })
+
+      it("of what is purged meanwhile are one at a time, too", async () => {
+        const gates = Array.from({ length: 3 }, () => Promise.withResolvers<void>())
+        const { open, invalidate, made } = await setUp({
+          page: async (_, count) => {
+            await gates[count - 1]?.promise
+            return text(`v${count}`)
+          },
+        })
+        const visitors = Array.from({ length: 30 }, () => open())
+        for (const [nth, gate] of gates.entries()) {
+          await expect.poll(made).toBe(nth + 1)
+          // The last one is not purged.
+          if (nth < 2) invalidate(true)
+          gate.resolve()
+        }
+        const pages = await Promise.all(visitors.map(async (one) => (await one).text()))
+        expect(pages.filter((page) => page === "v3").length).toBe(28)
+        expect(made()).toBe(3)
       })
 
       it("that fail are shared by nobody, and keep nobody waiting", async () => {
