@@ -416,7 +416,7 @@ function toConsole(): (warning: EpochCacheWarning) => void {
 }
 
 /** Nothing is known of a page by an error, but where it says that there is none. */
-const isFailure = ({ status }: Response): boolean => status >= 400 && !GONE.includes(status)
+export const isFailure = ({ status }: Response): boolean => status >= 400 && !GONE.includes(status)
 
 /** What is made must not be kept: it shows what the key does not hold, or nothing at all. */
 const isOnlyRead = <C>({ turn, page }: Visit<C>): boolean =>

@@ -3,8 +3,8 @@ import type { Namespace } from "../protocol/namespace.ts"
 import { DAY, type Milliseconds, SECOND } from "../protocol/time.ts"
 import { BoundedCalls, type Unstorage } from "./bounded-storage.ts"
 import type { WaitUntil } from "./epochs.ts"
-import { ascii, fromAscii } from "./page.ts"
-import { judgeMark, markOf, readOptions, type Stamped, STEERING, type Usable } from "./stamped.ts"
+import { ascii, fromAscii, STEERING } from "./page.ts"
+import { markOf, readOptions, type Stamped, staleFor } from "./stamped.ts"
 import type { Labeller } from "./tag-header.ts"
 import type { Tidemark } from "./tidemark.ts"
 
@@ -22,6 +22,9 @@ import type { Tidemark } from "./tidemark.ts"
 export type { Unstorage } from "./bounded-storage.ts"
 
 type OrPromise<T> = T | Promise<T>
+
+/** `stale`: it may be served while it is revalidated. */
+type Usable = "fresh" | "stale"
 
 /** As ocache keeps a value. */
 export interface CacheEntry<T = any> {
@@ -165,8 +168,8 @@ export function defineEpochCachedFunction<T, A extends unknown[]>(
   const repeats = new WeakMap<Made, Promise<Made>>()
   const how = readOptions(own.waitUntil)
   const namespaceOf = (args: A) => (typeof namespace === "function" ? namespace(...args) : namespace)
-  const judge = (mark: unknown, args: A, entry?: CacheEntry) =>
-    judgeMark(tidemark, namespaceOf(args), mark, windowOf(own, entry), how)
+  const judge = async (mark: unknown, args: A, entry?: CacheEntry) =>
+    usableFor(await staleFor(tidemark, namespaceOf(args), mark, how), windowOf(own, entry))
 
   async function serialize(entry: CacheEntry<T>, ctx: { args: A }): Promise<Made> {
     const call = calls.get(ctx.args)
@@ -352,8 +355,8 @@ export function defineEpochCachedHandler<E extends HTTPEvent, R extends (event: 
   const filled = new WeakMap<E, string>()
   const bypassing = new WeakSet<E>()
   const waitUntilOf = (event: E) => own.waitUntil ?? event.req.waitUntil?.bind(event.req)
-  const judge = (mark: unknown, waitUntil?: WaitUntil, entry?: CacheEntry) =>
-    judgeMark(tidemark, namespace, mark, windowOf(own, entry), readOptions(waitUntil))
+  const judge = async (mark: unknown, waitUntil?: WaitUntil, entry?: CacheEntry) =>
+    usableFor(await staleFor(tidemark, namespace, mark, readOptions(waitUntil)), windowOf(own, entry))
 
   /** Whether ocache asked for the storage, which comes first: another cache would not know the option. */
   let isOcache = own.headersOnly === true
@@ -532,6 +535,10 @@ function storageOf(given: EpochHandlerOptions<HTTPEvent>["storage"]): CacheStora
       storage.setItem(key, value, options?.ttl === undefined ? undefined : { ttl: options.ttl }),
   }
 }
+
+/** Whether what is stale for so long may be served. */
+const usableFor = (stale: Milliseconds, window: Milliseconds): Usable | undefined =>
+  stale < 0 ? "fresh" : stale < window ? "stale" : undefined
 
 /** How long after a soft invalidation the old value may be served, in milliseconds. */
 const windowOf = (

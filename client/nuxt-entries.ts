@@ -1,25 +1,24 @@
 import { sha256, toHex, utf8 } from "../protocol/bytes.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { DAY, type Milliseconds, SECOND } from "../protocol/time.ts"
+import { BackOff } from "./back-off.ts"
 import { BoundedCalls, type Unstorage } from "./bounded-storage.ts"
 import type { WaitUntil } from "./epochs.ts"
+import { FOREVER } from "./page.ts"
+import type { EpochCacheWarning } from "./pages.ts"
 import { settles } from "./patience.ts"
-import { judgeMark, markOf, readOptions, type Stamped, type Usable } from "./stamped.ts"
+import { markOf, readOptions, type Stamped, staleFor } from "./stamped.ts"
 import type { Tidemark } from "./tidemark.ts"
+import { onceAMinute, warn } from "./trouble.ts"
+import { wordsOf } from "./words.ts"
 
-/** What `tidemark/nuxt` keeps in a storage, under stamps: values of functions, and responses. */
+/** Values of functions that `tidemark/nuxt` keeps in a storage, under stamps; and the options of all that it keeps. */
 
 /** How long a caller waits for another's fill of the same key before it begins its own. */
 const FILL_PATIENCE: Milliseconds = 30 * SECOND
 
-/** After a revalidation that failed, the next one waits for so long. */
-const BACK_OFF: Milliseconds = 5 * SECOND
-
-/** Keys remembered as not to be shared, or as having failed; of more, all are forgotten. */
-const MAX_REMEMBERED = 1_000
-
-/** How long a storage is told to keep an entry at most: as long as caches are by default (`maxCacheTtl`). */
-export const MAX_KEPT: Milliseconds = 30 * DAY
+/** How long a storage is told to keep a value at most: as long as caches are by default (`maxCacheTtl`). */
+const MAX_KEPT: Milliseconds = 30 * DAY
 
 /** Options that functions, handlers and pages share. Times are in seconds, as Nitro's are. */
 export interface SharedOptions {
@@ -38,48 +37,79 @@ export interface SharedOptions {
   /** How long it is served so, in seconds. Default 60. 0: never. After a hard invalidation it never is. */
   readonly staleMaxAge?: number
   /**
+   * How long after `maxAge` or a soft invalidation, in seconds, the old value is served where it cannot be made once
+   * more. Default 300. 0: never. After a hard invalidation it never is.
+   */
+  readonly staleIfError?: number
+  /**
    * Goes into every key. Change it where entries of the last deployment must not be served, as pages that name its
-   * scripts: `useRuntimeConfig().app.buildId`. Default `""`.
+   * scripts: `useRuntimeConfig().app.buildId`. Default: none.
    */
   readonly version?: string | (() => string)
   /**
-   * Called when the storage or a revalidation fails; an outage of the storage is told once. Default: nobody is told.
+   * Called when something is not as it should be; an outage of the storage under functions is told once. Default:
+   * `console.warn`, once a minute for each code.
    */
-  readonly onError?: (error: unknown) => void
+  readonly onWarning?: (warning: EpochCacheWarning) => void
+}
+
+/** The shared options, in milliseconds and with their defaults. */
+interface Times {
+  readonly maxAge: Milliseconds
+  /** How long what is stale is served while it is made once more. */
+  readonly swr: Milliseconds
+  /** How long where that fails. */
+  readonly staleIfError: Milliseconds
+}
+
+/** @throws {RangeError} when one is out of range, naming it */
+export function timesOf(options: SharedOptions): Times {
+  const { maxAge, swr = true, staleMaxAge = 60, staleIfError = 300, storageTimeout = 1 } = options
+  if (!(storageTimeout > 0 && storageTimeout < Infinity))
+    throw new RangeError(`storageTimeout must be above 0 ms, got ${storageTimeout}`)
+  if (!(maxAge === undefined || maxAge > 0)) throw new RangeError(`maxAge must be above 0 s, got ${maxAge}`)
+  for (const [name, value] of Object.entries({ staleMaxAge, staleIfError }))
+    if (!(value >= 0)) throw new RangeError(`${name} must be 0 s or more, got ${value}`)
+  return {
+    maxAge: maxAge === undefined ? FOREVER : maxAge * SECOND,
+    swr: swr ? staleMaxAge * SECOND : 0,
+    staleIfError: staleIfError * SECOND,
+  }
+}
+
+export const versionOf = ({ version }: SharedOptions): string | undefined =>
+  typeof version === "function" ? version() : version
+
+/** Tells people of what is not as it should be, but not of each time. */
+export function say(): (warning: EpochCacheWarning) => void {
+  const isDue = onceAMinute(Date.now)
+  return ({ code, cause, dropped }) => {
+    if (isDue(code)) warn({ message: `${code}: ${dropped?.join(", ") ?? wordsOf(cause)}` })
+  }
 }
 
 /** What was made for a key. */
 export interface Filled<V> {
   readonly value: V
   readonly tags: readonly string[]
-  readonly urls?: readonly string[]
-  /** `no`: it is not shown to others. `gone`: nor is what is kept under the key. Default `yes`. */
-  readonly isKept?: "yes" | "no" | "gone"
+  readonly isKept: boolean
 }
 
 /** One call. */
-export interface Turn<V> {
+export interface Call<V> {
   readonly namespace: Namespace
   /** Makes the value, perhaps with nobody waiting. */
-  readonly fill: (isBackground: boolean) => Promise<Filled<V>>
+  readonly fill: () => Promise<Filled<V>>
   /** False where what is made of this value is kept in turn: it would be stamped newer than what it shows. */
   readonly mayBeStale: boolean
   readonly waitUntil?: WaitUntil | undefined
 }
 
-/** How a call was answered. */
-export interface Found<V> {
-  readonly value: V
-  /** As in `Cache-Status`. */
-  readonly how: string
-  readonly isStale: boolean
-}
-
 interface Entry<V> {
   readonly value: V
   readonly mark: Stamped | undefined
-  /** In milliseconds since 1970. Undefined: until it is invalidated. */
-  readonly until: Milliseconds | undefined
+  /** In milliseconds since 1970. */
+  readonly until: Milliseconds
 }
 
 interface Flight<V> {
@@ -87,146 +117,125 @@ interface Flight<V> {
   readonly made: Promise<Entry<V>>
 }
 
-export interface Entries<V> {
-  /**
-   * Answers a call: with what is kept where its stamp allows it; else with what is made, which is then kept under a
-   * stamp from before. Calls for one key share one fill, and its failure; one that came after an invalidation is not
-   * given what was made before it.
-   *
-   * @throws whatever the fill does
-   */
-  get(key: string, turn: Turn<V>): Promise<Found<V>>
-}
-
 /**
- * @param kind tells those apart that share a storage
- * @throws {RangeError} when an option is out of range, naming it
+ * Answers a call: with what is kept where its stamp allows it; else with what is made, which is then kept under a stamp
+ * from before. Calls for one key share one fill, and its failure; one that came after an invalidation is not given what
+ * was made before it.
+ *
+ * @throws whatever the fill does, where there is no old value to answer with
  */
-export function createEntries<V>(options: SharedOptions, kind: string): Entries<V> {
-  const { tidemark, storage, maxAge, swr = true, staleMaxAge = 60, version = "", onError } = options
-  if (!(maxAge === undefined || maxAge > 0)) throw new RangeError(`maxAge must be above 0 s, got ${maxAge}`)
-  if (!(staleMaxAge >= 0)) throw new RangeError(`staleMaxAge must be 0 s or more, got ${staleMaxAge}`)
+export type Entries<V> = (key: string, call: Call<V>) => Promise<V>
+
+/** @throws {RangeError} when an option is out of range, naming it */
+export function createEntries<V>(options: SharedOptions): Entries<V> {
+  const { tidemark, storage, onWarning = say() } = options
+  const { maxAge, swr, staleIfError } = timesOf(options)
   const calls = new BoundedCalls(options.storageTimeout)
-  const window = swr ? staleMaxAge * SECOND : 0
-  const kept = { ttl: Math.ceil(Math.min((maxAge ?? Infinity) * SECOND + window, MAX_KEPT) / SECOND) }
+  const kept = { ttl: Math.ceil(Math.min(maxAge + Math.max(swr, staleIfError), MAX_KEPT) / SECOND) }
   const flights = new Map<string, Flight<V>>()
-  const unshared = new Set<string>()
-  const restsUntil = new Map<string, Milliseconds>()
+  const backOff = new BackOff()
   let order = 0
 
-  async function quietly<T>(
-    what: "get" | "set",
-    call: (given: Unstorage) => T,
-  ): Promise<Awaited<T> | undefined> {
+  /** Calls the storage; gives undefined where it fails. */
+  async function ask<T>(kind: "get" | "set", call: (given: Unstorage) => T): Promise<Awaited<T> | undefined> {
     try {
-      return await calls.run(what, async () => call(typeof storage === "function" ? storage() : storage))
-    } catch (error) {
-      onError?.(error)
+      return await calls.run(kind, async () => call(typeof storage === "function" ? storage() : storage))
+    } catch (cause) {
+      onWarning({ code: kind === "get" ? "cache-failed" : "put-failed", cause })
       return undefined
     }
   }
 
   async function read(key: string): Promise<Entry<V> | undefined> {
-    const stored = await quietly("get", async (given) => given.getItem(key))
+    const stored = await ask("get", (given) => given.getItem(key))
     if (typeof stored !== "object" || stored === null || !("value" in stored)) return undefined
     const { value, tidemark: mark, until } = stored as { value: V; tidemark?: Stamped; until?: unknown }
-    return { value, mark, until: typeof until === "number" ? until : undefined }
+    return { value, mark, until: typeof until === "number" ? until : 0 }
   }
 
-  async function write(key: string, { value, mark, until }: Entry<V>): Promise<void> {
-    await quietly("set", async (given) => given.setItem(key, { value, tidemark: mark, until }, kept))
+  /** How long something has not been fresh any more; below 0 where it is. */
+  async function ageOf({ mark, until }: Entry<V>, { namespace, waitUntil }: Call<V>): Promise<Milliseconds> {
+    return Math.max(await staleFor(tidemark, namespace, mark, readOptions(waitUntil)), Date.now() - until)
   }
 
-  async function usableNow({ mark, until = Infinity }: Entry<V>, turn: Turn<V>): Promise<Usable | undefined> {
-    const { namespace, waitUntil, mayBeStale } = turn
-    const grace = mayBeStale ? window : 0
-    const usable = await judgeMark(tidemark, namespace, mark, grace, readOptions(waitUntil))
-    const age = Date.now() - until
-    if (usable !== "fresh" || age < 0) return usable
-    return age < grace ? "stale" : undefined
+  async function make({ namespace, fill: run, waitUntil }: Call<V>): Promise<Entry<V>> {
+    const { stamp } = await tidemark.begin(namespace, readOptions(waitUntil))
+    const { value, tags, isKept } = await run()
+    return { value, mark: isKept ? markOf(stamp, tags) : undefined, until: Date.now() + maxAge }
   }
 
   /** Makes a value, and keeps it. Others that want it meanwhile wait for it. */
-  function fill(key: string, turn: Turn<V>, isBackground: boolean): Promise<Entry<V>> {
-    const made = make(key, turn, isBackground)
+  function fill(key: string, call: Call<V>): Promise<Entry<V>> {
+    const made = make(call)
     const flight = { began: (order += 1), made }
     flights.set(key, flight)
     const land = async () => {
       try {
-        const entry = await made
+        const { value, mark, until } = await made
+        backOff.succeeded(key)
         // Not where another was begun since, which is newer.
-        if (entry.mark && flights.get(key) === flight) await write(key, entry)
+        if (mark && flights.get(key) === flight)
+          await ask("set", (given) => given.setItem(key, { value, tidemark: mark, until }, kept))
       } catch {
         // Told to whoever waits for it.
       }
       if (flights.get(key) === flight) flights.delete(key)
     }
     const landed = land()
-    turn.waitUntil?.(landed)
+    call.waitUntil?.(landed)
     return made
   }
 
-  async function make(key: string, turn: Turn<V>, isBackground: boolean): Promise<Entry<V>> {
-    const { stamp } = await tidemark.begin(turn.namespace, readOptions(turn.waitUntil))
-    const { value, tags, urls, isKept = "yes" } = await turn.fill(isBackground)
-    if (isKept === "yes") unshared.delete(key)
-    else if (unshared.add(key).size > MAX_REMEMBERED) unshared.clear()
-    if (isKept === "gone") await quietly("set", async (given) => given.setItem(key, undefined))
-    const mark = isKept === "yes" ? markOf(stamp, tags, urls) : undefined
-    return { value, mark, until: maxAge === undefined ? undefined : Date.now() + maxAge * SECOND }
+  /** The value could not be made once more: the old one stays, and it is tried again later. */
+  function setBack(key: string, cause: unknown): void {
+    if (!backOff.isResting(key)) onWarning({ code: "revalidation-failed", cause })
+    backOff.failed(key)
   }
 
-  function revalidate(key: string, turn: Turn<V>): void {
-    const rest = (restsUntil.get(key) ?? 0) - Date.now()
-    // One that is further off than any was set before the clock went back.
-    if (flights.has(key) || (rest > 0 && rest <= BACK_OFF)) return
-    fill(key, turn, true).then(
-      () => restsUntil.delete(key),
-      (error: unknown) => {
-        if (restsUntil.set(key, Date.now() + BACK_OFF).size > MAX_REMEMBERED) restsUntil.clear()
-        onError?.(error)
-      },
-    )
+  function revalidate(key: string, call: Call<V>): void {
+    if (flights.has(key) || backOff.isResting(key)) return
+    fill(key, call).catch((cause: unknown) => setBack(key, cause))
   }
 
   /** What another makes, where this call may be given that. */
-  async function joined(flight: Flight<V>, arrived: number, turn: Turn<V>): Promise<Entry<V> | undefined> {
+  async function joined(flight: Flight<V>, arrived: number, call: Call<V>): Promise<Entry<V> | undefined> {
     if (!(await settles(flight.made, FILL_PATIENCE))) return undefined
     const entry = await flight.made
     if (!entry.mark) return undefined
     // What another began to make before this call came may be of before an invalidation that this caller knows of.
-    return flight.began > arrived || (await usableNow(entry, turn)) === "fresh" ? entry : undefined
+    return flight.began > arrived || (await ageOf(entry, call)) < 0 ? entry : undefined
   }
 
-  return {
-    async get(given, turn) {
-      const name = [turn.namespace, typeof version === "function" ? version() : version, given]
-      const key = `tidemark:${kind}:${toHex(await sha256(utf8(JSON.stringify(name))))}`
-      const arrived = (order += 1)
-      const before = flights.get(key)
-      const found = await read(key)
-      const usable = found && (await usableNow(found, turn))
-      if (usable === "stale") revalidate(key, turn)
-      if (usable) {
-        const isStale = usable === "stale"
-        return { value: found.value, how: isStale ? "hit; detail=stale-while-revalidate" : "hit", isStale }
-      }
-      const why = found ? "fwd=stale" : "fwd=uri-miss"
-      const answer = ({ value }: Entry<V>, how: string) => ({ value, how: `${why}; ${how}`, isStale: false })
-      // Asked for before as well: it may end, and have stored the value, after the storage was read.
-      const running = flights.get(key) ?? before
-      if (running && !unshared.has(key)) {
-        const shared = await joined(running, arrived, turn)
-        if (shared) return answer(shared, "collapsed")
-        // Those that it was too old for share one more.
-        const next = flights.get(key)
-        const second = next && next !== running && (await joined(next, arrived, turn))
-        if (second) return answer(second, "collapsed")
-      }
-      const entry = await fill(key, turn, false)
-      if (entry.mark) return answer(entry, "stored")
-      const how = unshared.has(key) ? why : "fwd=bypass; detail=epochs-unknown"
-      return { value: entry.value, how, isStale: false }
-    },
+  async function makeOrJoin(key: string, call: Call<V>, arrived: number, before: Flight<V> | undefined) {
+    // Asked for before as well: it may end, and have stored the value, after the storage was read.
+    const running = flights.get(key) ?? before
+    const shared = running && (await joined(running, arrived, call))
+    if (shared) return shared
+    // Those that it was too old for share one more.
+    const next = running && flights.get(key)
+    const second = next && next !== running && (await joined(next, arrived, call))
+    return second || fill(key, call)
+  }
+
+  return async (given, call) => {
+    const name = [call.namespace, versionOf(options), given]
+    const key = `tidemark:functions:${toHex(await sha256(utf8(JSON.stringify(name))))}`
+    const arrived = (order += 1)
+    const before = flights.get(key)
+    const found = await read(key)
+    const age = found ? await ageOf(found, call) : Infinity
+    if (found && age < 0) return found.value
+    const isSpare = call.mayBeStale && age < staleIfError
+    if (found && ((call.mayBeStale && age < swr) || (isSpare && backOff.isResting(key)))) {
+      revalidate(key, call)
+      return found.value
+    }
+    try {
+      return (await makeOrJoin(key, call, arrived, before)).value
+    } catch (cause) {
+      if (!found || !isSpare) throw cause
+      setBack(key, cause)
+      return found.value
+    }
   }
 }

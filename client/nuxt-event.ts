@@ -18,7 +18,7 @@ export interface NodeResponse {
   readonly writableEnded: boolean
   getHeader(name: string): HeaderValue | undefined
   setHeader(name: string, value: string | readonly string[]): unknown
-  hasHeader(name: string): boolean
+  getHeaders(): Readonly<Record<string, HeaderValue | undefined>>
 }
 
 /** As much of h3's event as is needed. */

@@ -87,21 +87,6 @@ export class CapturedResponse implements NodeResponse {
   }
 }
 
-/** Parameters by which visits are counted, and pages do not differ. As Astro's own list has them, and those of Google. */
-const TRACKING =
-  /^(?:utm_\w+|fbclid|gclid|gclsrc|gad_source|gad_campaignid|dclid|gbraid|wbraid|msclkid|twclid|ttclid|li_fat_id|igshid|yclid|mc_cid|mc_eid|_hsenc|_hsmi|_ga|_gl|srsltid|_kx|vero_id|mkt_tok)$/i
-
-/** A path and query without the usual parameters of tracking; all else as it was. */
-export function withoutTracking(path: string): string {
-  const [pathname = "", ...query] = path.split("?")
-  const kept = query
-    .join("?")
-    .split("&")
-    .filter((pair) => !TRACKING.test(pair.replace(/=.*/s, "")))
-    .join("&")
-  return kept === "" ? pathname : `${pathname}?${kept}`
-}
-
 type Fetch = (request: unknown, init?: Fetched) => unknown
 interface Fetched {
   readonly context?: unknown
@@ -109,22 +94,26 @@ interface Fetched {
 }
 
 /**
- * An event like a visitor's, but for what is the visitor's own: it has these headers alone, no parameters of tracking, a
- * response that goes to nobody, and a copy of the context. As Nitro 2 makes them for what it caches.
+ * An event like a visitor's, but for what is the visitor's own: it has these headers alone, a response that goes to
+ * nobody, and a copy of the context. As Nitro 2 makes them for what it caches.
+ *
+ * @param search the parameters, where they are not the visitor's: `""`, or as in `URL`
  */
 export function eventForFill<E extends H3Event>(
   event: E,
   headers: Readonly<Record<string, string>>,
+  search: string | undefined,
 ): E & CapturedEvent {
   const { node, context } = event
   const { url = "/", originalUrl = url } = node.req
+  const plain = (path: string) => (search === undefined ? path : path.replace(/\?.*/s, "") + search)
   // What is read of the request otherwise, such as its socket, is the visitor's.
   const req: NodeRequest = Object.create(node.req, {
     method: own("GET"),
     headers: own(headers),
     rawHeaders: own(Object.entries(headers).flat()),
-    url: own(withoutTracking(url)),
-    originalUrl: own(withoutTracking(originalUrl)),
+    url: own(plain(url)),
+    originalUrl: own(plain(originalUrl)),
   })
   const Event = event.constructor as new (req: NodeRequest, res: NodeResponse) => E & CapturedEvent
   const filling = new Event(req, new CapturedResponse())
@@ -144,7 +133,7 @@ export function eventForFill<E extends H3Event>(
     }
   const { waitUntil, captureError } = event as { waitUntil?: unknown; captureError?: unknown }
   return Object.assign(filling, {
-    _path: withoutTracking(event.path),
+    _path: plain(event.path),
     context: ownContext,
     waitUntil,
     captureError,

@@ -1,23 +1,25 @@
-import { fromBase64, sha256, toBase64, toHex, utf8 } from "../protocol/bytes.ts"
+import { sha256, toHex } from "../protocol/bytes.ts"
 import type { Namespace } from "../protocol/namespace.ts"
-import { SECOND } from "../protocol/time.ts"
-import { type Entries, MAX_KEPT, type SharedOptions } from "./nuxt-entries.ts"
-import { type H3Event, isWithinFill, notesOf } from "./nuxt-event.ts"
-import { type CapturedResponse, eventForFill, withoutTracking } from "./nuxt-fill.ts"
-import { whyForwarded } from "./page.ts"
+import { DAY, SECOND } from "../protocol/time.ts"
+import { isFailure } from "./making.ts"
+import { notModified } from "./not-modified.ts"
+import { say, type SharedOptions, timesOf, versionOf } from "./nuxt-entries.ts"
+import { type H3Event, type HeaderValue, isWithinFill, notesOf } from "./nuxt-event.ts"
+import { type CapturedResponse, eventForFill } from "./nuxt-fill.ts"
+import { pagesIn } from "./nuxt-storage.ts"
+import { STEERING } from "./page.ts"
+import { type KeyOptions, keyingOf, NAMING, PERSONAL } from "./page-key.ts"
+import { createPages, type Made, type Turn } from "./pages.ts"
+import { sourceOf } from "./page-source.ts"
 import { isStorable } from "./page-storable.ts"
-import { STEERING } from "./stamped.ts"
 import type { Labeller } from "./tag-header.ts"
 
 /** Responses of h3 1 under stamps: what handlers and pages of `tidemark/nuxt` have in common. */
 
 type OrPromise<T> = T | Promise<T>
 
-/** Headers by which Nuxt tells how the site was called, and so what its pages may name. In every key. */
-const HOST_HEADERS = ["host", "x-forwarded-host", "x-forwarded-proto"]
-
 /** Options that handlers and pages share. */
-export interface ResponseOptions<E extends H3Event> extends SharedOptions {
+export interface ResponseOptions<E extends H3Event> extends SharedOptions, Omit<KeyOptions, "version"> {
   /** The namespace of the responses. */
   readonly namespace: Namespace | ((event: E) => Namespace)
   /** The url that a response is published under. Default: the request's, with its `Host` and `X-Forwarded-Proto`. */
@@ -27,12 +29,6 @@ export interface ResponseOptions<E extends H3Event> extends SharedOptions {
    * in any case.
    */
   readonly getKey?: (event: E) => OrPromise<string>
-  /**
-   * Names of request headers that responses differ by. They are in the key, and what makes a response sees no others but
-   * `Host`, `X-Forwarded-Host` and `X-Forwarded-Proto`. A response whose `Vary` names any other but `Accept-Encoding`
-   * is not kept. Default: none.
-   */
-  readonly varies?: readonly string[]
   /**
    * Lets a request pass as if it were not cached, where it answers true: for a draft, or for somebody who is logged in.
    * Default: never.
@@ -61,12 +57,12 @@ export interface Rendered {
   readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
-/** What is kept, on its way to a visitor. */
+/** What is kept, or just was, on its way to a visitor. */
 export interface Served {
   readonly headers: Headers
-  readonly body: string | Uint8Array
-  /** The visitor's browser has it already, by its `If-None-Match`. */
-  readonly isKnown: boolean
+  readonly body: Uint8Array
+  /** What 304 says, where the visitor's browser has it already. */
+  readonly known: Readonly<Record<string, string>> | undefined
 }
 
 /** As it was made; a `Blob` of what was written to the event itself. All of its headers are set already. */
@@ -74,11 +70,16 @@ export interface Passed {
   readonly passed: unknown
 }
 
-/** A response as it is kept. Its status is 200. */
-export interface Stored {
-  readonly headers: [name: string, value: string][]
-  readonly body: string
-  readonly isBase64: boolean
+/** One request. */
+interface Asked<E extends H3Event> {
+  readonly event: E
+  readonly isOwn: boolean
+}
+
+/** What was made that is handed on as it is, and the response that stands for it on its way through the cache. */
+interface Raw {
+  readonly standIn: Response
+  readonly hand: () => Passed
 }
 
 /**
@@ -87,177 +88,223 @@ export interface Stored {
  */
 export function createResponder<E extends H3Event>(
   options: ResponseOptions<E>,
-  entries: Entries<Stored | undefined>,
+  kind: string,
   { tags, parts }: Reading<E>,
 ): Responder<E> {
-  const { namespace, labels, maxAge = Infinity, bypass, getKey, varies = [] } = options
-  const varied = [...HOST_HEADERS, ...varies.map((name) => name.toLowerCase())]
+  const { tidemark, namespace, labels, bypass, getKey, query, vary, storageTimeout } = options
+  const { maxAge, swr, staleIfError } = timesOf(options)
+  const version = versionOf(options)
+  const keys = { ...(query && { query }), ...(vary && { vary }), ...(version && { version }) }
+  const keying = keyingOf(keys)
   // Only a cache in front can be purged. Browsers are to ask.
-  const shared = labels ? `, s-maxage=${Math.floor(Math.min(maxAge, MAX_KEPT / SECOND))}` : ""
+  const shared = labels ? `, s-maxage=${Math.floor(Math.min(maxAge, 30 * DAY) / SECOND)}` : ""
   const cacheControl = `public, max-age=0, must-revalidate${shared}`
-
-  /** Labels what was made for the cache in front, and tells its tags. */
-  async function label(
-    headers: Headers,
-    own: Namespace,
-    value: unknown,
-    event: E,
-  ): Promise<readonly string[]> {
-    const all = [...(await tags(value, event)), ...notesOf(event).tags]
-    labels?.(headers, own, all)
-    return all
-  }
-
-  /** The response as it is kept; undefined, and unread, where it is not to be. */
-  async function storedOf(response: Response): Promise<Stored | undefined> {
-    const { headers } = response
-    if (!isStorable(response, headers, varied) || headers.has("content-encoding")) return undefined
-    const bytes = new Uint8Array(await response.arrayBuffer())
-    // What h3 is handed as text it calls HTML.
-    const text = headers.has("content-type") ? textOf(bytes) : undefined
-    const body = text ?? toBase64(bytes)
-    for (const name of ["content-length", "date", "age"]) headers.delete(name)
-    if (!headers.has("cache-control")) headers.set("cache-control", cacheControl)
-    if (!headers.has("etag")) headers.set("etag", `W/"${toHex(await sha256(utf8(body))).slice(0, 32)}"`)
-    return { headers: [...headers], body, isBase64: text === undefined }
-  }
+  /** What a response was made of. */
+  const sources = new WeakMap<Response, readonly [value: unknown, event: E]>()
+  const serve = createPages<Asked<E>>({
+    ...keys,
+    tidemark,
+    namespace: ({ event }) => (typeof namespace === "function" ? namespace(event) : namespace),
+    async tags({ event }, response) {
+      const [value, source] = sources.get(response) ?? [undefined, event]
+      return [...(await tags(value, source)), ...notesOf(source).tags]
+    },
+    bypass: ({ isOwn }) => isOwn,
+    swr,
+    staleIfError,
+    cache: pagesIn(options.storage, kind),
+    ...(storageTimeout !== undefined && { cacheTimeout: storageTimeout }),
+    ...(labels && { labels }),
+    ...(getKey && { key: ({ event }) => getKey(event) }),
+    // A payload of Nuxt's names its build, and goes with its page.
+    url: ({ event }) => options.url?.(event) ?? urlOf(event).replace(/(\/_payload\.json)\?_b=[^&]*$/, "$1"),
+    onWarning: options.onWarning ?? say(),
+  })
 
   return async (event, make) => {
-    const { req, res } = event.node
-    const url = urlOf(event)
-    const own = typeof namespace === "function" ? namespace(event) : namespace
-    const asked = { method: req.method, headers: headersOf(req.headers) } as Request
-    const isOdd = url === undefined || res.statusCode !== 200
-    const why = whyForwarded(asked) ?? (isOdd || (await bypass?.(event)) ? "bypass" : undefined)
-    if (why || url === undefined) {
-      const passed = await make(event)
-      const headers = new Headers()
-      if (why !== "method" && res.statusCode === 200) await label(headers, own, passed, event)
-      handOver(event, headers, `fwd=${why}`)
-      return { passed }
+    const { res } = event.node
+    const prepared = headersOf(res.getHeaders())
+    const isOwn = res.statusCode !== 200 || !isUrl(event) || (await bypass?.(event)) === true
+    const request = requestOf(event)
+    const isWithin = isWithinFill(event)
+    const context = { event, isOwn }
+    let raw: Raw | undefined
+    let isHit = false
+
+    async function pass(): Promise<Made> {
+      const value = await make(event)
+      const standIn = standInFor(value instanceof Response ? value.status : res.statusCode)
+      sources.set(standIn, [value, event])
+      raw = { standIn, hand: () => ({ passed: value }) }
+      return { response: standIn }
     }
 
-    const keyed = Object.fromEntries(
-      varied.flatMap((name) => {
-        const value = asked.headers.get(name)
-        return value === null ? [] : [[name, value]]
-      }),
-    )
-    let made: { readonly headers: Headers; readonly status: number; readonly passed: unknown } | undefined
-    const key = [(await getKey?.(event)) ?? url, new URL(url).protocol, keyed]
-    const found = await entries.get(JSON.stringify(key), {
-      namespace: own,
-      mayBeStale: !isWithinFill(event),
-      waitUntil: event.waitUntil?.bind(event),
-      async fill(isBackground) {
-        const filling = eventForFill(event, keyed)
-        const captured = filling.node.res
-        let value: unknown
-        try {
-          value = await make(filling)
-        } catch (error) {
-          // What was set by then goes out with the error's page.
-          if (!isBackground) handOver(event, captured.headers)
+    /** Made from what its key holds, whatever the visitor sent. */
+    async function fill(isBackground: boolean): Promise<Made> {
+      const page = keying.keyed(request, "", undefined)
+      const source = sourceOf(request, page)
+      const search = page.plain.isStripped ? new URL(source.url).search : undefined
+      const filling = eventForFill(event, namedHeaders(source, keying.varied), search)
+      const captured = filling.node.res
+      const hand = (status: number, value: () => unknown): Made => {
+        const standIn = standInFor(status, captured.headers)
+        if (!isBackground)
+          raw = { standIn, hand: () => ((res.statusCode = captured.statusCode), { passed: value() }) }
+        return { response: standIn, mayBeKept: false }
+      }
+      let value: unknown
+      try {
+        value = await make(filling)
+      } catch (error) {
+        const { statusCode } = Object(error) as { readonly statusCode?: unknown }
+        const failed = hand(typeof statusCode === "number" ? statusCode : 500, () => {
           throw error
-        }
-        const read = parts(value)
-        const response = responseOf(read, captured)
-        const { status, headers } = response ?? { status: captured.statusCode, headers: captured.headers }
-        const all = response && status === 200 ? await label(headers, own, value, filling) : []
-        const stored = response && (await storedOf(response))
-        if (stored) return { value: stored, tags: all, urls: urlsOf(options.url?.(event) ?? url) }
-        const isGone = status < 400 || status === 404 || status === 410
-        if (isBackground && !isGone)
-          throw new Error(`${new URL(url).pathname} was revalidated, and answered with status ${status}`)
-        // Without its headers, which are handed over: h3 would add the cookies once more.
-        const unsent =
-          response && read.body instanceof Response ? new Response(response.body, { status }) : value
-        const passed = captured.writableEnded ? new Blob(captured.chunks) : unsent
-        if (!isBackground) made = { headers, status, passed }
-        return { value: undefined, tags: [], isKept: isGone ? "gone" : "no" }
+        })
+        if (!isFailure(failed.response)) return failed
+        // What was set by then goes out with the error's page.
+        if (!isBackground) handOver(event, captured.headers)
+        throw error
+      }
+      const read = parts(value)
+      const response = responseOf(read, captured)
+      const status = response?.status ?? captured.statusCode
+      if (
+        response &&
+        isStorable(response, response.headers, keying.varied) &&
+        !response.headers.has("content-encoding")
+      ) {
+        const bytes = new Uint8Array(await response.arrayBuffer())
+        const { headers } = response
+        if (!headers.has("cache-control")) headers.set("cache-control", cacheControl)
+        if (!headers.has("etag")) headers.set("etag", `W/"${toHex(await sha256(bytes)).slice(0, 32)}"`)
+        const whole = new Response(bytes, { headers })
+        if (!headers.has("content-type")) whole.headers.delete("content-type")
+        sources.set(whole, [value, filling])
+        return { response: whole, maxAge }
+      }
+      captured.statusCode = status
+      // Without its headers, which are handed over: h3 would add the cookies once more.
+      const unsent =
+        response && read.body instanceof Response ? new Response(response.body, { status }) : value
+      const made = hand(status, () => (captured.writableEnded ? new Blob(captured.chunks) : unsent))
+      sources.set(made.response, [value, filling])
+      return made
+    }
+
+    const turnOf = (asked: Request, isRevalidation: boolean): Turn<Asked<E>> => ({
+      context,
+      request: asked,
+      prepared,
+      isRevalidation,
+      waitUntil: event.waitUntil?.bind(event),
+      make: (_, isToBeKept) => (isToBeKept ? fill(isRevalidation) : pass()),
+      // What is made of this one is kept in turn: it would be stamped newer than what it shows.
+      revalidate: !isWithin && ((again) => serve(turnOf(again, true))),
+      respond(body, init) {
+        if (isWithin && /; detail=stale/.test(init.headers["cache-status"] ?? "")) return undefined
+        isHit = true
+        return new Response(body, init)
       },
     })
-    const { value, how, isStale } = found
-    if (made) {
-      handOver(event, made.headers, how)
-      res.statusCode = made.status
-      return { passed: made.passed }
+
+    const response = await serve(turnOf(request, false))
+    if (raw && !isHit) {
+      handOver(event, response.headers)
+      return raw.hand()
     }
-    const body = isStored(value) ? (value.isBase64 ? fromBase64(value.body) : value.body) : undefined
-    if (!value || body === undefined) return { passed: await make(event) }
-    const headers = servedHeaders(event, value, how, isStale)
-    return { headers, body, isKnown: isKnown(headers.get("etag"), asked.headers.get("if-none-match")) }
+    const headers = servedHeaders(event, response.headers)
+    const known = notModified(conditionsOf(event), Object.fromEntries(headers))
+    return { headers, body: new Uint8Array(await response.arrayBuffer()), known }
   }
 }
 
-/** Whether a browser has this already. */
-function isKnown(etag: string | null, known: string | null): boolean {
-  const weak = (tag: string) => tag.trim().replace(/^W\//, "")
-  return etag !== null && known !== null && known.split(",").some((tag) => weak(tag) === weak(etag))
+/** A response without a body, of a status that one can have. */
+const standInFor = (status: number, headers: Headers = new Headers()): Response =>
+  new Response(null, { status: status >= 200 && status <= 599 ? status : 500, headers })
+
+/**
+ * What was asked for, as the cache is asked. Without conditions: whether a browser has the page already is for the end,
+ * when others have changed it on its way.
+ */
+function requestOf(event: H3Event): Request {
+  const { method = "GET", headers } = event.node.req
+  const asked = headersOf(headers)
+  for (const name of Array.from(asked.keys())) if (name.startsWith("if-")) asked.delete(name)
+  const url = isUrl(event) ? urlOf(event) : "http://localhost/"
+  // Fetch knows no requests of these methods. All of them pass, and change nothing.
+  return new Request(url, {
+    method: /^(?:CONNECT|TRACE|TRACK)$/i.test(method) ? "OPTIONS" : method,
+    headers: asked,
+  })
 }
 
-/** The url that was asked for, as h3 tells it, without parameters of tracking; undefined where it is none. */
-function urlOf({ node: { req } }: H3Event): string | undefined {
+const conditionsOf = ({ node: { req } }: H3Event): Request =>
+  new Request("http://localhost/", { headers: headersOf(req.headers) })
+
+/** The url that was asked for, as h3 tells it. It may be none. */
+function urlOf({ node: { req } }: H3Event): string {
   const { encrypted } = (req.connection ?? {}) as { readonly encrypted?: boolean }
   const isSecure = req.headers["x-forwarded-proto"] === "https" || encrypted === true
   const base = `${isSecure ? "https" : "http"}://${String(req.headers["host"] ?? "localhost")}`
-  const path = withoutTracking(req.originalUrl ?? req.url ?? "/").replace(/^[/\\]+/, "/")
-  return URL.canParse(path, base) ? new URL(path, base).href : undefined
+  const path = (req.originalUrl ?? req.url ?? "/").replace(/^[/\\]+/, "/")
+  return URL.canParse(path, base) ? new URL(path, base).href : ""
 }
 
-/** The urls that a response is invalidated by: the payload of a page of Nuxt by its page's as well. */
-function urlsOf(url: string): readonly string[] {
-  // Of which build it is, stands in a parameter.
-  const page = url.replace(/([?&])_b=[^&]*&?/, "$1").replace(/[?&]$/, "")
-  const of = (slash: string) => page.replace(/\/_payload\.js(?:on)?(?=\?|$)/, slash)
-  return [...new Set([url, of(""), of("/")])]
-}
+const isUrl = (event: H3Event): boolean => urlOf(event) !== ""
 
-function headersOf(given: H3Event["node"]["req"]["headers"]): Headers {
+function headersOf(given: Readonly<Record<string, HeaderValue | undefined>>): Headers {
   const headers = new Headers()
-  for (const [name, value] of Object.entries(given)) if (value) headers.set(name, String(value))
+  for (const [name, value] of Object.entries(given))
+    for (const one of [value ?? []].flat()) headers.append(name, String(one))
   return headers
 }
 
+/** Those headers that are in the key, as they are there. */
+function namedHeaders({ headers }: Request, varied: readonly string[]): Record<string, string> {
+  const named: Record<string, string> = {}
+  for (const name of [...NAMING, ...varied]) {
+    const value = headers.get(name)
+    if (value !== null) named[name] = name === "forwarded" ? value.replaceAll(PERSONAL, "") : value
+  }
+  return named
+}
+
 /** Sets on the visitor's response what was set under another event. Cookies join those that are there. */
-function handOver(event: H3Event, headers: Headers, how?: string): void {
+function handOver(event: H3Event, headers: Headers): void {
   const { res } = event.node
   if (res.headersSent) return
-  if (how) headers.set("cache-status", statusWith(event, how))
-  for (const [name, value] of headers) if (name !== "set-cookie") res.setHeader(name, value)
+  for (const [name, value] of headers) {
+    if (name === "set-cookie") continue
+    res.setHeader(name, name === "cache-status" ? behind(res.getHeader(name), value) : value)
+  }
   const cookies = headers.getSetCookie()
   if (cookies.length > 0)
     res.setHeader("set-cookie", [res.getHeader("set-cookie") ?? [], cookies].flat().map(String))
 }
 
-/** `Cache-Status`, behind what others say in it. */
-const statusWith = ({ node: { res } }: H3Event, how: string): string =>
-  [res.getHeader("cache-status") ?? [], `tidemark; ${how}`].flat().join(", ")
+/** Behind what others say in it. */
+const behind = (prepared: HeaderValue | undefined, value: string): string =>
+  [prepared ?? [], value].flat().join(", ")
 
 /**
  * The headers with which a kept response is served. What others prepared for the visitor stays as it is: only what is
  * said of the body is said of this one.
  */
-function servedHeaders(event: H3Event, stored: Stored, how: string, isStale: boolean): Headers {
-  const { res } = event.node
-  const headers = new Headers(stored.headers)
+function servedHeaders({ node: { res } }: H3Event, kept: Headers): Headers {
+  const headers = new Headers(kept)
+  const isStale = kept.get("cache-control") === "no-store"
   // Whose cookies go along with it, a cache in front must not show to others.
-  const isTheirs = res.hasHeader("set-cookie")
-  for (const [name, value] of stored.headers) {
+  const isTheirs = !isStale && res.getHeader("set-cookie") !== undefined
+  for (const [name, value] of kept) {
     const prepared = res.getHeader(name)
-    if ((isStale || isTheirs) && STEERING.test(name)) headers.delete(name)
-    else if (prepared !== undefined && name === "vary") headers.set(name, [prepared, value].flat().join(", "))
-    else if (prepared !== undefined && !name.startsWith("content-")) headers.delete(name)
+    if (isTheirs && STEERING.test(name)) headers.delete(name)
+    else if (prepared === undefined || name.startsWith("content-")) continue
+    else if (name === "vary" || name === "cache-status") headers.set(name, behind(prepared, value))
+    else if (!(isStale && STEERING.test(name))) headers.delete(name)
   }
-  // Stale, as `no-store`: a cache in front that has just been purged would take it for the new one.
-  if (isStale || isTheirs) headers.set("cache-control", isStale ? "no-store" : "private, no-cache")
-  headers.set("cache-status", statusWith(event, how))
+  if (isTheirs) headers.set("cache-control", "private, no-cache")
   return headers
 }
-
-/** Of what a storage gives nothing is certain. */
-const isStored = (value: Partial<Stored> | undefined): value is Stored =>
-  typeof value?.body === "string" && Array.isArray(value.headers)
 
 /** What h3 would make of a value; undefined where it would send nothing, or what has no end that can be waited for. */
 function responseOf({ body, ...parts }: Rendered, captured: CapturedResponse): Response | undefined {
@@ -282,13 +329,4 @@ function responseOf({ body, ...parts }: Rendered, captured: CapturedResponse): R
     ["number", "boolean", "bigint"].includes(typeof body) || (typeof body === "object" && body !== null)
   if (!isJson || body instanceof Error || "pipe" in Object(body) || "end" in Object(body)) return undefined
   return as(typeof body === "bigint" ? `${body}` : JSON.stringify(body), "application/json")
-}
-
-/** What bytes say in UTF-8, byte for byte; undefined where they say nothing. */
-function textOf(bytes: Uint8Array): string | undefined {
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes)
-  } catch {
-    return undefined
-  }
 }

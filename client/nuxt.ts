@@ -1,7 +1,7 @@
 import type { Namespace } from "../protocol/namespace.ts"
-import { createEntries, type SharedOptions } from "./nuxt-entries.ts"
+import { createEntries, type SharedOptions, timesOf } from "./nuxt-entries.ts"
 import { type H3Event, isWithinFill, note } from "./nuxt-event.ts"
-import type { Reading, Rendered, Responder, ResponseOptions, Served, Stored } from "./nuxt-responses.ts"
+import type { Reading, Rendered, Responder, ResponseOptions } from "./nuxt-responses.ts"
 
 /**
  * `tidemark/nuxt`: pages, handlers and functions of Nuxt 3 and 4 under stamps, and of Nitro 2 (nitropack, h3 1) by
@@ -51,13 +51,13 @@ export function defineEpochCachedFunction<T, A extends unknown[]>(
 ): (...args: A) => Promise<T> {
   const { name, namespace, tags, getKey = keyOf, bypass } = options
   if (!name) throw new TypeError("defineEpochCachedFunction: name is missing")
-  const entries = createEntries<T>(options, "functions")
+  const entries = createEntries<T>(options)
 
   return async (...args) => {
     if (await bypass?.(...args)) return fn(...args)
     const [event] = args
     const isWithin = isEvent(event) && isWithinFill(event)
-    const { value } = await entries.get(JSON.stringify([name, await getKey(...args)]), {
+    return entries(JSON.stringify([name, await getKey(...args)]), {
       namespace: typeof namespace === "function" ? namespace(...args) : namespace,
       mayBeStale: !isWithin,
       waitUntil: isEvent(event) ? event.waitUntil?.bind(event) : undefined,
@@ -66,11 +66,10 @@ export function defineEpochCachedFunction<T, A extends unknown[]>(
         return {
           value: made,
           tags: (await tags?.(made, ...args)) ?? [],
-          isKept: made === undefined ? "no" : "yes",
+          isKept: made !== undefined,
         }
       },
     })
-    return value
   }
 }
 
@@ -120,13 +119,13 @@ function responderFor<E extends H3Event>(
   kind: string,
   reading: Reading<E>,
 ): Responder<E> {
-  const entries = createEntries<Stored | undefined>(options, kind)
+  timesOf(options)
   let loaded: Responder<E> | undefined
   return async (event, make) => {
     if (!event.node?.res?.setHeader)
       throw new TypeError("tidemark/nuxt is for Nuxt 3 and 4 (Nitro 2); for Nitro 3 there is tidemark/nitro")
     const { createResponder } = await import("./nuxt-responses.ts")
-    loaded ??= createResponder(options, entries, reading)
+    loaded ??= createResponder(options, kind, reading)
     return loaded(event, make)
   }
 }
@@ -135,7 +134,7 @@ function responderFor<E extends H3Event>(
  * A cached handler in place of Nitro's `defineCachedEventHandler`, whose responses are kept under their stamps.
  *
  * A response is kept that has status 200, no cookie, and nothing that says that it is private. What makes it sees none
- * of the visitor's headers but those of `varies` and the host, and no parameters of tracking. Requests with
+ * of the visitor's headers but those of `vary` and those that name the host, and no parameters of tracking. Requests with
  * `Authorization` or `Range` pass, as all do that are no GET. Headers and cookies that others prepared for the visitor
  * are not kept, and are sent along with what is.
  *
@@ -167,8 +166,9 @@ export function defineEpochCachedEventHandler<E extends H3Event, V>(
     const answer = await respond(event, handler)
     if ("passed" in answer) return answer.passed
     const { res } = event.node
-    for (const [name, value] of answer.headers) res.setHeader(name, value)
-    if (!answer.isKnown) return answer.body
+    for (const [name, value] of Object.entries(answer.known ?? Object.fromEntries(answer.headers)))
+      res.setHeader(name, value)
+    if (!answer.known) return answer.body
     res.statusCode = 304
     return null
   }
@@ -221,8 +221,8 @@ export interface NitroApp {
  */
 export function epochPages<E extends H3Event>(options: EpochPagesOptions<E>): (nitroApp: NitroApp) => void {
   const { pages, tags } = options
-  /** What is kept, by the event that is answered with it. */
-  const answers = new WeakMap<E, Served>()
+  /** Pages that browsers have already, by the event that is answered with one. */
+  const answers = new WeakMap<E, string>()
   const respond = responderFor(options, "pages", {
     tags: (_, event) => tags?.(event) ?? [],
     parts: (rendered) => (rendered as Rendered | undefined) ?? {},
@@ -238,15 +238,16 @@ export function epochPages<E extends H3Event>(options: EpochPagesOptions<E>): (n
         const { passed } = answer
         return passed instanceof Blob ? { body: await passed.text() } : passed
       }
-      answers.set(event, answer)
-      return { body: answer.body, statusCode: 200, headers: Object.fromEntries(answer.headers) }
+      const body = new TextDecoder().decode(answer.body)
+      if (answer.known) answers.set(event, body)
+      return { body, statusCode: 200, headers: Object.fromEntries(answer.headers) }
     }
   }
 
   /** Where nobody changed the page on its way, a browser that has it need not be sent it again. */
   function answerKnown(event: E, response: { body?: unknown }): void {
-    const answer = answers.get(event)
-    if (!answer?.isKnown || answer.body !== response.body) return
+    const known = answers.get(event)
+    if (known === undefined || known !== response.body) return
     event.node.res.statusCode = 304
     response.body = null
   }

@@ -6,7 +6,7 @@ import type { Namespace } from "../protocol/namespace.ts"
  * Headers by which frameworks and apps learn under which name they were asked. A page that was made under one name must
  * never be shown under another, whoever claimed it.
  */
-const NAMING = [
+export const NAMING: readonly string[] = [
   "host",
   "cf-visitor",
   "cloudfront-forwarded-proto",
@@ -34,7 +34,7 @@ const NAMING = [
  * `Forwarded` names the visitor too, in `for` and `by`, whom no page is made for. Only what nobody could read anything
  * else in: many look for a `host=` wherever it stands, in quotes too.
  */
-const PERSONAL = /(?:^|(?<=[,;]))\s*(?:for|by)\s*=[^,;=]*/gi
+export const PERSONAL = /(?:^|(?<=[,;]))\s*(?:for|by)\s*=[^,;=]*/gi
 
 /** Longer keys are nobody's page: who sends such a request wants to fill the cache. Ours. */
 const MAX_KEY = 8_000

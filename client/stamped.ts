@@ -14,9 +14,6 @@ export interface Stamped {
   readonly urls: readonly string[]
 }
 
-/** `stale`: it may be served while it is revalidated. */
-export type Usable = "fresh" | "stale"
-
 /** The mark for a value that was made under this stamp. Undefined without one: the value must not be kept. */
 export const markOf = (
   stamp: Stamp | undefined,
@@ -25,25 +22,20 @@ export const markOf = (
 ): Stamped | undefined => stamp && { stamp: formatStamp(stamp), tags, urls }
 
 /**
- * Whether something with this mark may be served, undefined where it may not: also where the mark is none.
- *
- * @param window how long after a soft invalidation the old value may be served, in milliseconds
+ * How long ago something with this mark was softly invalidated, in milliseconds: below 0 where it is fresh, `Infinity`
+ * where it must not be served, also where the mark is none.
  */
-export async function judgeMark(
+export async function staleFor(
   tidemark: Tidemark,
   namespace: Namespace,
   mark: unknown,
-  window: Milliseconds,
   how: ReadOptions,
-): Promise<Usable | undefined> {
+): Promise<Milliseconds> {
   const { stamp } = (mark ?? {}) as { readonly stamp?: unknown }
   const parsed = typeof stamp === "string" ? parseStamp(stamp) : undefined
   const judgement = await tidemark.judge(parsed, namespace, dependsOn(mark), how)
-  if (judgement.verdict === "fresh") return "fresh"
-  return judgement.verdict === "stale" && judgement.staleFor < window ? "stale" : undefined
+  if (judgement.verdict === "fresh") return -1
+  return judgement.verdict === "stale" ? judgement.staleFor : Infinity
 }
 
 export const readOptions = (waitUntil: WaitUntil | undefined): ReadOptions => (waitUntil ? { waitUntil } : {})
-
-/** Headers by which a response steers caches. */
-export const STEERING = /cache-control$|^(?:expires|pragma)$|^surrogate-control/
