@@ -51,6 +51,23 @@ function setUp({ reader, ...options }: SetUp = {}) {
 }
 
 describe("a local cache", () => {
+  it("begins another revalidation where one hangs for ever", async () => {
+    vi.useFakeTimers({ toFake: ["performance"] })
+    onTestFinished(() => void vi.useRealTimers())
+    const { get, change, clock, origin, settle } = setUp({ swr: HOUR })
+    await get()
+    change(false)
+    clock.time += 2 * TTL
+    const hang = { fill: () => new Promise<string>(() => undefined) }
+    expect([await get("lamp", hang), await get()]).toEqual(["v1", "v1"])
+    await settle()
+    expect(origin.reads).toBe(1)
+    vi.advanceTimersByTime(31_000)
+    expect(await get()).toBe("v1")
+    await settle()
+    expect(await get()).toBe("v2")
+  })
+
   it("fills once, and then serves what it kept", async () => {
     const { get, origin, cache } = setUp()
     expect([await get(), await get(), await get("chair")]).toEqual(["v1", "v1", "v1"])

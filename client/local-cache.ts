@@ -108,6 +108,7 @@ interface Entry<V> {
 
 interface Flight<V> {
   readonly began: number
+  readonly since: Milliseconds
   readonly filled: Promise<Entry<V>>
 }
 
@@ -161,7 +162,7 @@ export function createLocalCache<V>(options: LocalCacheOptions<V>): LocalCache<V
         // Tried a short while ago, and nobody need wait to see it fail again.
         const isResting = backOff.isResting(key)
         if (!lasts(judgement, swr)) return isResting && lasts(judgement, staleIfError)
-        if (!isResting && !flights.has(key)) void quietly(() => fill(key, how))
+        if (!isResting && !isRunning(key)) void quietly(() => fill(key, how))
         return true
       }
       case "dead":
@@ -178,8 +179,14 @@ export function createLocalCache<V>(options: LocalCacheOptions<V>): LocalCache<V
     return judgement.verdict === "fresh" || lasts(judgement, swr) || lasts(judgement, staleIfError)
   }
 
+  /** Whether a fill is under way. One that takes for ever keeps nobody from beginning another. */
+  function isRunning(key: string): boolean {
+    const flight = flights.get(key)
+    return flight !== undefined && performance.now() - flight.since < FILL_PATIENCE
+  }
+
   function fill(key: string, how: FillOptions<V>): Promise<Entry<V>> {
-    const flight = { began: (turn += 1), filled: readAndKeep(key, how) }
+    const flight = { began: (turn += 1), since: performance.now(), filled: readAndKeep(key, how) }
     flights.set(key, flight)
     const end = () => {
       if (flights.get(key) === flight) flights.delete(key)

@@ -1,4 +1,4 @@
-import { formatStamp } from "../protocol/epoch.ts"
+import { formatStamp, type Stamp } from "../protocol/epoch.ts"
 import { DAY, type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import { BackOff } from "./back-off.ts"
 import { accepts } from "./codings.ts"
@@ -45,8 +45,8 @@ const LONGEST_LOOK: Milliseconds = SECOND
 const CLAIM_PATIENCE: Milliseconds = 30 * SECOND
 const CLAIM_SECONDS = 5
 
-/** A claim is renewed so often at most: what takes longer than two minutes hangs. */
-const MAX_CLAIMS = 40
+/** What takes longer than two minutes hangs: it is claimed no longer, and a revalidation counts as failed. */
+const HANGS_AFTER: Milliseconds = 2 * MINUTE
 
 /** Said of what is one visitor's own: no cache in front is to have it either. */
 const BYPASS = "fwd=bypass"
@@ -97,6 +97,8 @@ export interface Making<C> {
   warn(context: C, code: EpochCacheWarning["code"], cause: unknown): void
   /** Whoever makes a page already. */
   running(key: string): Flight | undefined
+  /** Whether the log has come as far as a stamp says: somebody may have written it who wants to be fresh for ever. */
+  isPossible(visit: Visit<C>, stamp: Stamp): Promise<boolean>
   /** Whether a page could not be made once more a short while ago. */
   isResting(pageKey: string): boolean
 }
@@ -129,6 +131,10 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
     },
     notModified,
     warn,
+    async isPossible({ tidemark, namespace, read }, { epoch }) {
+      const known = await tidemark.begin(namespace, { ...read, fresh: { atLeast: epoch } })
+      return known.stamp !== undefined && known.stamp.epoch >= epoch
+    },
     running: (key) => fills.running(key),
     isResting: (pageKey) => backOff.isResting(pageKey),
   }
@@ -171,7 +177,9 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       // Of all that wait, one begins anew; the others see that, and wait for it.
       isOutOfPatience = !isOver && fills.running(visit.key) === running
     }
-    return isOnlyRead(visit) ? pass(visit.turn, visit.why) : fill(visit, isOutOfPatience)
+    if (!isOnlyRead(visit)) return fill(visit, isOutOfPatience)
+    if (visit.spare) discard(visit.spare.copy)
+    return pass(visit.turn, visit.why)
   }
 
   function refresh(visit: Visit<C>): boolean {
@@ -181,6 +189,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
     const { end } = revalidations.start(pageKey)
     const again =
       turn.revalidate || ((request: Request) => serving.serve({ ...turn, request, isRevalidation: true }))
+    let isLate = false
     const run = async () => {
       if (await isClaimed(visit)) return
       reached.delete(pageKey)
@@ -191,6 +200,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       serving.ours.set(request, page)
       const response = await again(request)
       discard(response)
+      if (isLate) return
       if (!reached.delete(pageKey)) {
         // Code before the plug refused it, for now: that says nothing of the app.
         if (isFailure(response)) return setBack(visit, response.status)
@@ -204,7 +214,14 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       // Where the page itself could not be made, that has been told.
       if (!backOff.isResting(pageKey)) setBack(visit, cause)
     }
-    waitUntil(visit, run().catch(fail).finally(end))
+    const over = run().catch(fail).finally(end)
+    waitUntil(visit, over)
+    void settles(over, HANGS_AFTER).then((isOver) => {
+      if (isOver) return
+      isLate = true
+      setBack(visit, new TimedOut(HANGS_AFTER, false))
+      end()
+    })
     return true
   }
 
@@ -344,7 +361,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
   async function claimUntil({ cache, key }: Visit<C>, done: Promise<void>): Promise<void> {
     const claim = () => new Response("", { headers: { "cache-control": `max-age=${CLAIM_SECONDS}` } })
     await quietly(async () => {
-      for (let left = MAX_CLAIMS; left > 0; left -= 1) {
+      for (let since = performance.now(); performance.now() - since < HANGS_AFTER;) {
         await guard.run(() => cache.put(key + CLAIM, claim()))
         if (await settles(done, (CLAIM_SECONDS - 2) * SECOND)) break
       }
@@ -360,6 +377,8 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
   async function madeElsewhere(visit: Visit<C>): Promise<Response | undefined> {
     let wait = FIRST_LOOK
     for (let spent = 0; spent < CLAIM_PATIENCE && (await isClaimed(visit)); spent += wait) {
+      // The cache has answered. It is not to be blamed for what waits for another isolate.
+      visit.waited = 0
       await new Promise((resolve) => setTimeout(resolve, wait))
       const found = await find(visit, true)
       if (found) return found

@@ -63,17 +63,19 @@ export interface Found extends Entry {
  */
 export function entryOf(copy: Response | undefined): Found | undefined {
   const text = copy?.headers.get(ENTRY)
-  if (!copy || !text) return undefined
+  if (!copy) return undefined
   try {
-    const { stamp, depends, until, swr, headers } = fromAscii(text)
+    const { stamp, depends, until, swr, headers } = fromAscii(text ?? "")
     // Of headers that are none, this throws.
     const given = Object.fromEntries(new Headers(headers))
     const isOurs =
       typeof stamp === "string" && typeof until === "number" && ["undefined", "number"].includes(typeof swr)
-    return isOurs ? { copy, stamp, depends, until, swr, headers: given } : undefined
+    if (isOurs) return { copy, stamp, depends, until, swr, headers: given }
   } catch {
-    return undefined
+    // Not ours.
   }
+  discard(copy)
+  return undefined
 }
 
 /**

@@ -1,4 +1,4 @@
-import { type Epoch, parseStamp, type Stamp } from "../protocol/epoch.ts"
+import { type Epoch, parseStamp } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, MINUTE } from "../protocol/time.ts"
 import type { WaitUntil } from "./epochs.ts"
@@ -316,9 +316,14 @@ export function createPages<C>(
     }
     const { stamp, depends, until, swr: ownSwr = swr } = found
     const parsed = parseStamp(stamp)
-    const judgement: Judgement = (await isPossible(visit, parsed))
-      ? await tidemark.judge(parsed, namespace, dependsOn(depends, urls), read)
-      : { verdict: "dead" }
+    // Only of a stamp that is ahead of our clock it is asked whether it may be: nearly all are of the past.
+    const isForged =
+      parsed &&
+      parsed.epoch > (Date.now() + MINUTE) * 1_000 &&
+      !(await (await load()).isPossible(visit, parsed))
+    const judgement: Judgement = isForged
+      ? { verdict: "dead" }
+      : await tidemark.judge(parsed, namespace, dependsOn(depends, urls), read)
     const { verdict } = judgement
     const invalidatedFor = verdict === "stale" ? judgement.staleFor : verdict === "fresh" ? -1 : Infinity
     const expiredFor = Date.now() - until
@@ -335,16 +340,6 @@ export function createPages<C>(
     const detail = { fresh: "expired", stale: "invalidated", dead: "purged", unknown: "" }[verdict]
     visit.why = detail ? `fwd=stale; detail=${detail}` : UNKNOWN
     return undefined
-  }
-
-  /**
-   * Whether the log has come as far as a stamp says. Only of one that is ahead of our clock it is asked: somebody may have
-   * written it who wants to be fresh for ever.
-   */
-  async function isPossible({ tidemark, namespace, read }: Visit<C>, stamp?: Stamp): Promise<boolean> {
-    if (!stamp || stamp.epoch < (Date.now() + MINUTE) * 1_000) return true
-    const known = await tidemark.begin(namespace, { ...read, fresh: { atLeast: stamp.epoch } })
-    return known.stamp !== undefined && known.stamp.epoch >= stamp.epoch
   }
 
   /** Answers with a copy; with nothing, where this visitor must not be answered from the cache. */

@@ -292,6 +292,16 @@ describe("workerStore", () => {
       expect(sent).toHaveLength(6)
     })
 
+    it.each(["{}", "null", `{"id":"7"}`, `{"id":"7","epoch":"7"}`, `{"id":"7","epoch":1e400}`, "<html>", ""])(
+      "nothing where something else answers: %j",
+      async (body) => {
+        const { store } = setUp(() => new Response(body))
+        await expect(store.publish?.({ everything: true, mode: "purge" })).rejects.toThrow(
+          "the publish was answered with something else (is url that of a Tidemark Worker?)",
+        )
+      },
+    )
+
     it("not again what was refused, and tells why", async () => {
       const problem = { code: "unknown_namespace", detail: "The namespace is not declared." }
       const { store, sent } = setUp(() => Response.json(problem, { status: 422 }))

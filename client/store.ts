@@ -1,4 +1,4 @@
-import type { Epoch } from "../protocol/epoch.ts"
+import { type Epoch, parseEpoch } from "../protocol/epoch.ts"
 import { type Lookup, type LookupRequest, parseLookupJson } from "../protocol/lookup.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { AnswerClock } from "./answer-clock.ts"
@@ -108,8 +108,8 @@ export function workerStore({
       for (let left = PUBLISH_TRIES - 1; ; left -= 1) {
         try {
           const response = await ask("invalidations", headers, body)
-          if (response.ok) return (await response.json()) as Published
-          const failure = await failureOf("publish", response)
+          const failure = response.ok ? undefined : await failureOf("publish", response)
+          if (!failure) return publishedOf(jsonOf(await response.text()))
           if (left === 0 || isFinal(failure)) throw failure
         } catch (error) {
           if (left === 0 || isFinal(error)) throw error
@@ -167,6 +167,14 @@ export async function reached<T>(address: string, timeout: Milliseconds, call: (
         : `${address} cannot be reached: ${wordsOf(error)}`,
     )
   }
+}
+
+/** @throws {TidemarkError} where it is not what a Worker says of what it has recorded */
+function publishedOf(answer: unknown): Published {
+  const { id, epoch } = Object(answer) as Partial<Published>
+  if (typeof id === "string" && epoch !== undefined && parseEpoch(String(epoch)) === epoch)
+    return answer as Published
+  throw new TidemarkError("unreachable", `the publish was answered with something else (${WHERE})`)
 }
 
 /** Undefined where it is none. */

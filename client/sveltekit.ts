@@ -24,7 +24,7 @@ export interface RequestEvent {
 export type EpochHandleOptions<E extends RequestEvent = RequestEvent> = PagesOptions<E>
 
 /** What pages said that they show, by the request that they answer: `load` is handed an event of its own. */
-const told = new WeakMap<Request, readonly string[]>()
+const told = new WeakMap<Request, readonly unknown[]>()
 
 /**
  * Says what a page shows, and that it may be kept and shown to others. Of a server `load`, an endpoint or a hook, with
@@ -39,7 +39,8 @@ const told = new WeakMap<Request, readonly string[]>()
  *     }
  */
 export function depend({ request }: { readonly request: Request }, tags: readonly string[]): void {
-  told.set(request, [...(told.get(request) ?? []), ...tags])
+  // What is no list counts as one tag, or none: a text would be taken for its letters.
+  told.set(request, [...(told.get(request) ?? []), ...[tags].flat()])
 }
 
 /** What SvelteKit puts on every page that it renders, and on nothing else. */
@@ -93,7 +94,7 @@ export function epochHandle<E extends RequestEvent>(
         // What SvelteKit renders has no cookies but those that were set through the event.
         if (own.has(RENDERED) && !inside.setsCookies() && cookiesOf(event) === cookies)
           own.delete("set-cookie")
-        return { response, own, tags: tags.flatMap((list) => list ?? []) }
+        return { response, own, tags: tags.flatMap((list) => list ?? []) as readonly string[] }
       },
       async respond(body, init) {
         const headers = new Headers(init.headers)

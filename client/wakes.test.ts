@@ -134,6 +134,17 @@ describe("followWakes", () => {
     await wakes.close()
   })
 
+  it("goes on where its listener throws", async () => {
+    const { wakes, since, subscriber } = await follow({
+      onEvent() {
+        throw new Error("the log is full")
+      },
+    })
+    subscriber.wake(5)
+    expect((await since()).heard).toContainEqual({ generation: 10, epoch: 50 })
+    await wakes.close()
+  })
+
   it("uses a connection that is open already, and opens none twice", async () => {
     for (const state of ["ready", "connecting"] as const) {
       const subscriber = new Subscriber()

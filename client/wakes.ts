@@ -4,6 +4,7 @@ import { isWithin, type Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { Sweepable } from "./local-cache.ts"
 import { checkTenant, kindOf, NoAnswer, readHead, type RedisConnection } from "./redis-store.ts"
+import { quietly } from "./patience.ts"
 import type { Tidemark } from "./tidemark.ts"
 
 /** Between two rounds: at least this, and so long that sweeps take a fifth of the time, however many wakes there are. */
@@ -58,7 +59,7 @@ export interface FollowWakesOptions {
    * the other end. Default 5,000. 0: never.
    */
   readonly checkEvery?: Milliseconds
-  /** For logs and metrics. Default: nobody is told. */
+  /** For logs and metrics. What it throws is ignored. Default: nobody is told. */
   readonly onEvent?: (event: WakeEvent) => void
 }
 
@@ -268,7 +269,7 @@ class Follower implements Wakes {
 
   #tell(event: WakeEvent): void {
     // Not from here: what a listener throws must not reach the client's parser.
-    if (!this.#closing.signal.aborted) queueMicrotask(() => this.#options.onEvent(event))
+    if (!this.#closing.signal.aborted) queueMicrotask(() => void quietly(() => this.#options.onEvent(event)))
   }
 }
 

@@ -590,6 +590,78 @@ export function pageSuite(plug: TestedPlug): void {
         expect(codes(warnings)).toContain("cache-failed")
       })
 
+      it("has all of its copies read or given back, whatever is in it", async () => {
+        const kept = new MapCache()
+        let unread = 0
+        const cache: PageStore = {
+          async match(key) {
+            const copy = await kept.match(key)
+            if (!copy) return undefined
+            const bytes = new Uint8Array(await copy.arrayBuffer())
+            unread += 1
+            const end = () => void (unread -= 1)
+            const body = new ReadableStream(
+              {
+                pull(controller) {
+                  controller.enqueue(bytes)
+                  controller.close()
+                  end()
+                },
+                cancel: end,
+              },
+              { highWaterMark: 0 },
+            )
+            return new Response(body, { headers: copy.headers })
+          },
+          put: (key, response) => kept.put(key, response),
+          delete: (key) => kept.delete(key),
+        }
+        const { visit, invalidate } = await setUp({ cache, swr: 0 })
+        await visit()
+        const [key = ""] = [...kept.kept.keys()].filter((name) => !isClaim(name))
+        for (const method of ["GET", "HEAD"]) {
+          await visit("/a", { method })
+          for (const isHard of [false, true]) {
+            invalidate(isHard)
+            await visit("/a", { method })
+          }
+          for (const entry of ["", "x", "null", `{"stamp":"1.1","until":1e99,"headers":{"no name":"x"}}`]) {
+            await kept.put(key, new Response("theirs", { headers: { "tidemark-entry": entry } }))
+            expect((await visit("/a", { method })).body).not.toBe("theirs")
+          }
+        }
+        expect(unread).toBe(0)
+      })
+
+      it("that is slow is not blamed for the time that another isolate takes", async () => {
+        vi.useFakeTimers()
+        try {
+          const cache = new MapCache()
+          const match = cache.match.bind(cache)
+          cache.match = async (key) => {
+            await new Promise((resolve) => setTimeout(resolve, 200))
+            return match(key)
+          }
+          const one = await setUp({
+            cache,
+            page: async () => {
+              await new Promise((resolve) => setTimeout(resolve, 20_000))
+              return text("page")
+            },
+          })
+          const other = await setUp({ cache })
+          const first = one.open()
+          await vi.advanceTimersByTimeAsync(1_000)
+          const second = other.open()
+          await vi.advanceTimersByTimeAsync(30_000)
+          expect(await (await first).text()).toBe("page")
+          await second
+          expect([codes(other.warnings), other.made()]).toEqual([[], 0])
+        } finally {
+          vi.useRealTimers()
+        }
+      })
+
       it("that throws has nothing", async () => {
         const fail = () => {
           throw new Error("down")
@@ -852,6 +924,37 @@ export function pageSuite(plug: TestedPlug): void {
           }
         },
       )
+
+      it("as it hangs for ever is told, and tried again", async () => {
+        vi.useFakeTimers()
+        try {
+          const { open, invalidate, warnings, made } = await setUp({
+            cache: new MapCache(),
+            page: async (_, count) => {
+              if (count === 2) await new Promise(() => undefined)
+              return text(`v${count}`)
+            },
+          })
+          const visit = async () => {
+            const page = (await open()).text()
+            await vi.advanceTimersByTimeAsync(100)
+            return page
+          }
+          expect(await visit()).toBe("v1")
+          invalidate(false)
+          expect([await visit(), await visit()]).toEqual(["v1", "v1"])
+          expect(made()).toBe(2)
+          await vi.advanceTimersByTimeAsync(2 * MINUTE + 10_000)
+          expect(codes(warnings)).toEqual(["revalidation-failed"])
+          expect([await visit(), await visit()]).toEqual(["v1", "v3"])
+          // And the next time, too.
+          invalidate(false)
+          expect([await visit(), await visit()]).toEqual(["v3", "v4"])
+          expect(codes(warnings)).toEqual(["revalidation-failed"])
+        } finally {
+          vi.useRealTimers()
+        }
+      })
 
       // A parameter that the key does not hold made the revalidation that of another page, and there was never one more.
       it("is not one that was made from less than the visitor asked", async () => {

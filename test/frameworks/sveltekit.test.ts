@@ -94,6 +94,29 @@ describe("SvelteKit's pages under stamps", () => {
     expect(count()).toBe(2)
   })
 
+  it.each([
+    ["one text", "post-1", ["hit", "purged"]],
+    ["nothing", undefined, ["purged", "purged"]],
+    ["a number", 5, ["purged", "purged"]],
+  ])("depend on what `depend` can make of %s", async (_, tags, expected) => {
+    const seen = []
+    for (const tag of ["p", "post-1"]) {
+      const { visit, clock, store } = setUp({
+        onWarning: () => undefined,
+        load(event) {
+          depend(event, tags as never)
+          return { text: "page" }
+        },
+      })
+      expect(await visit()).toBe("page | tidemark; fwd=uri-miss; stored")
+      clock.time += 1
+      store.record({ kind: "tags", namespace: "blog", values: [tag], hard: true })
+      clock.time += 2 * TTL
+      seen.push(await visit())
+    }
+    expect(seen).toEqual(expected.map((what) => expect.stringContaining(what) as string))
+  })
+
   it("answer a browser that has the page with 304", async () => {
     const { open, idle } = setUp()
     const etag = (await open()).headers.get("etag") ?? ""
