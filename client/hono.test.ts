@@ -393,6 +393,14 @@ describe("what is not for a shared cache", () => {
     expect(cache.kept.size).toBe(0)
   })
 
+  it("what a handler forgot to return, which is an error, as without the cache", async () => {
+    vi.spyOn(console, "error").mockReturnValue()
+    const { open, visits } = setUp({ page: () => undefined as never })
+    for (let nth = 0; nth < 2; nth += 1) expect((await open("/a")).status).toBe(500)
+    expect(visits()).toBe(2)
+    vi.restoreAllMocks()
+  })
+
   it("what a handler threw", async () => {
     const { visit, app, cache } = setUp({ page: () => Promise.reject(new Error("broken")) })
     app.onError((_, c) => c.text("sorry", 200))
@@ -618,6 +626,20 @@ describe("Hono's own middleware around it", () => {
     const { headers } = await visit("/a", { "x-who": "bob" })
     expect(headers.get("x-both")).toBe("prepared for bob")
     expect(headers.get("content-type")).toBe("text/html; charset=UTF-8")
+  })
+
+  it("what both link to is linked to, on a hit and without", async () => {
+    const link =
+      (name: string): MiddlewareHandler =>
+      async (c, next) => {
+        c.header("link", `</${name}.css>; rel=preload`, { append: true })
+        await next()
+      }
+    const { visit } = aSite([link("site")], [link("page")])
+    for (let nth = 0; nth < 2; nth += 1) {
+      const links = (await visit()).headers.get("link")?.split(", ").toSorted()
+      expect(links).toEqual(["</page.css>; rel=preload", "</site.css>; rel=preload"])
+    }
   })
 
   it("a visitor for whom it said private is answered by the app", async () => {

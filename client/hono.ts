@@ -54,6 +54,8 @@ export function epochCache<E extends Env = any>({
         } finally {
           c.req.raw = visitor
         }
+        // Asked for a response that there is not, Hono gives an empty one, and would not say any more that it is missing.
+        if (!c.finalized) throw new Error("a handler gave no response: did it forget to return one?")
         return { response: c.res, mayBeKept: c.error === undefined }
       },
       respond(body, init) {
@@ -84,7 +86,8 @@ function add(headers: Headers, prepared: Headers, wins: boolean): void {
   for (const [name, value] of prepared) {
     const present = headers.get(name)
     if (name === "set-cookie" || present === null) headers.append(name, value)
-    else if (name === "vary") headers.set(name, `${present}, ${value}`)
+    // Lists, of which either part may be needed.
+    else if (name === "vary" || name === "link") headers.set(name, `${present}, ${value}`)
     else if (wins && !OF_THE_BODY.test(name) && !(isStale && name === "cache-control"))
       headers.set(name, value)
   }

@@ -176,8 +176,8 @@ export function keyingOf({ query = {}, vary = [], version }: KeyOptions, isSorte
   }
 }
 
-/** The name in `name=value`. Behind a `&`, as a question mark in front would be taken off. */
-function nameOf(pair: string): string {
+/** The name in `name=value`, decoded. Behind a `&`, as a question mark in front would be taken off. */
+export function nameOf(pair: string): string {
   const [name = ""] = new URLSearchParams(`&${pair}`).keys()
   return name
 }

@@ -1,4 +1,4 @@
-import type { Keyed } from "./page-key.ts"
+import { type Keyed, nameOf } from "./page-key.ts"
 
 /** What a page is made from, and what is made from the same. */
 
@@ -31,14 +31,16 @@ const NEXT_DATA = /^\/_next\/data\/[^/]+(\/.*)\.json$/
 export function pagesOf(url: string): readonly string[] {
   // Looked at before it is parsed, as nearly all are pages.
   if (!/\.(?:data|json|rsc)(?:\?|$)|[?&]_rsc=/.test(url)) return []
-  const { origin, pathname, searchParams } = new URL(url)
+  const { origin, pathname, search: whole, searchParams } = new URL(url)
   const path = pathname
     .replace(DATA, "")
     .replace(NEXT_DATA, "$1")
     .replace(/^\/index$/, "")
   if (path === pathname && !searchParams.has("_rsc")) return []
-  for (const name of ["_rsc", "_routes"]) searchParams.delete(name)
-  const search = searchParams.size > 0 ? `?${searchParams}` : ""
+  // Spelled as it was: by that the page is published.
+  const pairs = whole.slice(1).split("&")
+  const left = pairs.filter((pair) => pair && !["_rsc", "_routes"].includes(nameOf(pair))).join("&")
+  const search = left && `?${left}`
   const bare = path.replace(/\/$/, "")
   return [...(bare ? [origin + bare + search] : []), `${origin}${bare}/${search}`]
 }

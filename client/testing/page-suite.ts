@@ -440,6 +440,7 @@ export function pageSuite(plug: TestedPlug): void {
         for (const [data, page] of [
           ["/blog/a.data", "/blog/a"],
           ["/blog/a.data?_routes=routes%2Fpost", "/blog/a"],
+          ["/blog/list.data?filter[]=a%20b&_routes=x", "/blog/list?filter[]=a%20b"],
           ["/_root.data", "/"],
           ["/blog/a?_rsc=1abc", "/blog/a"],
           ["/blog/a.rsc", "/blog/a"],
