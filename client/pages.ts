@@ -176,8 +176,8 @@ export interface Visit<C> {
   why: string
   /** A stale copy, for where the page cannot be made. */
   spare?: Found | undefined
-  /** Of the copy that was found last, its `until`, by which a new one is known. */
-  seen?: Milliseconds | undefined
+  /** Of the copy that was found last, what a new one differs by. */
+  seen?: string | undefined
   /** How long the cache has been waited for. */
   waited: Milliseconds
 }
@@ -309,7 +309,7 @@ export function createPages<C>(
     if (visit.spare) discard(visit.spare.copy)
     visit.spare = undefined
     const found = await look(visit)
-    visit.seen = found?.until
+    visit.seen = found && found.stamp + found.until
     if (!found) {
       visit.why = "fwd=uri-miss"
       return undefined
