@@ -1,10 +1,12 @@
 import type { Stamp } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
-import { DAY, type Milliseconds, SECOND } from "../protocol/time.ts"
+import { type Milliseconds, SECOND } from "../protocol/time.ts"
+import { BackOff } from "./back-off.ts"
 import { BoundedCalls, type Unstorage } from "./bounded-storage.ts"
-import type { WaitUntil } from "./epochs.ts"
-import { ascii, fromAscii, STEERING } from "./page.ts"
-import { markOf, readOptions, type Stamped, staleFor } from "./stamped.ts"
+import { definedOnly, type HTTPEvent, windowOf } from "./nitro-event.ts"
+import type { Handling } from "./nitro-handler.ts"
+import type { KeyOptions } from "./page-key.ts"
+import { markOf, readOptions, type Stamped, staleFor, type Usable, usableFor } from "./stamped.ts"
 import type { Labeller } from "./tag-header.ts"
 import type { Tidemark } from "./tidemark.ts"
 
@@ -20,11 +22,9 @@ import type { Tidemark } from "./tidemark.ts"
  */
 
 export type { Unstorage } from "./bounded-storage.ts"
+export type { HTTPEvent } from "./nitro-event.ts"
 
 type OrPromise<T> = T | Promise<T>
-
-/** `stale`: it may be served while it is revalidated. */
-type Usable = "fresh" | "stale"
 
 /** As ocache keeps a value. */
 export interface CacheEntry<T = any> {
@@ -100,6 +100,8 @@ export interface EpochFunctionOptions<T, A extends unknown[]> extends FunctionOp
   readonly namespace: Namespace | ((...args: A) => Namespace)
   /** What a value depends on, known when it was made. Default: nothing but its namespace. */
   readonly tags?: (value: T, ...args: A) => OrPromise<readonly string[]>
+  /** Changes with each deploy: values of another version are not found. Default: none. */
+  readonly version?: string
   /** Calls the function itself, and keeps nothing, where it answers true; as `shouldBypassCache`. Default: never. */
   readonly bypass?: (...args: A) => OrPromise<boolean>
   /**
@@ -161,9 +163,10 @@ export function defineEpochCachedFunction<T, A extends unknown[]>(
   fn: (...args: A) => T | Promise<T>,
   options: EpochFunctionOptions<T, A>,
 ): CachedFunction<T, A> {
-  const { tidemark, namespace, tags, bypass, storageTimeout, ...own } = options
+  const { tidemark, namespace, tags, bypass, storageTimeout, version, ...own } = options
   const { storage } = own
   const bounded = new BoundedCalls(storageTimeout)
+  const backOff = new BackOff()
   const calls = new WeakMap<readonly unknown[], Call>()
   const repeats = new WeakMap<Made, Promise<Made>>()
   const how = readOptions(own.waitUntil)
@@ -203,7 +206,31 @@ export function defineEpochCachedFunction<T, A extends unknown[]>(
     }
     if (!call.judged?.usable) return false
     if (call.judged.usable === "stale") entry.stale = true
+    // ocache itself would try again at each call.
+    if (await isResting(entry, args)) Object.assign(entry, { stale: undefined, mtime: Date.now() })
     return own.validate ? own.validate(entry, ctx) : entry.value !== undefined
+  }
+
+  /** Whether what ocache would make once more could not be made a short while ago. */
+  async function isResting(entry: CacheEntry, args: A): Promise<boolean> {
+    const expires = (entry.mtime ?? 0) + (entry.maxAge ?? own.maxAge ?? 1) * SECOND
+    if (!own.swr || (!entry.stale && Date.now() <= expires)) return false
+    return backOff.isResting(await keyOf(args))
+  }
+
+  async function keyOf(args: A): Promise<string> {
+    return (await cached.resolveKeys(...args)).join()
+  }
+
+  async function run(...args: A): Promise<T> {
+    try {
+      const value = await fn(...args)
+      backOff.succeeded(await keyOf(args))
+      return value
+    } catch (error) {
+      backOff.failed(await keyOf(args))
+      throw error
+    }
   }
 
   /** Calls the function anew, for those whose value was overtaken by an invalidation while they waited for it. */
@@ -234,8 +261,9 @@ export function defineEpochCachedFunction<T, A extends unknown[]>(
   const { transform: ownTransform, serialize: ownSerialize, validate: ownValidate } = own
   const cacheOptions: FunctionOptions<T, A> & { readonly epochs: unknown } = {
     ...own,
+    ...based(own, version),
     // What changes the values belongs into ocache's hash of the options, as it does without us.
-    epochs: { tags, ownTransform, ownSerialize, ownValidate },
+    epochs: { fn, tags, ownTransform, ownSerialize, ownValidate },
     serialize,
     validate,
     transform,
@@ -245,20 +273,15 @@ export function defineEpochCachedFunction<T, A extends unknown[]>(
       (await bypass?.(...args)) === true ||
       (await tidemark.begin(namespaceOf(args), how)).stamp === undefined,
   }
-  const cached = define<T, A>(fn, cacheOptions)
-  const call = async (...args: A): Promise<T> => {
+  // By the name of the function ocache tells them apart where they are given none.
+  const cached = define<T, A>(Object.defineProperty(run, "name", { value: fn.name }), cacheOptions)
+  const get = async (...args: A): Promise<T> => {
     const answer: unknown = await cached(...args)
     return (answer instanceof Answer ? answer.value : answer) as T
   }
   const { resolveKeys, invalidate, expire } = cached as Partial<CachedFunction<T, A>>
   if (!resolveKeys || !invalidate || !expire) throw notOcache("defineEpochCachedFunction")
-  return Object.assign(call, { resolveKeys, invalidate, expire })
-}
-
-/** What ocache needs of a request's event; h3's has more. */
-export interface HTTPEvent {
-  req: Request & { waitUntil?: (promise: Promise<any>) => void }
-  url?: URL
+  return Object.assign(get, { resolveKeys, invalidate, expire })
 }
 
 /** ocache's options for handlers. */
@@ -285,7 +308,8 @@ export interface StoredResponse {
   base64?: boolean
 }
 
-export interface EpochHandlerOptions<E extends HTTPEvent> extends Omit<HandlerOptions<E>, "storage"> {
+export interface EpochHandlerOptions<E extends HTTPEvent>
+  extends Omit<HandlerOptions<E>, "storage">, KeyOptions {
   /** The reader of epochs; made once a process, not once a request. */
   readonly tidemark: Tidemark
   /** The namespace of the responses. */
@@ -316,18 +340,14 @@ export interface EpochHandlerOptions<E extends HTTPEvent> extends Omit<HandlerOp
   readonly sendCacheControl?: boolean
   /** As ocache has it; needed only outside Nitro, where a handler answers other than with text or a `Response`. */
   readonly toResponse?: (value: unknown, event: E) => Response | Promise<Response>
+  /** As ocache has it. What is streamed is not looked through for nonces, nor held to its `Content-Length`. */
+  readonly stream?: boolean
 }
 
 type Managed = "resolveKeys" | "invalidate" | "expire"
 
 /** With ocache's own methods, where `define` gives them. */
 export type EpochCachedHandler<E, R> = ((event: E) => Promise<Response>) & Pick<R, Extract<keyof R, Managed>>
-
-/** How long a cache in front is told to keep a response at most, in seconds: as long as `maxCacheTtl`. */
-const MAX_SHARED = (30 * DAY) / SECOND
-
-/** The header in which a stored response carries its mark. Never sent on. */
-const ENTRY = "tidemark-entry"
 
 /**
  * A cached handler whose responses are kept under their stamps, as `defineEpochCachedFunction` keeps values.
@@ -349,149 +369,59 @@ export function defineEpochCachedHandler<E extends HTTPEvent, R extends (event: 
   handler: (event: E) => unknown,
   options: EpochHandlerOptions<E>,
 ): EpochCachedHandler<E, R> {
-  const { tidemark, namespace, tags, storage, toResponse, labels, bypass, storageTimeout, ...own } = options
+  const { storage, storageTimeout, tags, toResponse, version, ...rest } = options
+  const { vary = [], query, varies = [], getKey, sendCacheControl } = rest
+  const varied = Array.isArray(vary) ? vary : Object.keys(vary)
   const bounded = new BoundedCalls(storageTimeout)
-  /** What a request made itself, by its mark: not what was kept, and not what another made. */
-  const filled = new WeakMap<E, string>()
-  const bypassing = new WeakSet<E>()
-  const waitUntilOf = (event: E) => own.waitUntil ?? event.req.waitUntil?.bind(event.req)
-  const judge = async (mark: unknown, waitUntil?: WaitUntil, entry?: CacheEntry) =>
-    usableFor(await staleFor(tidemark, namespace, mark, readOptions(waitUntil)), windowOf(own, entry))
-
+  let handling: Handling<E> | undefined
   /** Whether ocache asked for the storage, which comes first: another cache would not know the option. */
-  let isOcache = own.headersOnly === true
+  let isOcache = false
+
+  /** What answers requests is loaded with the first of them: functions alone have no need of it. */
+  async function load(): Promise<Handling<E>> {
+    const { createHandling } = await import("./nitro-handler.ts")
+    return (handling ??= createHandling(handler, options, cached))
+  }
 
   async function fill(event: E): Promise<unknown> {
-    if (!isOcache && !bypassing.has(event)) throw notOcache("defineEpochCachedHandler")
-    const { stamp } = await tidemark.begin(namespace, readOptions(waitUntilOf(event)))
-    const value = await handler(event)
-    const asked = (await tags?.(value, event)) ?? []
-    const mark = markOf(stamp, asked, [event.url?.href ?? event.req.url])
-    const text = mark && ascii(mark)
-    if (text) filled.set(event, text)
-    const put = (headers: Headers) => {
-      if (text) headers.set(ENTRY, text)
-      labels?.(headers, namespace, asked)
+    const { isPassed, fill: make } = await load()
+    if (!isOcache && !isPassed(event)) throw notOcache("defineEpochCachedHandler")
+    return make(event)
+  }
+
+  /** A storage that gives only what may be served. */
+  function judgedStorage(given: CacheStorage): CacheStorage {
+    return {
+      ...given,
+      get: async <T>(key: string) => (await load()).judged(await given.get(key)) as T | null,
     }
-    const prepared = (event as { res?: { headers?: unknown } }).res?.headers
-    if (!toResponse && !(value instanceof Response) && prepared instanceof Headers) {
-      // h3 makes the response, with the headers that were prepared for it.
-      put(prepared)
-      return value
-    }
-    const made = toResponse ? await toResponse(value, event) : asResponse(value)
-    if (!(made instanceof Response)) return made
-    // What was fetched elsewhere has headers that cannot be set.
-    const response = new Response(made.body, made)
-    put(response.headers)
-    return response
   }
 
   const cached = define(fill, {
-    ...own,
+    ...rest,
+    ...based(rest, version),
     epochs: { handler, tags, toResponse },
+    varies: [...varies, ...varied],
+    ...(query && { allowQuery: true }),
+    ...(getKey && { getKey: async (event: E) => (await load()).keyOf(event) }),
     // Of what h3 says of a response here, browsers keep for `maxAge` what may be invalidated at once.
-    ...(own.sendCacheControl === undefined && { sendCacheControl: false, handleCacheHeaders: undefined }),
+    ...(sendCacheControl === undefined && { sendCacheControl: false, handleCacheHeaders: undefined }),
     storage: () => {
       isOcache = true
-      const given = boundedStorage(storageOf(storage), bounded)
-      return judgedStorage(given, (mark, entry) => judge(mark, own.waitUntil, entry))
+      return judgedStorage(boundedStorage(storageOf(storage), bounded))
     },
-    shouldBypassCache: (event: E) => bypassing.has(event),
+    shouldBypassCache: async (event: E) => (await load()).isPassed(event),
   } as never)
   if ("__is_handler__" in cached) throw notOcache("defineEpochCachedHandler")
 
-  async function isBypassed(event: E): Promise<boolean> {
-    const { method, headers } = event.req
-    return (
-      !["GET", "HEAD"].includes(method) ||
-      headers.has("range") ||
-      (await own.shouldBypassCache?.(event)) === true ||
-      (await bypass?.(event)) === true ||
-      (await tidemark.begin(namespace, readOptions(waitUntilOf(event)))).stamp === undefined
-    )
-  }
-
-  /** Says what is to be kept by whom, where the handler says nothing; of what is stale, that nobody is to keep it. */
-  function steer({ headers, status }: Response, usable: Usable): void {
-    if (usable === "stale") {
-      for (const name of [...headers.keys()].filter((key) => STEERING.test(key))) headers.delete(name)
-      headers.set("cache-control", "no-store")
-    } else if (own.sendCacheControl === undefined && status === 200 && !headers.has("set-cookie")) {
-      const shared = labels ? `, s-maxage=${Math.min(own.maxAge ?? 1, MAX_SHARED)}` : ""
-      if (!headers.has("cache-control"))
-        headers.set("cache-control", `public, max-age=0, must-revalidate${shared}`)
-    }
-  }
-
-  async function serve(event: E): Promise<Response> {
-    if (!bypassing.has(event) && (await isBypassed(event))) bypassing.add(event)
-    const isPassed = bypassing.has(event)
-    const prepared = isPassed ? [] : takePrepared(event)
-    let response: Response
-    try {
-      response = (await cached(event)) as Response
-    } catch (error) {
-      putBack(event, prepared)
-      throw error
-    }
-    const text = response.headers?.get(ENTRY) ?? undefined
-    if (text !== undefined) {
-      response.headers.delete(ENTRY)
-      const usable = filled.get(event) === text ? "fresh" : await judge(parse(text), waitUntilOf(event))
-      if (!usable) {
-        // Another's fill, which an invalidation overtook while this request waited for it.
-        void response.body?.cancel().catch(() => undefined)
-        bypassing.add(event)
-        putBack(event, prepared)
-        return serve(event)
-      }
-      if (!isPassed) steer(response, usable)
-    }
-    return withPrepared(response, prepared)
-  }
-
-  const methods = cached as Partial<Record<Managed, unknown>>
-  const { resolveKeys, invalidate, expire } = methods
-  return Object.assign(
-    serve,
-    definedOnly({ resolveKeys, invalidate, expire }),
-  ) as unknown as EpochCachedHandler<E, R>
-}
-
-type Prepared = readonly (readonly [name: string, value: string])[]
-
-/** Takes what others prepared for the visitor off h3's event, before it gets into what is kept for everybody. */
-function takePrepared(event: HTTPEvent): Prepared {
-  const { headers } = (event as { res?: { headers?: unknown } }).res ?? {}
-  if (!(headers instanceof Headers)) return []
-  const prepared = [...headers]
-  for (const [name] of prepared) headers.delete(name)
-  return prepared
-}
-
-function putBack(event: HTTPEvent, prepared: Prepared): void {
-  const { headers } = (event as { res?: { headers?: unknown } }).res ?? {}
-  if (headers instanceof Headers) for (const [name, value] of prepared) headers.append(name, value)
-}
-
-/**
- * What was prepared for the visitor wins over what is kept; but what is said of the body is said of this one, and what is
- * stale stays `no-store`. Whose cookies go along with it, a cache in front must not show to others.
- */
-function withPrepared(response: Response, prepared: Prepared): Response {
-  const { headers } = response
-  const isStale = headers.get("cache-control") === "no-store"
-  for (const [name, value] of prepared) {
-    const isSettled = (name.startsWith("content-") && headers.has(name)) || (isStale && STEERING.test(name))
-    if (name === "set-cookie" || name === "vary") headers.append(name, value)
-    else if (!isSettled) headers.set(name, value)
-  }
-  if (!isStale && prepared.some(([name]) => name === "set-cookie")) {
-    for (const name of [...headers.keys()].filter((key) => STEERING.test(key))) headers.delete(name)
-    headers.set("cache-control", "private, no-cache")
-  }
-  return response
+  const { resolveKeys, invalidate, expire } = cached as Partial<
+    Record<Managed, (event: E) => Promise<unknown>>
+  >
+  const managed = Object.entries(definedOnly({ resolveKeys, invalidate, expire })).map(
+    ([name, run]) => [name, async (event: E) => run?.((await load()).eventForFill(event))] as const,
+  )
+  const serve = async (event: E): Promise<Response> => (await load()).serve(event)
+  return Object.assign(serve, Object.fromEntries(managed)) as unknown as EpochCachedHandler<E, R>
 }
 
 /** What is given in place of ocache's, in the words of whoever has another. */
@@ -509,23 +439,6 @@ const boundedStorage = (storage: CacheStorage, calls: BoundedCalls): CacheStorag
   },
 })
 
-/** A storage that gives only what may be served, and says of what was softly invalidated that it is stale. */
-function judgedStorage(
-  storage: CacheStorage,
-  judge: (mark: unknown, entry: CacheEntry) => Promise<Usable | undefined>,
-): CacheStorage {
-  return {
-    ...definedOnly({ binary: storage.binary, maxEntryBytes: storage.maxEntryBytes }),
-    async get<T>(key: string) {
-      const entry = (await storage.get(key)) as CacheEntry<StoredResponse> | null
-      const usable = entry && (await judge(parse(entry.value?.headers?.[ENTRY]), entry))
-      if (!usable) return null
-      return (usable === "stale" ? { ...entry, stale: true } : entry) as T
-    },
-    set: (key, value, options) => storage.set(key, value, options),
-  }
-}
-
 function storageOf(given: EpochHandlerOptions<HTTPEvent>["storage"]): CacheStorage {
   const storage = typeof given === "function" ? given() : given
   if (!("getItem" in storage)) return storage
@@ -536,35 +449,13 @@ function storageOf(given: EpochHandlerOptions<HTTPEvent>["storage"]): CacheStora
   }
 }
 
-/** Whether what is stale for so long may be served. */
-const usableFor = (stale: Milliseconds, window: Milliseconds): Usable | undefined =>
-  stale < 0 ? "fresh" : stale < window ? "stale" : undefined
-
-/** How long after a soft invalidation the old value may be served, in milliseconds. */
-const windowOf = (
-  { swr, staleMaxAge }: { readonly swr?: boolean; readonly staleMaxAge?: number },
-  entry?: CacheEntry,
-): number => (swr ? (entry?.staleMaxAge ?? staleMaxAge ?? Infinity) * SECOND : 0)
+/** What ocache keeps entries under, with the version in it. */
+const based = ({ base = "/cache" }: { readonly base?: string | string[] }, version?: string) =>
+  version ? { base: [base].flat().map((one) => `${one}:${version}`) } : {}
 
 /** ocache stores bytes as bytes, if it is told by their type; it cannot see them in a box. */
 function asBytes(value: unknown): unknown {
   if (value instanceof Uint8Array) return value
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
   return value instanceof ArrayBuffer ? new Uint8Array(value) : value
-}
-
-/** Text, as ocache makes a response of it. What else it would make one of, or refuse, is left to it. */
-const asResponse = (value: unknown): unknown =>
-  ["string", "number", "boolean", "bigint"].includes(typeof value) ? new Response(String(value)) : value
-
-function parse(text: unknown): unknown {
-  try {
-    return typeof text === "string" ? fromAscii(text) : undefined
-  } catch {
-    return undefined
-  }
-}
-
-function definedOnly<T extends object>(options: T): { [name in keyof T]?: Exclude<T[name], undefined> } {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never
 }

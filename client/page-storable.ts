@@ -7,7 +7,7 @@ import { ADDED, ascii, ENTRY, type Entry, isForbidden, STEERING } from "./page.t
 const MAX_ENTRY_BYTES = 8_000
 
 /** What is about one request or one connection, whoever set it. No page is made of it, and it is not kept with one. */
-const OF_ONE_REQUEST =
+export const OF_ONE_REQUEST =
   /^(?:(?:x-)?(?:request|correlation|trace)-id|x-amzn-trace-id|traceparent|tracestate|server-timing|(?:x-)?ratelimit(?:-.*)?|retry-after|x-csrf-token|authorization|authentication-info|proxy-.*|connection|keep-alive|te|trailer|transfer-encoding|upgrade)$/
 
 /** Codings that `fetch` decodes everywhere but in Workers, leaving the header that names them. */

@@ -39,3 +39,10 @@ export async function staleFor(
 }
 
 export const readOptions = (waitUntil: WaitUntil | undefined): ReadOptions => (waitUntil ? { waitUntil } : {})
+
+/** `stale`: it may be served while it is revalidated. */
+export type Usable = "fresh" | "stale"
+
+/** Whether what is stale for so long may be served. */
+export const usableFor = (stale: Milliseconds, window: Milliseconds): Usable | undefined =>
+  stale < 0 ? "fresh" : stale < window ? "stale" : undefined
