@@ -1,7 +1,7 @@
 import type { Stamp } from "../protocol/epoch.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { isFailure } from "./making.ts"
-import { type HTTPEvent, NotKept, preparedOn } from "./nitro-event.ts"
+import { type HTTPEvent, NotKept, preparedOn, takePrepared } from "./nitro-event.ts"
 import { ascii, ENTRY } from "./page.ts"
 import { isStorable, lengthOf, OF_ONE_REQUEST } from "./page-storable.ts"
 import { markOf } from "./stamped.ts"
@@ -67,6 +67,7 @@ export async function fill<E extends HTTPEvent>(
 ): Promise<Filled> {
   try {
     const { made, headers, status, asked } = await run(event, options)
+    if (made instanceof Response) takeOver(made, event)
     // Of what ocache makes a response itself, or refuses to, nothing is known here.
     if (!headers) return { made, text: undefined, unkept: [] }
     const head = new Response(null, { status, headers })
@@ -86,6 +87,12 @@ export async function fill<E extends HTTPEvent>(
     const isGone = typeof status === "number" && !isFailure({ status } as Response)
     throw new NotKept(event, typeof status === "number" ? status : 500, !isGone, undefined, cause)
   }
+}
+
+/** What else was set on the event is the response's too, as h3 has it; it would add that when nobody looks any more. */
+function takeOver({ status, headers }: Response, event: HTTPEvent): void {
+  for (const [name, value] of takePrepared(event))
+    if (status < 400) headers[name === "set-cookie" ? "append" : "set"](name, value)
 }
 
 /** With all of its body there. */
