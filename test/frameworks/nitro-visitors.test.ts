@@ -123,7 +123,7 @@ describe("one visitor's own", () => {
         if (path === "/fails") throw new Error(`no page ${user}`)
         headers.set("x-correlation-id", String(user))
         const asked = [...event.req.headers].map(([name, value]) => `${name}=${value}`)
-        return answer(path === "/account" ? `of ${user}` : `page ${asked} ${event.url.search}`, event)
+        return answer(path === "/account" ? `of ${user}` : `page ${asked.join()} ${event.url.search}`, event)
       },
       { bypass: (event) => event.req.headers.has("x-preview"), allowQuery: true },
       (event) => {
