@@ -36,7 +36,7 @@ export function pagesIn(storage: Unstorage | (() => Unstorage), kind: string): P
 }
 
 /** What bytes say in UTF-8, byte for byte; undefined where they say nothing. */
-export function textOf(bytes: Uint8Array): string | undefined {
+function textOf(bytes: Uint8Array): string | undefined {
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes)
   } catch {
