@@ -125,12 +125,18 @@ export interface Keying {
   keyed(request: Request, namespace: Namespace, label: string | undefined): Keyed
 }
 
-/** @param isSorted whether the order of parameters makes no other page */
+/**
+ * @param isSorted whether the order of parameters makes no other page
+ * @throws {RangeError} when `vary` names what is no header
+ */
 export function keyingOf({ query = {}, vary = [], version }: KeyOptions, isSorted = false): Keying {
   const isIgnored = ignoredBy(query)
   const varied: readonly (readonly [string, true | Normaliser])[] = isNames(vary)
     ? vary.map((name) => [name.toLowerCase(), true])
     : Object.entries(vary).map(([name, normalise]) => [name.toLowerCase(), normalise])
+  for (const [name] of varied)
+    if (name === "*" || !/^[\w!#$%&'*+.^`|~-]+$/.test(name))
+      throw new RangeError(`vary must name headers, got ${JSON.stringify(name)}`)
 
   return {
     varied: varied.map(([name]) => name),

@@ -58,7 +58,16 @@ function isOverAtOnce(headers: Headers): boolean {
   if (expires === null || secondsOf(control, "max-age") !== undefined) return false
   // What is no date is in the past (RFC 9111, 5.3).
   const isDate = HTTP_DATE.test(expires)
-  return !(isDate && Date.parse(expires) > (Date.parse(headers.get("date") ?? "") || Date.now()))
+  return !(isDate && timeOf(expires) > (timeOf(headers.get("date") ?? "") || Date.now()))
+}
+
+/** V8 takes two digits of a year from 50 on for 19xx; in a header they are of the next 50 years, or else past. */
+function timeOf(date: string): Milliseconds {
+  const time = Date.parse(date)
+  if (!/-\d\d /.test(date)) return time
+  const later = new Date(time)
+  later.setUTCFullYear(later.getUTCFullYear() + 100)
+  return later.getUTCFullYear() <= new Date().getUTCFullYear() + 50 ? later.getTime() : time
 }
 
 function secondsOf(control: string | null, directive: string): number | undefined {

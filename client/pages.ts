@@ -213,7 +213,7 @@ export interface Serving<C> {
  *
  * @param isSorted whether the order of parameters makes no other page. Default false
  * @returns a response of its own, or where none can be made like it (a WebSocket's), the very one that was made
- * @throws {RangeError} when `cacheTimeout` is not above 0
+ * @throws {RangeError} when an option is out of range: `cacheTimeout` not above 0, or no header in `vary`
  */
 export function createPages<C>(
   options: PagesOptions<C>,

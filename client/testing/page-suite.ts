@@ -243,6 +243,7 @@ export function pageSuite(plug: TestedPlug): void {
           { "cache-control": "s-maxage=0", "cdn-cache-control": "max-age=60" },
         ],
         ["Expires to come", { expires: "Thu, 01 Jan 2099 00:00:00 GMT" }],
+        ["Expires to come, in two digits", { expires: "Thursday, 18-Aug-50 00:00:00 GMT" }],
         ["Expires in the past, which max-age overrides", { expires: "0", "cache-control": "max-age=60" }],
       ])("is kept with %s", async (_, headers) => {
         const { visit } = await setUp({ page: () => text("page", headers) })
@@ -397,6 +398,10 @@ export function pageSuite(plug: TestedPlug): void {
         const headers = { origin: SITE, "content-type": "application/json" }
         expect((await visit("/a", { method, headers })).status).toBe(status)
         expect((await visit()).how).toBe(isKept ? "hit" : "fwd=uri-miss; stored")
+      })
+
+      it.each(["*", "accept language", ""])("differs by no header %j", async (name) => {
+        await expect(setUp({ vary: [name] })).rejects.toThrow("vary must name headers")
       })
 
       it("is nothing for a request of which it would be too long", async () => {
