@@ -110,7 +110,9 @@ export function createCacheHandler(options: CacheHandlerOptions): CacheHandler {
 
   async function get(key: string, softTags: readonly string[]): Promise<CacheEntry | undefined> {
     const pending = sets.get(key)
-    if (pending) await settles(pending, SET_PATIENCE)
+    // One that has kept somebody waiting in vain is waited for by nobody any more.
+    const isLost = pending !== undefined && !(await settles(pending, SET_PATIENCE))
+    if (isLost && sets.get(key) === pending) sets.delete(key)
     const [stored] = await Promise.all([find(key), noteStamp()])
     if (!stored) return undefined
     const entry = await toServe(key, stored, softTags)

@@ -168,6 +168,21 @@ describe("the handler", () => {
     await Promise.all(both)
   })
 
+  it("waits once for a set that never ends, and not for those after it", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] })
+    onTestFinished(() => void vi.useRealTimers())
+    const { handler, read } = setUp()
+    await handler.get("page", [])
+    void handler.set("page", new Promise(() => undefined))
+    const waiting = read("page")
+    await vi.advanceTimersByTimeAsync(5_000)
+    expect(await waiting).toBe("miss")
+    // Nothing moves the time on from here.
+    expect(await read("page")).toBe("miss")
+    await handler.set("page", Promise.resolve(made()))
+    expect(await read("page")).toBe("old")
+  })
+
   it("keeps nothing of what broke off", async () => {
     const { handler, read, warnings } = setUp()
     await handler.get("a", [])
