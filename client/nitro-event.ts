@@ -48,7 +48,7 @@ export function handOver(event: HTTPEvent, filling: HTTPEvent, made: unknown): R
   const [to, from] = [preparedOn(event), preparedOn(filling)]
   if (to && from && !(made instanceof Response)) {
     if (from.status !== undefined) to.status = from.status
-    for (const [name, value] of from.headers)
+    for (const [name, value] of Array.from(from.headers))
       to.headers[name === "set-cookie" ? "append" : "set"](name, value)
   }
   return made as Response
