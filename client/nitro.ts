@@ -400,6 +400,8 @@ export function defineEpochCachedHandler<E extends HTTPEvent, R extends (event: 
   const cached = define(fill, {
     ...rest,
     ...based(rest, version),
+    // ocache sees `fill` alone, by whose name all handlers would share one key for each path.
+    name: rest.name || handler.name || anonymous(handler),
     epochs: { handler, tags, toResponse },
     varies: [...varies, ...varied],
     ...(query && { allowQuery: true }),
@@ -452,6 +454,14 @@ function storageOf(given: EpochHandlerOptions<HTTPEvent>["storage"]): CacheStora
 /** What ocache keeps entries under, with the version in it. */
 const based = ({ base = "/cache" }: { readonly base?: string | string[] }, version?: string) =>
   version ? { base: [base].flat().map((one) => `${one}:${version}`) } : {}
+
+/** A name by its source, as ocache gives it to what has none. */
+function anonymous(handler: unknown): string {
+  let hash = 0
+  for (const character of String(handler))
+    hash = Math.trunc((hash * 31 + (character.codePointAt(0) ?? 0)) % 2 ** 40)
+  return `anon_${hash.toString(36)}`
+}
 
 /** ocache stores bytes as bytes, if it is told by their type; it cannot see them in a box. */
 function asBytes(value: unknown): unknown {

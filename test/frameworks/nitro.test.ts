@@ -794,6 +794,24 @@ describe("a storage that does not answer", () => {
 })
 
 describe("bypass", () => {
+  // All of them had the name of the plug's own function, and put each other's entries out.
+  it("keeps handlers without a name apart, in one storage and at one path", async () => {
+    const { tidemark } = setUp()
+    const storage = jsonStorage()
+    const made = { one: 0, other: 0 }
+    const options = { tidemark, namespace: "blog", storage, maxAge: 3_600 }
+    const handlers = [
+      defineEpochCachedHandler(defineCachedHandler, () => `one ${(made.one += 1)}`, options),
+      defineEpochCachedHandler(defineCachedHandler, () => `other ${(made.other += 1)}`, options),
+    ]
+    for (let round = 0; round < 3; round += 1)
+      for (const serve of handlers) {
+        await serve({ req: new Request("https://www.example.com/") })
+        await settled()
+      }
+    expect(made).toEqual({ one: 1, other: 1 })
+  })
+
   it("has a function run, and a handler, as if nothing was cached", async () => {
     const { tidemark, storage } = setUp()
     let calls = 0
