@@ -70,6 +70,7 @@ const MAX_TURNS = 200
 const GONE: readonly number[] = [404, 410, 451]
 
 /** The app that was to make a page once more did, or nobody: it was not this plug that was asked. */
+const UNREACHED_FOR: Milliseconds = 5 * MINUTE
 const UNREACHED = "it did not come by here: is the app that revalidates the one that has the whole path?"
 
 /** What it takes to make pages. */
@@ -115,8 +116,10 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
   const reached = new Set<string>()
   const backOff = new BackOff()
   const unstorable = new Set<string>()
-  /** A revalidation never came by here: stale pages are made while a request waits. */
-  let isUnreachable = false
+  /** Pages whose visitor left while they were made, and took that along. */
+  const abandoned = new Set<string>()
+  /** Until when stale pages are made while a request waits, as a revalidation never came by here. */
+  let unreachableUntil = -Infinity
 
   return {
     pass,
@@ -173,7 +176,9 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       if (found) return found
       // What was invalidated while it was made is made anew by one as well, unless that goes on for too long.
       const isOutdated = visit.seen !== undefined && visit.seen !== seen && performance.now() < until
-      if (isOver && !isOutdated) break
+      // And what its visitor gave up is taken over by one.
+      const isTakenOver = abandoned.has(visit.key) && performance.now() < until
+      if (isOver && !isOutdated && !isTakenOver) break
       // Of all that wait, one begins anew; the others see that, and wait for it.
       isOutOfPatience = !isOver && fills.running(visit.key) === running
     }
@@ -183,7 +188,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
   }
 
   function refresh(visit: Visit<C>): boolean {
-    if (isUnreachable) return false
+    if (performance.now() < unreachableUntil) return false
     const { turn, page, pageKey } = visit
     if (isOnlyRead(visit) || revalidations.running(pageKey) || backOff.isResting(pageKey)) return true
     const { end } = revalidations.start(pageKey)
@@ -204,7 +209,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       if (!reached.delete(pageKey)) {
         // Code before the plug refused it, for now: that says nothing of the app.
         if (isFailure(response)) return setBack(visit, response.status)
-        isUnreachable = true
+        unreachableUntil = performance.now() + UNREACHED_FOR
         warn(turn.context, "revalidation-failed", new Error(UNREACHED))
       }
       // Only when it is stored is the next visitor served the new one.
@@ -263,7 +268,8 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       const { response, own = response.headers, mayBeKept = true } = made
       const tags = await tagsOf(made, context)
       if (!mayBeKept || !isStorable(response, own, serving.keying.varied)) {
-        neverStored(key)
+        // Of one whose visitor left, nothing is known.
+        if (!isLeft(visit)) neverStored(key)
         if (!isFailure(response)) waitUntil(visit, removeOld(visit))
         return told(response, context, visit.why, tags)
       }
@@ -277,9 +283,18 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       await soon(kept)
       return told(response, context, `${visit.why}; stored`, tags, theirs)
     } finally {
-      if (!stored) end()
+      if (!stored) {
+        settle(visit)
+        end()
+      }
       if (visit.spare) discard(visit.spare.copy)
     }
+  }
+
+  /** Before those who wait are told that a page is not made any more: whether that is for want of its visitor. */
+  function settle(visit: Visit<C>, isKept = false): void {
+    if (isKept || !isLeft(visit)) abandoned.delete(visit.key)
+    else if (abandoned.add(visit.key).size > MAX_UNSTORABLE) abandoned.clear()
   }
 
   /** Makes the page; or gives what to answer with instead, where it could not be made. */
@@ -288,7 +303,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
     let made: Made
     try {
       // What is never kept need not be made without the visitor's conditions.
-      made = await turn.make(unstorable.has(key) ? turn.request : sourceOf(turn.request, page), true)
+      made = await turn.make(sourceOf(turn.request, page, unstorable.has(key)), true)
     } catch (cause) {
       const old = await instead(visit, cause)
       if (!old) throw cause
@@ -326,7 +341,9 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       await (body instanceof ReadableStream ? put() : guard.run(put))
       if (whole && whole.ending() !== "whole") throw new CutShort("the body was not read to its end")
       backOff.succeeded(pageKey)
+      settle(visit, true)
     } catch (thrown) {
+      settle(visit)
       const ending = whole?.ending()
       const cause = ending instanceof Error ? ending : thrown
       const isPersonal = cause instanceof OneVisitorsOwn
@@ -440,6 +457,10 @@ export const isFailure = ({ status }: Response): boolean => status >= 400 && !GO
 /** What is made must not be kept: it shows what the key does not hold, or nothing at all. */
 const isOnlyRead = <C>({ turn, page }: Visit<C>): boolean =>
   turn.request.method === "HEAD" || (turn.isDeaf === true && page.plain.isStripped)
+
+/** Whether the visitor has left. Some runtimes do not tell. */
+const isLeft = <C>({ turn }: Visit<C>): boolean =>
+  (turn.request as { readonly signal?: AbortSignal }).signal?.aborted === true
 
 const waitUntil = <C>({ turn }: Visit<C>, work: Promise<unknown>): void => turn.waitUntil?.(work)
 

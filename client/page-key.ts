@@ -27,6 +27,7 @@ export const NAMING: readonly string[] = [
   "x-original-host",
   "x-original-url",
   "x-rewrite-url",
+  "x-scheme",
   "x-url-scheme",
 ]
 

@@ -5,9 +5,11 @@ import { type Keyed, nameOf } from "./page-key.ts"
 /**
  * The request that a page is made from: without what its key does not hold, and without conditions, by which less than
  * the page would do. The very one, where it says nothing of these.
+ *
+ * @param mayBeLess conditions are left: what is made is most likely not kept
  */
-export function sourceOf(request: Request, { plain: { url }, said }: Keyed): Request {
-  const conditions = [...request.headers.keys()].filter((name) => name.startsWith("if-"))
+export function sourceOf(request: Request, { plain: { url }, said }: Keyed, mayBeLess = false): Request {
+  const conditions = mayBeLess ? [] : [...request.headers.keys()].filter((name) => name.startsWith("if-"))
   if (url === request.url && conditions.length === 0 && Object.keys(said).length === 0) return request
   const made = new Request(url, request)
   for (const name of conditions) made.headers.delete(name)

@@ -18,7 +18,7 @@ const NONCED = /'nonce-/i
 
 /**
  * Whether a response may be kept and shown to others: 200, nothing in its headers that says it is private, no cookie,
- * no stream of events, and `Vary` only by what is in the key.
+ * no stream of events or parts, and `Vary` only by what is in the key.
  *
  * Nor one that another such cache answered: its copy is older than the stamp that it would get here.
  *
@@ -26,7 +26,7 @@ const NONCED = /'nonce-/i
  */
 export function isStorable({ status, headers }: Response, own: Headers, varied: readonly string[]): boolean {
   if (status !== 200 || own.has("set-cookie") || isForbidden(headers) || isOverAtOnce(headers)) return false
-  if (/^text\/event-stream\b/i.test(headers.get("content-type") ?? "")) return false
+  if (/^(?:text\/event-stream|multipart\/)/i.test(headers.get("content-type") ?? "")) return false
   if (/(?:^|[\s,"])tidemark[\s",;]/i.test(headers.get("cache-status") ?? "")) return false
   for (const name of ["content-security-policy", "content-security-policy-report-only"])
     if (NONCED.test(headers.get(name) ?? "")) return false

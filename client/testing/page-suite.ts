@@ -353,6 +353,23 @@ export function pageSuite(plug: TestedPlug): void {
         expect(allowing.made()).toBe(2)
       })
 
+      // A page that could not be kept the first time was made of the visitor's own request the next, and kept.
+      it("lacks what the key does not hold also where the page could not be kept before", async () => {
+        const { visit } = await setUp({
+          vary: { cookie: (value) => /theme=\w+/.exec(value ?? "")?.[0] ?? "" },
+          page: (request, count) =>
+            count === 1
+              ? new Response("broken", { status: 500 })
+              : text(`${request.url} ${request.headers.get("cookie")}`),
+        })
+        const ask = async (who: string) =>
+          visit(`/a?utm_source=${who}`, { headers: { cookie: `sid=${who}; theme=dark` } })
+        await ask("alice")
+        await ask("alice")
+        if (plug.takesRequest) expect((await ask("bob")).body).toBe(`${SITE}/a theme=dark`)
+        else expect((await ask("bob")).body).not.toContain("alice")
+      })
+
       it("changes with the version", async () => {
         const cache = await ownCache()
         const old = await setUp({ cache, version: "1" })
@@ -837,6 +854,8 @@ export function pageSuite(plug: TestedPlug): void {
 
     describe("fills", () => {
       it("are one at a time, and after lost patience one more, whatever the number of visitors", async () => {
+        // What makes pages is loaded with the first one, which takes real time.
+        await (await setUp()).visit()
         vi.useFakeTimers()
         try {
           const { open, made } = await setUp({
@@ -877,6 +896,35 @@ export function pageSuite(plug: TestedPlug): void {
         const pages = await Promise.all(visitors.map(async (one) => (await one).text()))
         expect(pages.filter((page) => page === "v3").length).toBe(28)
         expect(made()).toBe(3)
+      })
+
+      // With a proxy as its handler, the first of twenty who left sent the other nineteen to the origin.
+      it("that their visitor gives up are taken over by one of those who wait", async () => {
+        const began = Promise.withResolvers<void>()
+        const gate = Promise.withResolvers<void>()
+        const { open, idle, made } = await setUp({
+          async page(request, count) {
+            if (count === 1) {
+              began.resolve()
+              await new Promise((_, reject) =>
+                request.signal.addEventListener("abort", () => reject(new Error("left"))),
+              )
+            }
+            await gate.promise
+            return text(`v${count}`)
+          },
+        })
+        const leaving = new AbortController()
+        const first = open("/a", { signal: leaving.signal }).catch(() => undefined)
+        await began.promise
+        const others = Array.from({ length: 20 }, () => open())
+        leaving.abort()
+        await expect.poll(made).toBeGreaterThan(1)
+        gate.resolve()
+        for (const other of others) expect(await (await other).text()).toBe("v2")
+        await first
+        await idle()
+        expect(made()).toBe(2)
       })
 
       it("that fail are shared by nobody, and keep nobody waiting", async () => {
