@@ -21,7 +21,7 @@ interface Event extends H3Event {
 
 declare const useStorage: (base: string) => {
   getItem<T>(key: string): Promise<T | null>
-  setItem<T>(key: string, value: T, options?: { readonly [name: string]: unknown }): Promise<void>
+  setItem(key: string, value: unknown, options?: { readonly [name: string]: unknown }): Promise<void>
 }
 
 const epochs = {
