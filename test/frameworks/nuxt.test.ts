@@ -172,14 +172,16 @@ describe("a cached function", () => {
   })
 
   it("gives callers who joined a fill from before an invalidation one value from after it", async () => {
-    const { get, origin, tidemark } = setUpFunction()
+    const { get, origin, tidemark, storage } = setUpFunction()
     const gate = Promise.withResolvers<void>()
     origin.gate = gate.promise
+    const looks = vi.spyOn(storage, "getItem")
     const first = get("1")
     await origin.began.promise
     await tidemark.purge({ namespace: "blog", tags: ["post-1"] })
     origin.text = "new"
     const joined = [get("1"), get("1"), get("1")]
+    await expect.poll(() => looks.mock.calls.length).toBe(4)
     await settled()
     expect(origin.reads).toBe(1)
     gate.resolve()
@@ -258,11 +260,14 @@ describe("a cached function", () => {
   })
 
   it("shares a failure with those who wait for it, and keeps none", async () => {
-    const { get, origin } = setUpFunction()
+    const { get, origin, storage } = setUpFunction()
     const gate = Promise.withResolvers<void>()
     origin.gate = gate.promise
+    const looks = vi.spyOn(storage, "getItem")
     const all = Promise.allSettled([get("1"), get("1"), get("1")])
     await origin.began.promise
+    // Each makes its key by itself: all three have to be there.
+    await expect.poll(() => looks.mock.calls.length).toBe(3)
     await settled()
     gate.reject(new Error("no such"))
     const outcomes = await all
