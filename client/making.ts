@@ -69,9 +69,11 @@ const MAX_TURNS = 200
 /** Statuses by which a page is gone, and takes its copy with it. */
 const GONE: readonly number[] = [404, 410, 451]
 
-/** The app that was to make a page once more did, or nobody: it was not this plug that was asked. */
-const UNREACHED_FOR: Milliseconds = 5 * MINUTE
+/** A revalidation went to an app, or nowhere, that did not ask this plug. */
 const UNREACHED = "it did not come by here: is the app that revalidates the one that has the whole path?"
+
+/** For so long after that, none is tried: pages are made while a request waits. */
+const UNREACHED_FOR: Milliseconds = 5 * MINUTE
 
 /** What it takes to make pages. */
 export interface Making<C> {
