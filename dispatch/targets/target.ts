@@ -110,7 +110,8 @@ export interface Left {
  *
  * - `accepted`      the vendor took every value; its edges may still be dropping their copies
  * - `trouble`       about the *vendor* (429, 5xx, no answer, a redirect): the lane stops and asks again
- * - `unauthorised`  about the *credentials* (401, 403): the lane pauses until they are mended
+ * - `unauthorised`  about *us*, whatever the status: credentials, clock, host, zone, product, account. The lane pauses
+ *                   and keeps all until that is mended; `mend` names the options that it may lie in
  * - `refused`       about the *batch*: it is cut in two, down to the one value that is at fault; where the vendor says
  *                   which values those are (`at`, their places in the batch) those alone are given up
  * - `unsupported`   this kind or mode cannot be done at all here
@@ -129,7 +130,13 @@ export type Outcome =
       readonly retryAfter?: Milliseconds
       readonly left?: readonly Left[]
     }
-  | { readonly outcome: "unauthorised"; readonly status: number; readonly detail: string }
+  | {
+      readonly outcome: "unauthorised"
+      readonly status: number
+      readonly detail: string
+      /** Options of the target, such as `token` or `zone`. Default: all that hold a secret. */
+      readonly mend?: readonly string[]
+    }
   | {
       readonly outcome: "refused"
       readonly status: number
