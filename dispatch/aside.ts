@@ -8,8 +8,10 @@ import {
   lateKey,
   leaseKey,
   logKey,
+  nodesKey,
   sentKey,
 } from "../protocol/keys.ts"
+import { targetOf } from "../protocol/nodes.ts"
 import { asText, type Store, StoreError } from "../protocol/store.ts"
 import type { Milliseconds } from "../protocol/time.ts"
 
@@ -27,7 +29,7 @@ export const isWrongType = (error: unknown): boolean =>
 export async function setAside(
   store: Store,
   tenant: string,
-  targets: readonly string[],
+  lanes: readonly string[],
   now: Milliseconds,
 ): Promise<string[]> {
   const types = new Map<string, string>([
@@ -35,13 +37,14 @@ export async function setAside(
     [logKey(tenant), "stream"],
     [cursorKey(tenant), "hash"],
     [lanesKey(tenant), "hash"],
-    ...targets.flatMap((target): [string, string][] => [
+    [nodesKey(tenant), "hash"],
+    ...lanes.flatMap((target): [string, string][] => [
       [leaseKey(tenant, target), "string"],
       [sentKey(tenant, target), "stream"],
       [lateKey(tenant, target), "zset"],
       [dueKey(tenant, target), "zset"],
       [dueItemsKey(tenant, target), "hash"],
-      [deadKey(tenant, target), "stream"],
+      [deadKey(tenant, targetOf(target)), "stream"],
     ]),
   ])
   const keys = [...types.keys()]

@@ -12,6 +12,7 @@ import {
   sentKey,
 } from "../protocol/keys.ts"
 import { type DeadLetter, type DueItem, encodeOwed, MAX_LETTERS } from "../protocol/letter.ts"
+import { nodeOf, targetOf } from "../protocol/nodes.ts"
 import { type LateReceipt, parseJson, type RangeReceipt } from "../protocol/receipt.ts"
 import { commitScript } from "../protocol/scripts.gen.ts"
 import { asList, asText, type Store } from "../protocol/store.ts"
@@ -21,6 +22,7 @@ import { type Held, positionText } from "./lease.ts"
 /** Which lane. */
 export interface LaneName {
   readonly tenant: string
+  /** `<target>`, or `<target>@<node>`: see `protocol/nodes.ts`. */
   readonly target: string
 }
 
@@ -59,13 +61,15 @@ export type Committed =
 /** Moves a lane's cursor and writes what became of what it passed. @throws {StoreError} */
 export async function commit(store: Store, { tenant, target }: LaneName, what: Commit): Promise<Committed> {
   const { held, to, receipt, due = [], finished = [], late = [], letters = [], keepFrom } = what
+  const node = nodeOf(target)
   const keys = [
     cursorKey(tenant),
     sentKey(tenant, target),
     lateKey(tenant, target),
     dueKey(tenant, target),
     dueItemsKey(tenant, target),
-    deadKey(tenant, target),
+    // One list for all nodes of a target: people look there by its name.
+    deadKey(tenant, targetOf(target)),
     logKey(tenant),
     headKey(tenant),
     neverKey(tenant),
@@ -88,7 +92,7 @@ export async function commit(store: Store, { tenant, target }: LaneName, what: C
       JSON.stringify(row),
     ]),
     String(letters.length),
-    ...letters.map(encodeOwed),
+    ...letters.map((letter) => encodeOwed(node === undefined ? letter : { ...letter, node })),
   ]
   const [status, head, trimmed] = asList(await store.script(commitScript, keys, args))
   if (status !== "ok") return { status: status === "changed" ? status : "lost" }

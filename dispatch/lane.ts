@@ -5,6 +5,7 @@ import { dueItemsKey, dueKey, lanesKey } from "../protocol/keys.ts"
 import { type DeadLetter, type DueItem, parseDue } from "../protocol/letter.ts"
 import type { LogEntry } from "../protocol/log.ts"
 import type { Namespace } from "../protocol/namespace.ts"
+import { laneOf } from "../protocol/nodes.ts"
 import {
   type CallReceipt,
   type LaneStatus,
@@ -60,6 +61,8 @@ export type EmitLane = <K extends keyof LaneEvents>(event: K, payload: LaneEvent
 export interface LaneOptions {
   readonly tenant: string
   readonly name: string
+  /** Where the target stands for several caches: which of them. Its driver calls that one alone. */
+  readonly node?: string | undefined
   readonly config: Config
   readonly target: TargetConfig
   readonly capabilities: Capabilities
@@ -137,9 +140,9 @@ export class Lane {
   constructor(options: LaneOptions) {
     this.#options = options
     this.#plan = options
-    const { store, clock, tenant, name, relay, config } = options
-    this.#lease = new Lease({ store, clock, tenant, target: name, relay, length: config.relay.lease })
-    this.#lane = { tenant, target: name }
+    const { store, clock, tenant, name, node, relay, config } = options
+    this.#lane = { tenant, target: laneOf(name, node) }
+    this.#lease = new Lease({ ...this.#lane, store, clock, relay, length: config.relay.lease })
     this.#status = { state: "idle", since: options.clock.now(), attempts: 0 }
   }
 
@@ -151,8 +154,14 @@ export class Lane {
     return this.#options.tenant
   }
 
+  /** Of its target. */
   get name(): string {
     return this.#options.name
+  }
+
+  /** As keys and cursors have it. */
+  get id(): string {
+    return this.#lane.target
   }
 
   /** Whether this relay holds the lease, as far as it knows. */
@@ -370,14 +379,15 @@ export class Lane {
 
   /** The first item whose time has come, undefined where it could not be read. */
   async #readDue(): Promise<{ id: string; text: string; item: DueItem | undefined } | undefined> {
-    const { store, clock, tenant, name } = this.#options
+    const { store, clock } = this.#options
+    const { tenant, target } = this.#lane
     const now = String(Math.floor(clock.now()))
     const [ids] = await store.pipeline([
-      ["ZRANGEBYSCORE", dueKey(tenant, name), "-inf", now, "LIMIT", "0", "1"],
+      ["ZRANGEBYSCORE", dueKey(tenant, target), "-inf", now, "LIMIT", "0", "1"],
     ])
     const id = asText(asList(ids)[0])
     if (id === undefined) return undefined
-    const [reply] = await store.pipeline([["HGET", dueItemsKey(tenant, name), id]])
+    const [reply] = await store.pipeline([["HGET", dueItemsKey(tenant, target), id]])
     const text = asText(reply) ?? ""
     return { id, text, item: parseDue(text) }
   }
@@ -446,10 +456,9 @@ export class Lane {
 
   /** @param leased aborted when the lane is another's */
   #carryOut(plan: Plan, held: Held, leased: AbortSignal): Promise<CarriedOut> {
-    const { tenant, name, capabilities, driver, pacer, clock, target } = this.#options
+    const { capabilities, driver, pacer, clock, target } = this.#options
     const delivery: DeliverContext = {
-      tenant,
-      target: name,
+      ...this.#lane,
       capabilities,
       driver,
       pacer,
@@ -580,8 +589,9 @@ export class Lane {
   }
 
   async #setAside(): Promise<void> {
-    const { store, tenant, name, clock } = this.#options
-    const keys = await setAside(store, tenant, [name], clock.now()).catch(() => [])
+    const { store, clock } = this.#options
+    const { tenant, target } = this.#lane
+    const keys = await setAside(store, tenant, [target], clock.now()).catch(() => [])
     if (keys.length > 0) this.#emit("lane:setAside", { keys })
   }
 
@@ -598,10 +608,11 @@ export class Lane {
 
   /** Says in Redis what trouble the lane is in: records show it, and another relay that takes the lane heeds it. */
   async #tell(): Promise<void> {
-    const { store, tenant, name } = this.#options
+    const { store } = this.#options
+    const { tenant, target } = this.#lane
     this.#hasTold = true
     try {
-      await store.pipeline([["HSET", lanesKey(tenant), name, JSON.stringify(this.#status)]])
+      await store.pipeline([["HSET", lanesKey(tenant), target, JSON.stringify(this.#status)]])
     } catch {
       // A full or absent Redis: the record then says `pending`, which is true as well.
     }
@@ -609,10 +620,11 @@ export class Lane {
 
   /** Records must not show a lane's trouble when it is over. */
   async #takeBack(): Promise<void> {
-    const { store, tenant, name } = this.#options
+    const { store } = this.#options
+    const { tenant, target } = this.#lane
     this.#hasTold = false
     try {
-      await store.pipeline([["HDEL", lanesKey(tenant), name]])
+      await store.pipeline([["HDEL", lanesKey(tenant), target]])
     } catch {
       this.#hasTold = true
     }
@@ -620,8 +632,9 @@ export class Lane {
 
   /** What trouble the lane was last said to be in, by whichever relay had it. */
   async #readTold(): Promise<LaneStatus | undefined> {
-    const { store, tenant, name } = this.#options
-    const [text] = await store.pipeline([["HGET", lanesKey(tenant), name]])
+    const { store } = this.#options
+    const { tenant, target } = this.#lane
+    const [text] = await store.pipeline([["HGET", lanesKey(tenant), target]])
     const status = parseJson<LaneStatus>(asText(text))
     return status?.state === "retrying" || status?.state === "paused" ? status : undefined
   }

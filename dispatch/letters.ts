@@ -2,6 +2,7 @@ import { type Epoch } from "../protocol/epoch.ts"
 import { deadKey, dueItemsKey, dueKey, lateKey, wakeChannel } from "../protocol/keys.ts"
 import { type DeadLetter, type DueItem, encodeOwed, parseLetter } from "../protocol/letter.ts"
 import { ROOT } from "../protocol/namespace.ts"
+import { laneOf } from "../protocol/nodes.ts"
 import type { LateReceipt } from "../protocol/receipt.ts"
 import { readHash } from "../protocol/record.ts"
 import { replayScript } from "../protocol/scripts.gen.ts"
@@ -68,18 +69,20 @@ export async function replayLetter(
 ): Promise<boolean> {
   const { tenant, target } = lane
   const itemId = `replay:${id}`
-  const keys = [
-    deadKey(tenant, target),
-    dueKey(tenant, target),
-    dueItemsKey(tenant, target),
-    lateKey(tenant, target),
-  ]
   for (;;) {
     const [reply] = await store.pipeline([["XRANGE", deadKey(tenant, target), id, id]])
     const [found] = readLetters(reply)
     if (!found) return false
+    // It is owed to the node alone that did not take it.
+    const own = laneOf(target, found.letter?.node)
+    const keys = [
+      deadKey(tenant, target),
+      dueKey(tenant, own),
+      dueItemsKey(tenant, own),
+      lateKey(tenant, own),
+    ]
     const item = owedAgain(found.letter)
-    const rows = await readLate(store, lane, item.epochs)
+    const rows = await readLate(store, { tenant, target: own }, item.epochs)
     const late = [...rows].flatMap(([epoch, { text, receipt }]) => [
       String(epoch),
       text,

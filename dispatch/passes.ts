@@ -2,8 +2,9 @@ import { concernedTargets } from "../protocol/concern.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { type Epoch, epochToMs, parseEpoch } from "../protocol/epoch.ts"
 import type { PassKind } from "../protocol/invalidation.ts"
-import { cursorKey, laterAfterKey, laterItemsKey, laterKey } from "../protocol/keys.ts"
+import { cursorKey, lanesKey, laterAfterKey, laterItemsKey, laterKey, nodesKey } from "../protocol/keys.ts"
 import { decodeBody } from "../protocol/log.ts"
+import { lanesOf, readNodes } from "../protocol/nodes.ts"
 import {
   parsePass,
   type PassPlan,
@@ -129,15 +130,25 @@ async function armSecondPasses(context: PassesContext): Promise<void> {
 
 async function armPage(context: PassesContext, skip: number): Promise<{ met: number; armed: number }> {
   const { store, tenant, config, clock } = context
-  const [waiting, cursors] = await store.pipeline([
+  const [waiting, cursors, nodes, troubles] = await store.pipeline([
     ["ZRANGE", laterAfterKey(tenant), String(skip), String(skip + PAGE - 1), "WITHSCORES"],
     ["HGETALL", cursorKey(tenant)],
+    ["HGETALL", nodesKey(tenant)],
+    ["HGETALL", lanesKey(tenant)],
   ])
   const flat = asList(waiting)
   const ids = flat.filter((_, index) => index % 2 === 0).map((id) => asText(id) ?? "")
   const epochs = new Map(ids.map((id, index) => [id, Number(asText(flat[2 * index + 1]))]))
   const read = readHash(cursors)
-  const handled = (name: string): Epoch => Number((read.get(name) ?? "").split(" ")[2] ?? 0)
+  const known = readHash(nodes)
+  const told = readHash(troubles)
+  const handledBy = (lane: string): Epoch => Number((read.get(lane) ?? "").split(" ")[2] ?? 0)
+  /** A node in trouble is not waited for by the others: it gets first and second pass when it is back. */
+  const handled = (name: string): Epoch => {
+    const lanes = lanesOf(name, readNodes(known.get(name)))
+    const sound = lanes.length === 1 ? lanes : lanes.filter((lane) => !told.has(lane))
+    return Math.min(...(sound.length === 0 ? lanes : sound).map(handledBy))
+  }
   const now = clock.now()
   const passes = await readPasses(context, ids)
   const ready = passes.filter(({ id, pass }) => {

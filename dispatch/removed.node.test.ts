@@ -22,7 +22,7 @@ async function twoTargets() {
   await level(at, two, OLD)
   const now = Date.now()
   const look = (later = 0, live = ["edge"]) =>
-    lookAfterRemoved(open.store, at.tenant, new Set(live), now + later)
+    lookAfterRemoved(open.store, at.tenant, { live: new Set(live) }, now + later)
   return { at, one, look }
 }
 

@@ -39,6 +39,7 @@ async function stage(headers: Record<string, string>, sample = 3, more: readonly
   const verifier = new Verifier({
     tenant: at.tenant,
     target: NAME,
+    lanes: () => [NAME],
     config: at.config,
     targetConfig: { ...targetConfig, verify: targetConfig.verify },
     propagation: undefined,

@@ -35,6 +35,8 @@ export interface Verified {
 export interface VerifierOptions {
   readonly tenant: string
   readonly target: string
+  /** The lanes of the target, by which it is purged once more. */
+  readonly lanes: () => readonly string[]
   readonly config: Config
   readonly targetConfig: TargetConfig & { readonly verify: NonNullable<TargetConfig["verify"]> }
   /** As the vendor publishes it: nothing is looked at sooner. */
@@ -222,7 +224,7 @@ export class Verifier {
 
   /** The same once more, by the target's lane, and looked at again after that. */
   async #again(probe: Probe): Promise<void> {
-    const { store, clock, tenant, target, onAgain } = this.#options
+    const { store, clock, tenant, lanes, onAgain } = this.#options
     const entry = await findEntry(store, tenant, probe.epoch)
     if (!entry) return
     const { namespace, mode, tags, urls, prefixes, hosts } = entry.body
@@ -238,10 +240,11 @@ export class Verifier {
     }
     const id = `again:${probe.epoch}`
     // In this order: an item without a text is read as everything.
-    await store.pipeline([
-      ["HSET", dueItemsKey(tenant, target), id, encodeOwed(item)],
-      ["ZADD", dueKey(tenant, target), String(Math.floor(clock.now())), id],
+    const commands = lanes().flatMap((lane) => [
+      ["HSET", dueItemsKey(tenant, lane), id, encodeOwed(item)],
+      ["ZADD", dueKey(tenant, lane), String(Math.floor(clock.now())), id],
     ])
+    if (commands.length > 0) await store.pipeline(commands)
     await this.#schedule([{ ...probe, nth: probe.nth + 1 }])
     onAgain()
   }

@@ -26,11 +26,13 @@ export const laterKey = (tenant: string): string => ofTenant(tenant, "later")
 export const laterItemsKey = (tenant: string): string => ofTenant(tenant, "later:items")
 /** sorted set of second passes whose first is not yet handled everywhere, by the epoch that they wait for */
 export const laterAfterKey = (tenant: string): string => ofTenant(tenant, "later:after")
-/** hash, field per target: `<owner> <generation> <epoch> <seq>` */
+/** hash, field per lane: `<owner> <generation> <epoch> <seq>` */
 export const cursorKey = (tenant: string): string => ofTenant(tenant, "cursor")
-/** hash, field per target: what its lane last said of itself, JSON */
+/** hash, field per lane: what it last said of itself, JSON */
 export const lanesKey = (tenant: string): string => ofTenant(tenant, "lanes")
-/** hash, field per target that no live relay has configured: since when, in ms */
+/** hash, field per target of several nodes: their names, a JSON list */
+export const nodesKey = (tenant: string): string => ofTenant(tenant, "nodes")
+/** hash, field per lane that no live relay has configured: since when, in ms */
 export const removedKey = (tenant: string): string => ofTenant(tenant, "removed")
 /** string, expires: owner of a lane */
 export const leaseKey = (tenant: string, target: string): string => ofTenant(tenant, `lease:${target}`)

@@ -32,6 +32,8 @@ export interface DeadLetter extends Owed {
   /** The vendor's words, or ours. */
   readonly error: string
   readonly at: Milliseconds
+  /** The node that did not take it, where its target stands for several. */
+  readonly node?: string
   /** What stood in the log, where it could not be read. */
   readonly raw?: string
 }

@@ -9,15 +9,18 @@ import {
   laterAfterKey,
   laterKey,
   logKey,
+  nodesKey,
   sentKey,
   verifiedKey,
 } from "./keys.ts"
 import { type LogEntry, parseLogEntries } from "./log.ts"
+import { laneOf, lanesOf, readNodes } from "./nodes.ts"
 import { passId, RELAY_PRINCIPAL } from "./publish.ts"
 import {
   type CallReceipt,
   type LaneStatus,
   type LateReceipt,
+  MAX_LISTED_CALLS,
   parseJson,
   type RangeReceipt,
   sentAs,
@@ -50,7 +53,11 @@ export interface TargetRecord {
   readonly error: string | null
   /** What was seen of it at the cache afterwards, where the target is told to look. */
   readonly verified?: "fresh" | "stale"
+  /** Of each node, where the target stands for several; the rest is then of the one that is furthest from done. */
+  readonly nodes?: Readonly<Record<string, NodeRecord>>
 }
+
+export type NodeRecord = Pick<TargetRecord, "state" | "at" | "attempts" | "as" | "calls" | "error">
 
 export interface PassRecord {
   readonly kind: string
@@ -108,7 +115,10 @@ export async function findEntry(store: Store, tenant: string, epoch: Epoch): Pro
   return parseLogEntries(reply)[0]
 }
 
-/** What became of some entries of one tenant, in the order given. One round trip, two where a settle pass is done. */
+/**
+ * What became of some entries of one tenant, in the order given. One round trip; one more where a target has several
+ * nodes, and where a settle pass is done.
+ */
 export async function readRecords(
   store: Store,
   tenant: string,
@@ -123,19 +133,22 @@ export async function readRecords(
   const passes = entries.flatMap(passesOf)
   const epochs = entries.map((entry) => entry.epoch)
   const historyCommands = historyOf(tenant, names, epochs)
-  const replies = await store.pipeline([
+  const [nodesReply, ...replies] = await store.pipeline([
+    ["HGETALL", nodesKey(tenant)],
     ...historyCommands,
     ...passes.flatMap((pass) => passCommands(tenant, pass)),
   ])
-  const history = readHistory(names, replies)
+  const known = readHash(nodesReply)
+  const nodesOf = new Map(names.map((name) => [name, readNodes(known.get(name))]))
+  const nodeLanes = [...nodesOf].flatMap(([name, nodes]) => nodes.map((node) => laneOf(name, node)))
+  const readLanes = async (lanes: readonly string[], of: readonly Epoch[]) =>
+    lanes.length === 0 ? [] : readHistory(lanes, await store.pipeline(historyOf(tenant, lanes, of)))
+  const history = new Map([...readHistory(names, replies), ...(await readLanes(nodeLanes, epochs))])
   const passRecords = readPasses(passes, replies.slice(historyCommands.length))
   const settled = passRecords.flatMap((pass) =>
     pass.kind === "settle" && pass.epoch !== null ? [pass.epoch] : [],
   )
-  const later =
-    settled.length === 0
-      ? history
-      : readHistory(names, await store.pipeline(historyOf(tenant, names, settled)))
+  const later = settled.length === 0 ? history : new Map(await readLanes([...names, ...nodeLanes], settled))
   return entries.map((entry) => {
     const own = passRecords.filter((pass) => pass.of === entry.epoch)
     const settle = own.find((pass) => pass.kind === "settle")
@@ -145,7 +158,9 @@ export async function readRecords(
       const judged = entry.body.settling && settle?.epoch ? settle.epoch : entry.epoch
       const from = judged === entry.epoch ? history : later
       const verified = from.get(name)?.verified.get(judged)
-      return [name, { ...targetRecord(entry, judged, from.get(name)), ...(verified ? { verified } : {}) }]
+      const nodes = nodesOf.get(name) ?? []
+      const found = lanesOf(name, nodes).map((lane) => targetRecord(entry, judged, from.get(lane)))
+      return [name, { ...together(nodes, found), ...(verified ? { verified } : {}) }]
     })
     return toRecord(tenant, entry, own, Object.fromEntries(states))
   })
@@ -260,6 +275,41 @@ function targetRecord(entry: LogEntry, epoch: Epoch, history: TargetHistory | un
     as: sentAs(receipt, epoch),
     calls: receipt.calls,
     error: null,
+  }
+}
+
+/** What is furthest from done comes first: what it waits for, all wait for. */
+const WORST: readonly TargetState[] = [
+  "dead",
+  "not_supported",
+  "unknown",
+  "paused",
+  "retrying",
+  "pending",
+  "settling",
+  "done",
+]
+
+/** What became of an entry at all nodes of a target together. */
+function together(nodes: readonly string[], found: readonly TargetRecord[]): TargetRecord {
+  const [worst = PENDING] = found.toSorted((a, b) => WORST.indexOf(a.state) - WORST.indexOf(b.state))
+  if (nodes.length === 0) return worst
+  const isOver = found.every(({ at }) => at !== null)
+  const last = found.toSorted((a, b) => (a.ms ?? 0) - (b.ms ?? 0)).at(-1) ?? worst
+  const wider = new Set(found.flatMap((one) => one.as ?? []))
+  return {
+    ...worst,
+    at: isOver ? last.at : null,
+    ms: isOver ? last.ms : null,
+    attempts: Math.max(...found.map(({ attempts }) => attempts)),
+    as: wider.size === 0 ? null : [...wider].toSorted().join(", "),
+    calls: found.flatMap(({ calls }) => calls).slice(0, MAX_LISTED_CALLS),
+    nodes: Object.fromEntries(
+      nodes.map((node, index): [string, NodeRecord] => {
+        const { state, at, attempts, as, calls, error } = found[index] ?? PENDING
+        return [node, { state, at, attempts, as, calls, error }]
+      }),
+    ),
   }
 }
 

@@ -16,6 +16,7 @@ const LOUD = new Set<string>([
   "resync:asked",
   "worker:disagrees",
   "target:removed",
+  "target:unknown",
 ])
 const QUIET = new Set<string>([
   "target:verified",

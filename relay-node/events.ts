@@ -21,6 +21,10 @@ export interface RelayEvents {
   "drain:asked": { by: string }
   /** A target that no live relay has configured any more. */
   "target:removed": { tenant: string } & Removed
+  /** The nodes that a target's names lead to now. */
+  "target:nodes": { target: string; nodes: readonly string[] }
+  /** A name of a target's nodes cannot be looked up; without a detail it can again. */
+  "target:unknown": { target: string; detail: string | undefined }
   /** What was seen of a url after it was purged. */
   "target:verified": { tenant: string; target: string } & Verified
   /** The Worker looks at another log than this relay reads; without a detail it no longer does. */
@@ -32,6 +36,8 @@ export interface LaneName {
   readonly tenant: string
   readonly target: string
   readonly type: string
+  /** Where the target stands for several caches. */
+  readonly node?: string
 }
 
 /** Logs and metrics only listen: nothing here decides anything. */

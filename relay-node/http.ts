@@ -1,24 +1,23 @@
 import { Hono } from "hono"
 import { bodyLimit } from "hono/body-limit"
-import { explainedAt, explainPublish, type Explanation, saidByTag } from "../dispatch/explain.ts"
+import { explainedAt, explainPublish, type Explanation } from "../dispatch/explain.ts"
 import { findDriver } from "../dispatch/targets/list.ts"
 import { MAX_BODY_BYTES } from "../protocol/invalidation.ts"
 import { readRequest, requireAnyPublish, requirePublish } from "../protocol/publish-request.ts"
 import { type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
-import { parseHead, type Position } from "../protocol/epoch.ts"
 import { Problem, problemParts } from "../protocol/errors.ts"
-import { cursorKey, deadKey, dueKey, headKey, lanesKey, RELAY_ITEMS_KEY, seenKey } from "../protocol/keys.ts"
-import { type LaneStatus, parseJson } from "../protocol/receipt.ts"
+import { RELAY_ITEMS_KEY } from "../protocol/keys.ts"
+import { parseJson } from "../protocol/receipt.ts"
 import { readHash } from "../protocol/record.ts"
 import { getRecord, listRecords } from "../protocol/records-api.ts"
-import { asText, StoreError } from "../protocol/store.ts"
+import { StoreError } from "../protocol/store.ts"
 import { isoTime } from "../protocol/time.ts"
 import { authenticate, type Principal, requirePlain, requireScope } from "../protocol/tokens.ts"
-import { servesTenant } from "../protocol/config/config.ts"
 import { isHostAllowed } from "./host.ts"
 import type { Metrics } from "./metrics.ts"
 import type { RelayEmitter } from "./events.ts"
+import { lanesView } from "./lanes-view.ts"
 import { operateRoutes } from "./operate.ts"
 import type { Relay, RelayItem } from "./relay.ts"
 
@@ -101,7 +100,7 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
   app.get("/v1/lanes", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
     requireScope(principal, "read", "*")
-    return c.json({ items: await lanesOf(relay, principal.tenant) })
+    return c.json({ items: await lanesView(relay, principal.tenant) })
   })
   app.get("/v1/relays", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
@@ -135,83 +134,6 @@ async function readExplain(text: Promise<string>): Promise<Readonly<Record<strin
     throw new Problem("invalid_json", "The body must be JSON in UTF-8.")
   }
   return body !== null && typeof body === "object" && !Array.isArray(body) ? { ...body } : {}
-}
-
-interface CursorView extends Position {
-  readonly owner: string
-}
-
-function readCursor(text: string | undefined): CursorView {
-  const [owner = "-", generation, epoch, seq] = (text ?? "- 0 0 0").split(" ")
-  return { owner, generation: Number(generation), epoch: Number(epoch), seq: Number(seq) }
-}
-
-async function lanesOf(relay: Relay, tenant: string): Promise<unknown[]> {
-  const names = Object.entries(relay.config.targets)
-    .filter(([, target]) => servesTenant(target, tenant))
-    .map(([name]) => name)
-  const [headText, cursors, troubles, seenHash, ...counts] = await relay.store.pipeline([
-    ["GET", headKey(tenant)],
-    ["HGETALL", cursorKey(tenant)],
-    ["HGETALL", lanesKey(tenant)],
-    ["HGETALL", seenKey(tenant)],
-    ...names.flatMap((name) => [
-      ["ZCARD", dueKey(tenant, name)],
-      ["XLEN", deadKey(tenant, name)],
-    ]),
-  ])
-  const head = parseHead(asText(headText))
-  const held = readHash(cursors)
-  const told = readHash(troubles)
-  const seen = readHash(seenHash)
-  const lanes = names.map((name, index) => {
-    const own = relay.lanes.find((lane) => lane.tenant === tenant && lane.name === name)?.status
-    // A lane that rests here may be another relay's, and in trouble there.
-    const status = own && own.state !== "idle" ? own : (parseJson<LaneStatus>(told.get(name)) ?? own)
-    const { owner, ...cursor } = readCursor(held.get(name))
-    const behind = head && head.generation === cursor.generation ? head.seq - cursor.seq : (head?.seq ?? 0)
-    return {
-      tenant,
-      target: name,
-      state: status?.state ?? "idle",
-      owner: owner === "-" ? null : owner,
-      cursor,
-      head: head ? { generation: head.generation, epoch: head.epoch, seq: head.seq } : null,
-      lag: {
-        entries: Math.max(0, behind),
-        ms: behind > 0 && head ? Math.max(0, Math.round((head.epoch - cursor.epoch) / 1000)) : 0,
-      },
-      due: Number(counts[2 * index] ?? 0),
-      dead: Number(counts[2 * index + 1] ?? 0),
-      warnings: warningsOf(relay, tenant, name, seen),
-      ...(status?.error === undefined ? {} : { error: status.error }),
-    }
-  })
-  const off = Object.entries(relay.off).map(([name, missing]) => ({
-    tenant,
-    target: name,
-    state: "off",
-    missing,
-  }))
-  return [...lanes, ...off]
-}
-
-/** A namespace that a target purges by its tag alone is not purged where its pages do not carry it. */
-function warningsOf(
-  { config }: Relay,
-  tenant: string,
-  name: string,
-  seen: ReadonlyMap<string, string>,
-): string[] {
-  const target = config.targets[name]
-  const driver = target && findDriver(target.type)
-  if (!target || !driver) return []
-  const capabilities = driver.capabilities(target as never)
-  return saidByTag({ config, tenant, target, capabilities })
-    .filter((namespace) => !seen.has(namespace))
-    .map(
-      (namespace) => `no response was seen that carries ns/${namespace}, by which all of it is purged here`,
-    )
 }
 
 /** Every relay of the fleet, with those of its lanes that are this tenant's. */

@@ -5,16 +5,18 @@ import { setFlagsFromString } from "node:v8"
 import { serve } from "@hono/node-server"
 import { useDigests } from "../protocol/bytes.ts"
 import { authenticate } from "../protocol/tokens.ts"
-import { ConfigError, parseConfig, resolveSecrets } from "../protocol/config/config.ts"
+import { ConfigError, parseConfig, resolveSecrets, tenantsOf } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { nodeDigests } from "./digests.ts"
 import { createEmitter } from "./emitter.ts"
 import { isLoopback } from "./host.ts"
 import { relayApp } from "./http.ts"
 import { createLogger } from "./log.ts"
+import { labelsOf, readLags } from "./lanes-view.ts"
 import { createMetrics } from "./metrics.ts"
 import { createProbeFetch } from "./probe-fetch.ts"
-import { startRelay, targetFaults } from "./relay.ts"
+import { targetFaults } from "./lanes.ts"
+import { startRelay } from "./relay.ts"
 import { connectVendors } from "./vendor-fetch.ts"
 import type { WorkerAddress } from "./worker-check.ts"
 
@@ -64,6 +66,17 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     version,
     fetch: vendors.fetch,
     probe: probe.fetch,
+  })
+  metrics.readLag(async () => {
+    const lags = await Promise.all(
+      tenantsOf(config).map(async (tenant) =>
+        [...(await readLags(relay, tenant))].map(([lane, { ms }]) => ({
+          labels: labelsOf(tenant, lane),
+          lag: ms,
+        })),
+      ),
+    )
+    return lags.flat()
   })
   const stopped = Promise.withResolvers<void>()
   const drain = () => stopped.resolve()

@@ -2,6 +2,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from "prom
 import type { AdoptReason } from "../dispatch/adopt.ts"
 import type { LaneEvents } from "../dispatch/lane.ts"
 import type { LaneName, RelayEvents } from "./events.ts"
+import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { SubscriptionEvents } from "./subscription.ts"
 
 /** The relay's events, counted. Label values are names of the configuration and words of ours: bounded. */
@@ -10,6 +11,13 @@ export interface Metrics {
   observe<K extends keyof RelayEvents>(event: K, payload: RelayEvents[K]): void
   observeLane<K extends keyof LaneEvents>(event: K, payload: LaneName & LaneEvents[K]): void
   observeSubscription(event: keyof SubscriptionEvents): void
+  /** Asked at every scrape: what a lane last did says nothing of what it has not done since. */
+  readLag(lags: () => Promise<readonly LaneLag[]>): void
+}
+
+export interface LaneLag {
+  readonly labels: Readonly<Record<string, string>>
+  readonly lag: Milliseconds
 }
 
 /** Of a tenant's adoptions, those that made a new generation. */
@@ -19,7 +27,7 @@ export function createMetrics(): Metrics {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const registers = [registry]
-  const lane = ["tenant", "target"] as const
+  const lane = ["tenant", "target", "node"] as const
 
   const wakes = new Counter({ name: "tidemark_wakes_total", help: "Wakes heard by Pub/Sub", registers })
   const calls = new Counter({
@@ -41,11 +49,18 @@ export function createMetrics(): Metrics {
     labelNames: lane,
     registers,
   })
-  const lag = new Gauge({
+  let lags: () => Promise<readonly LaneLag[]> = async () => []
+  const lagSeconds = new Gauge({
     name: "tidemark_lane_lag_seconds",
-    help: "Age of the newest entry in a lane's last commit",
+    help: "Age of the oldest entry that a lane has not handled, now; 0 when it is level",
     labelNames: lane,
     registers,
+    async collect() {
+      // Without an answer of Redis nothing is known of it, and nothing is told.
+      const found = await lags().catch(() => [])
+      lagSeconds.reset()
+      for (const one of found) lagSeconds.set(one.labels, one.lag / SECOND)
+    },
   })
   const stops = new Counter({
     name: "tidemark_lane_stops_total",
@@ -95,16 +110,13 @@ export function createMetrics(): Metrics {
   })
 
   const onLane: {
-    [K in keyof LaneEvents]?: (labels: { tenant: string; target: string }, payload: LaneEvents[K]) => void
+    [K in keyof LaneEvents]?: (labels: Record<string, string>, payload: LaneEvents[K]) => void
   } = {
     "lane:called": (labels, { kind, mode, outcome, took }) => {
       calls.inc({ ...labels, kind, mode, outcome })
       callSeconds.observe(labels, took / 1000)
     },
-    "lane:committed": (labels, payload) => {
-      entries.inc(labels, payload.entries)
-      lag.set(labels, Math.max(0, payload.lag / 1000))
-    },
+    "lane:committed": (labels, payload) => entries.inc(labels, payload.entries),
     "lane:stopped": (labels, { state }) => stops.inc({ ...labels, state }),
     "lane:resynced": (labels, { reason }) => laneResyncs.inc({ ...labels, reason }),
     "lane:deadLettered": (labels) => dead.inc(labels),
@@ -123,7 +135,11 @@ export function createMetrics(): Metrics {
       if ("account" in payload) waits.inc({ account: payload.account }, payload.length / 1000)
     },
     observeLane(event, payload) {
-      onLane[event]?.({ tenant: payload.tenant, target: payload.target }, payload)
+      const { tenant, target, node } = payload
+      onLane[event]?.({ tenant, target, ...(node === undefined ? {} : { node }) }, payload)
+    },
+    readLag(read) {
+      lags = read
     },
     observeSubscription(event) {
       if (event === "subscription:lost") {

@@ -137,7 +137,7 @@ function shown(tenant: string, { id, letter }: StoredLetter) {
       at: null,
     }
   }
-  const { namespace, mode, epochs, error, at, raw } = letter
+  const { namespace, mode, epochs, error, at, node, raw } = letter
   const lists = SELECTOR_LISTS.filter((list) => letter[list].length > 0).map((list) => [list, letter[list]])
   return {
     id,
@@ -149,6 +149,7 @@ function shown(tenant: string, { id, letter }: StoredLetter) {
     mode,
     error,
     at: isoTime(at),
+    ...(node === undefined ? {} : { node }),
     ...(raw === undefined ? {} : { raw }),
   }
 }

@@ -11,7 +11,8 @@ import { openStore, publisher } from "../test/support/publish.ts"
 import { createEmitter } from "./emitter.ts"
 import type { Logger } from "./log.ts"
 import { createMetrics } from "./metrics.ts"
-import { type Relay, startRelay, targetFaults } from "./relay.ts"
+import { targetFaults } from "./lanes.ts"
+import { type Relay, startRelay } from "./relay.ts"
 
 // A slow machine may have to fetch a Redis first; nothing here is about how long anything takes.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 })
@@ -262,7 +263,7 @@ describe("a relay", () => {
     )
     const one = start({ targets })
     await ready(one)
-    expect(one.relay.lanes.map((lane) => `${lane.tenant}/${lane.name}`)).toEqual([
+    expect(one.relay.lanes.all.map((lane) => `${lane.tenant}/${lane.name}`)).toEqual([
       "one/edge-one",
       "two/edge-two",
     ])

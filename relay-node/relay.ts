@@ -1,10 +1,7 @@
 import { randomBytes } from "node:crypto"
 import { Memory } from "../dispatch/adopt.ts"
 import { type Clock, systemClock } from "../dispatch/clock.ts"
-import { Lane, type LaneEvents } from "../dispatch/lane.ts"
-import { accountOf, pacesOf } from "../dispatch/limits.ts"
-import { readMirror } from "../dispatch/mirror.ts"
-import { createPacer } from "../dispatch/pace.ts"
+import type { Lane } from "../dispatch/lane.ts"
 import { runPasses } from "../dispatch/passes.ts"
 import { lookAfterRemoved } from "../dispatch/removed.ts"
 import { findDriver } from "../dispatch/targets/list.ts"
@@ -19,6 +16,7 @@ import { readHash } from "../protocol/record.ts"
 import { asList, asText, type Store } from "../protocol/store.ts"
 import { DAY, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { RelayEmitter } from "./events.ts"
+import { Lanes } from "./lanes.ts"
 import { connectUpstream } from "./redis/upstream.ts"
 import { isUpstash, readInfo, redisStore } from "./store.ts"
 import { Subscription } from "./subscription.ts"
@@ -52,7 +50,9 @@ export interface Relay {
   readonly config: Config
   readonly off: RelayOptions["off"]
   readonly version: string
-  readonly lanes: readonly Lane[]
+  readonly lanes: Lanes
+  /** By its clock, ms since 1970. */
+  now(): Milliseconds
   unready(): Unready
   /** There is something new of a tenant, which this relay did itself. */
   wake(tenant: string): void
@@ -81,35 +81,23 @@ export interface RelayItem {
   readonly version: string
   readonly startedAt: Milliseconds
   readonly heartbeatAt: Milliseconds
-  /** `<tenant>/<target>` of the lanes that it holds. */
+  /** `<tenant>/<lane>` of the lanes that it holds. */
   readonly lanes: readonly string[]
   /** The same, of all that it has configured. */
   readonly targets?: readonly string[]
 }
 
-/** One tenant's log, and the lanes that read it. */
+/** One tenant's log. */
 interface Tenant {
   readonly name: string
   readonly memory: Memory
-  readonly lanes: readonly Lane[]
   /** Set once the log was held against what is stored. */
   adopted: boolean
+  /** Set once every lane came to the end of the log, or to what keeps it from that. */
+  isRead: boolean
   timer: { readonly id: NodeJS.Timeout; readonly at: Milliseconds } | undefined
   /** Passes are run one round at a time; whoever asks meanwhile gets one more round. */
   passing: "idle" | "running" | "again"
-}
-
-/** What a driver would not take of a target's configuration, a sentence each: secrets come from outside any schema. */
-export function targetFaults({ targets }: Resolved<Config>): string[] {
-  return Object.entries(targets).flatMap(([name, target]) => {
-    try {
-      findDriver(target.type)?.create(target, { fetch, now: () => 0 })
-      return []
-    } catch (error) {
-      if (!(error instanceof TypeError)) throw error
-      return [`targets.${name}: ${error.message}`]
-    }
-  })
 }
 
 /** Starts holding the subscription, and reading every tenant's log for every target. */
@@ -134,76 +122,59 @@ export function startRelay(options: RelayOptions): Relay {
       onChange: (detail) => events.emit("worker:disagrees", { detail }),
     })
 
+  const lanes = new Lanes(
+    {
+      config,
+      resolved: options.resolved,
+      store,
+      clock,
+      relay: id,
+      fetch: options.fetch,
+      events,
+      onCommit({ tenant, name }, entries) {
+        schedulePasses(tenant, PASSES_AFTER)
+        void verifiers.get(`${tenant}/${name}`)?.watch(entries).catch(failedPoll)
+      },
+      onNodes: (tenant) => {
+        const found = tenants.get(tenant)
+        // At the start nothing is looked at before the subscription stands.
+        if (found?.adopted) void look(found).catch(failedPoll)
+      },
+    },
+    closing.signal,
+  )
   const tenants = new Map(
     tenantsOf(config).map((name): [string, Tenant] => [
       name,
-      { name, memory: new Memory(), lanes: lanesOf(name), adopted: false, timer: undefined, passing: "idle" },
+      { name, memory: new Memory(), adopted: false, isRead: false, timer: undefined, passing: "idle" },
     ]),
   )
-  const lanes = [...tenants.values()].flatMap((tenant) => tenant.lanes)
-  const verifiers = new Map(lanes.flatMap(verifiersOf))
-  const configured = lanes.map((lane) => `${lane.tenant}/${lane.name}`)
+  const verifiers = new Map([...tenants.keys()].flatMap(verifiersOf))
+  const laneNames = (of: readonly Lane[]) => of.map((lane) => `${lane.tenant}/${lane.id}`)
 
-  function lanesOf(tenant: string): Lane[] {
-    return Object.entries(config.targets).flatMap(([name, target]) => {
-      const resolved = options.resolved.targets[name]
-      const driver = findDriver(target.type)
-      if (!resolved || !driver || !servesTenant(target, tenant)) return []
-      const emit = <K extends keyof LaneEvents>(event: K, payload: LaneEvents[K]) =>
-        events.lane(event, { tenant, target: name, type: target.type, ...payload })
-      const account = accountOf(name, target)
-      return [
-        new Lane({
-          tenant,
-          name,
-          config,
-          target,
-          capabilities: driver.capabilities(resolved),
-          driver: driver.create(resolved, {
-            fetch: options.fetch,
-            now: () => clock.now(),
-            readEpochs: () => readMirror(store, { tenant, config, patterns: target.namespaces }, clock.now()),
-            print: (line) => events.log.info({ tenant, target: name }, line),
-          }),
-          pacer: createPacer({
-            store,
-            clock,
-            account,
-            paces: pacesOf(driver, resolved),
-            onWait: (length) => events.emit("pace:waited", { account, length }),
-          }),
-          store,
-          clock,
-          relay: id,
-          emit,
-          onCommit(entries) {
-            schedulePasses(tenant, PASSES_AFTER)
-            void verifiers.get(`${tenant}/${name}`)?.watch(entries).catch(failedPoll)
-          },
-        }),
-      ]
+  /** Of the targets that are to be looked at after a purge. */
+  function verifiersOf(tenant: string): [string, Verifier][] {
+    return Object.entries(config.targets).flatMap(([target, targetConfig]): [string, Verifier][] => {
+      const resolved = options.resolved.targets[target]
+      const driver = findDriver(targetConfig.type)
+      const { verify } = targetConfig
+      if (!verify || !resolved || !driver || !servesTenant(targetConfig, tenant)) return []
+      const ofTarget = () => lanes.ofTarget(tenant, target)
+      const verifier = new Verifier({
+        tenant,
+        target,
+        lanes: () => ofTarget().map((lane) => lane.id),
+        config,
+        targetConfig: { ...targetConfig, verify },
+        propagation: driver.capabilities(resolved).propagation,
+        store,
+        clock,
+        fetch: options.probe ?? fetch,
+        onVerdict: (told) => events.emit("target:verified", { tenant, target, ...told }),
+        onAgain: () => ofTarget().forEach((lane) => lane.nudge()),
+      })
+      return [[`${tenant}/${target}`, verifier]]
     })
-  }
-
-  /** Of the lanes whose targets are to be looked at after a purge. */
-  function verifiersOf(lane: Lane): [string, Verifier][] {
-    const { tenant, name: target } = lane
-    const [targetConfig, resolved] = [config.targets[target], options.resolved.targets[target]]
-    const driver = targetConfig && findDriver(targetConfig.type)
-    if (!targetConfig?.verify || !resolved || !driver) return []
-    const verifier = new Verifier({
-      tenant,
-      target,
-      config,
-      targetConfig: { ...targetConfig, verify: targetConfig.verify },
-      propagation: driver.capabilities(resolved).propagation,
-      store,
-      clock,
-      fetch: options.probe ?? fetch,
-      onVerdict: (told) => events.emit("target:verified", { tenant, target, ...told }),
-      onAgain: () => lane.nudge(),
-    })
-    return [[`${tenant}/${target}`, verifier]]
   }
 
   const subscription = new Subscription({
@@ -223,7 +194,7 @@ export function startRelay(options: RelayOptions): Relay {
   function wake(name: string, namespace: Namespace): void {
     const tenant = tenants.get(name)
     if (!tenant) return
-    for (const lane of tenant.lanes) {
+    for (const lane of lanes.of(name)) {
       const patterns = config.targets[lane.name]?.namespaces ?? []
       const concerned =
         namespace === ROOT ||
@@ -238,7 +209,9 @@ export function startRelay(options: RelayOptions): Relay {
     const { reason, head, isFirst } = await tenant.memory.adopt(store, tenant.name, id, config)
     if (reason !== "same") events.emit("tenant:adopted", { tenant: tenant.name, reason, head, isFirst })
     tenant.adopted = true
-    for (const lane of tenant.lanes) {
+    // Before the lanes begin: what became of an entry is told by the nodes that Redis knows of.
+    await lanes.tell(tenant.name)
+    for (const lane of lanes.of(tenant.name)) {
       lane.nudge()
       verifiers.get(`${lane.tenant}/${lane.name}`)?.nudge()
     }
@@ -275,7 +248,8 @@ export function startRelay(options: RelayOptions): Relay {
 
   async function heartbeat(): Promise<void> {
     const now = clock.now()
-    const held = lanes.filter((lane) => lane.holds).map((lane) => `${lane.tenant}/${lane.name}`)
+    const held = laneNames(lanes.all.filter((lane) => lane.holds))
+    const targets = laneNames(lanes.all)
     const [silent] = await store.pipeline([
       ["ZRANGEBYSCORE", RELAYS_KEY, "-inf", String(now - FORGET_RELAYS)],
       ["ZADD", RELAYS_KEY, String(now), id],
@@ -283,7 +257,7 @@ export function startRelay(options: RelayOptions): Relay {
         "HSET",
         RELAY_ITEMS_KEY,
         id,
-        JSON.stringify({ id, version, startedAt, heartbeatAt: now, lanes: held, targets: configured }),
+        JSON.stringify({ id, version, startedAt, heartbeatAt: now, lanes: held, targets }),
       ],
     ])
     const gone = asList(silent).flatMap((one) => asText(one) ?? [])
@@ -303,11 +277,14 @@ export function startRelay(options: RelayOptions): Relay {
     )
     // One of an earlier version does not say what it has configured: then nothing is known to be nobody's.
     if (alive.some((one) => !Array.isArray(one?.targets))) return
-    const names = new Set([...configured, ...alive.flatMap((one) => one?.targets ?? [])])
+    const names = new Set([...laneNames(lanes.all), ...alive.flatMap((one) => one?.targets ?? [])])
+    // Of a name that was not looked up yet nobody knows which lanes it has.
+    const unknown = Object.keys(config.targets).filter((name) => lanes.nodesOf(name)?.length === 0)
+    const off = new Set([...Object.keys(options.off), ...unknown])
     for (const tenant of tenants.keys()) {
-      const live = new Set(Object.keys(options.off))
+      const live = new Set<string>()
       for (const name of names) if (name.startsWith(`${tenant}/`)) live.add(name.slice(tenant.length + 1))
-      for (const removed of await lookAfterRemoved(store, tenant, live, clock.now())) {
+      for (const removed of await lookAfterRemoved(store, tenant, { live, off }, clock.now())) {
         events.emit("target:removed", { tenant, ...removed })
       }
     }
@@ -365,11 +342,14 @@ export function startRelay(options: RelayOptions): Relay {
     off: options.off,
     version,
     lanes,
+    now: () => clock.now(),
     wake: (tenant) => wake(tenant, ROOT),
     unready() {
-      const unread = [...tenants.values()]
-        .filter((tenant) => !tenant.adopted || !tenant.lanes.every((lane) => lane.hasRead))
-        .map(({ name }) => name)
+      for (const tenant of tenants.values()) {
+        // Nodes that come later do not make a relay unready that was ready.
+        tenant.isRead ||= tenant.adopted && lanes.of(tenant.name).every((lane) => lane.hasRead)
+      }
+      const unread = [...tenants.values()].filter(({ isRead }) => !isRead).map(({ name }) => name)
       return {
         ...(subscription.isProven ? {} : { subscription: "no message was seen to come back from Redis" }),
         ...(unread.length === 0 ? {} : { log: `not yet read: ${unread.join(", ")}` }),
@@ -391,7 +371,7 @@ export function startRelay(options: RelayOptions): Relay {
       const deadline = clock.sleep(config.relay.drain, drained.signal)
       // The lanes at once: a poll that waits for an absent Redis must not let them begin more calls meanwhile.
       const looking = [...verifiers.values()].map((verifier) => verifier.close())
-      await Promise.race([Promise.all([...lanes.map((lane) => lane.close()), ...looking, polling]), deadline])
+      await Promise.race([Promise.all([lanes.close(), ...looking, polling]), deadline])
       drained.abort()
       await subscription.close()
       await store

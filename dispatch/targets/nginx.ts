@@ -1,9 +1,10 @@
 import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 import { ask, beyond, byStatus } from "./answer.ts"
-import { askNodes, type Node, type NodeAnswer, nodesOf } from "./nodes.ts"
+import { type Node, theNode, unproven } from "./nodes.ts"
 import type {
   Capabilities,
   KindCapability,
+  Outcome,
   Surroundings,
   TargetConfigOf,
   TargetDriver,
@@ -44,15 +45,15 @@ const MAX_WILDCARD_BYTES = 500
 const OURS = "x-tidemark-purge"
 
 /**
- * nginx with ngx_cache_purge or NGINX Plus, asked at the purge server of `infra/nginx/tidemark.conf`. Every node holds
- * a cache of its own, so each is asked. `endpoint`, where given, is a broadcaster that stands for all of them.
+ * One nginx with ngx_cache_purge or NGINX Plus, asked at the purge server of `infra/nginx/tidemark.conf`. `endpoint`,
+ * where given, is a broadcaster that stands for all nodes.
  */
 export const nginx: TargetDriver<TargetConfigOf<"nginx">> = {
   type: "nginx",
   capabilities: capabilitiesOf,
   pace: () => [],
   create(config, surroundings) {
-    const nodes = nodesOf(config.endpoints, config.endpoint)
+    const node = theNode(config.endpoints, config.endpoint)
     const capabilities = capabilitiesOf(config)
     const mayWildcard = capabilities !== BY_URL
     return {
@@ -62,7 +63,9 @@ export const nginx: TargetDriver<TargetConfigOf<"nginx">> = {
         // A page whose own name ends so is taken for a wildcard, which is wider; where there is none, nothing is purged.
         if (!mayWildcard && batch.values.some(({ value }) => value.endsWith("*")))
           return { outcome: "unsupported", detail: "without wildcards it cannot purge a url that ends in *" }
-        return askNodes(nodes, batch.values.map(keyOf), (node, key) => send(surroundings, node, key, signal))
+        // A batch has one value, and is never empty.
+        const key = batch.values.map(keyOf).join("")
+        return send(surroundings, node, key, signal)
       },
     }
   },
@@ -85,25 +88,19 @@ function keyOf({ kind, value }: Value): string {
 
 async function send(
   surroundings: Surroundings,
-  { base, host }: Node,
+  node: Node,
   key: string,
   signal: AbortSignal,
-): Promise<NodeAnswer> {
-  const answer = await ask(surroundings, host, `${base}/${key}`, { method: "PURGE" }, signal)
-  if ("outcome" in answer) return { outcome: answer }
+): Promise<Outcome> {
+  const answer = await ask(surroundings, node.host, `${node.base}/${key}`, { method: "PURGE" }, signal)
+  if ("outcome" in answer) return answer
   const { status, headers } = answer
-  const detail = `${host} answered ${status}`
-  // Neither the addresses that are let in nor the address that is asked are mended by asking for something else.
-  if (status === 405) return { outcome: { outcome: "unauthorised", status, detail } }
+  if (!headers.has(OURS))
+    return unproven(node, answer, surroundings.now(), `no ${OURS} came with it: no purge server of ours`)
   // By all but its oldest versions the module says 412 where there was nothing, and Plus 404.
-  const isDone = (status >= 200 && status < 300) || status === 404 || status === 412
-  if (!isDone) return { outcome: byStatus(host, answer, surroundings.now()) }
-  if (headers.has(OURS)) return { outcome: { outcome: "accepted", status } }
-  return {
-    outcome: {
-      outcome: "unauthorised",
-      status,
-      detail: `${detail} without ${OURS}: no purge server of ours`,
-    },
-  }
+  if (status === 404 || status === 412) return { outcome: "accepted", status }
+  const outcome = byStatus(node.host, answer, surroundings.now())
+  if (outcome.outcome !== "refused" || status === 400 || status === 414) return outcome
+  // Neither the addresses that are let in nor the address that is asked are mended by asking for something else.
+  return { outcome: "unauthorised", status, detail: outcome.detail, mend: ["endpoints"] }
 }

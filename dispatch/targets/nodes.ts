@@ -1,7 +1,11 @@
-import { baseAddress, tidy } from "./answer.ts"
+import { type Answer, baseAddress, byStatus } from "./answer.ts"
 import type { Outcome } from "./target.ts"
+import type { Milliseconds } from "../../protocol/time.ts"
 
-/** Caches on nodes that know nothing of each other: each is asked, and a batch is accepted when all of them took it. */
+/**
+ * Caches of one's own, on nodes that know nothing of each other. A driver is made for one of them: each node has a lane
+ * of its own, so that one that is down or odd delays and widens nothing at the others.
+ */
 
 export interface Node {
   /** What paths are added to. */
@@ -10,52 +14,41 @@ export interface Node {
 }
 
 /**
- * The nodes of a configuration; `endpoint`, where given, is a broadcaster that stands for all of them.
+ * The node that a driver is made for; `endpoint`, where given, is a broadcaster that stands for all of them.
  *
- * @throws {TypeError} naming the option, for what is no address
+ * @throws {TypeError} naming the option, for what is no address, and for more than one
  */
-export const nodesOf = (endpoints: readonly string[], endpoint?: string): readonly Node[] =>
-  endpoint === undefined
-    ? endpoints.map((text, index) => baseAddress(`endpoints.${index}`, text))
-    : [baseAddress("endpoint", endpoint)]
-
-export interface NodeAnswer {
-  readonly outcome: Outcome
-  /** How many objects it dropped, where it says so. */
-  readonly purged?: string
+export function theNode(endpoints: string | readonly string[], endpoint?: string): Node {
+  if (endpoint !== undefined) return baseAddress("endpoint", endpoint)
+  const [first = "", ...others] = typeof endpoints === "string" ? [endpoints] : endpoints
+  if (others.length > 0) throw new TypeError("endpoints: a driver is made for one node")
+  return baseAddress("endpoints", first)
 }
 
-/** Makes every request at every node, all at once. */
-export async function askNodes<Request>(
-  nodes: readonly Node[],
-  requests: readonly Request[],
-  send: (node: Node, request: Request) => Promise<NodeAnswer>,
-): Promise<Outcome> {
-  return together(await Promise.all(nodes.flatMap((node) => requests.map((request) => send(node, request)))))
-}
+/** What a driver may be told about itself by the node, and by no value: the batch was too long for it. */
+const TOO_LONG: readonly number[] = [400, 413, 414, 431]
 
 /**
- * What became of a batch at all nodes together: the worst that any of them answered. Trouble first, as every node is
- * asked again then in any case. Credentials before a refusal: cutting up a batch that one node would take from nobody
- * makes dead letters of all of it.
+ * What an answer means that was not proven to be our part's at the node. It is never a success, and about a value only
+ * where a server in front says that the request is too long, which halves of it may not be.
+ *
+ * @param lacking what is missing in it, in a few words for people
+ * @param mend where to look, as options of the target
  */
-function together(answers: readonly NodeAnswer[]): Outcome {
-  const outcomes = answers.map(({ outcome }) => outcome)
-  const detail = tidy(outcomes.flatMap((each) => ("detail" in each ? [each.detail] : [])).join("; "))
-  const troubles = outcomes.filter((each) => each.outcome === "trouble")
-  if (troubles[0]) {
-    const pauses = troubles.flatMap((each) => each.retryAfter ?? [])
-    return { ...troubles[0], detail, ...(pauses.length > 0 ? { retryAfter: Math.max(...pauses) } : {}) }
-  }
-  const worst =
-    outcomes.find((each) => each.outcome === "unauthorised") ??
-    outcomes.find((each) => each.outcome === "refused")
-  if (worst) return { ...worst, detail }
-  const counts = answers.map(({ purged }) => purged ?? "-")
-  const status = outcomes.find((each) => each.outcome === "accepted")?.status ?? 200
+export function unproven(
+  node: Node,
+  answer: Answer,
+  now: Milliseconds,
+  lacking: string,
+  mend: readonly string[] = ["endpoints"],
+): Outcome {
+  const { status } = answer
+  const outcome = byStatus(node.host, answer, now, lacking)
+  if (outcome.outcome === "trouble" || TOO_LONG.includes(status)) return outcome
   return {
-    outcome: "accepted",
+    outcome: "unauthorised",
     status,
-    ...(answers.some((each) => each.purged) ? { vendorId: counts.join(",") } : {}),
+    detail: `${node.host} answered ${status}: ${lacking}`,
+    mend,
   }
 }

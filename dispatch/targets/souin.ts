@@ -1,10 +1,11 @@
 import { souin as souinTags } from "../../protocol/tag-rules.ts"
-import { ask, beyond, byStatus, tidy, troubleOf } from "./answer.ts"
-import { askNodes, type Node, type NodeAnswer, nodesOf } from "./nodes.ts"
+import { ask, beyond, tidy, troubleOf } from "./answer.ts"
+import { type Node, theNode, unproven } from "./nodes.ts"
 import type {
   Batch,
   Capabilities,
   KindCapability,
+  Outcome,
   Surroundings,
   TargetConfigOf,
   TargetDriver,
@@ -42,8 +43,7 @@ const capabilitiesOf = ({ expressions = false }: Partial<TargetConfigOf<"souin">
   expressions ? BY_EXPRESSION : BY_TAG
 
 /**
- * Souin, alone or within Caddy, by its API. Nodes share nothing unless their storage is shared, so each is asked.
- * `endpoint`, where given, is a broadcaster that stands for all of them.
+ * One Souin, alone or within Caddy, by its API. `endpoint`, where given, is a broadcaster that stands for all nodes.
  */
 export const souin: TargetDriver<TargetConfigOf<"souin">> = {
   type: "souin",
@@ -51,17 +51,13 @@ export const souin: TargetDriver<TargetConfigOf<"souin">> = {
   pace: () => [],
   create(config, surroundings) {
     const { endpoints, endpoint, token } = config
-    const nodes = nodesOf(endpoints, endpoint)
+    const node = theNode(endpoints, endpoint)
     if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
       throw new TypeError("token is empty, or holds what no header may")
     const capabilities = capabilitiesOf(config)
     return {
       async purge(batch, signal) {
-        const unsupported = beyond(capabilities, batch)
-        if (unsupported) return unsupported
-        return askNodes(nodes, requestsOf(batch), (node, request) =>
-          send(surroundings, node, request, token, signal),
-        )
+        return beyond(capabilities, batch) ?? send(surroundings, node, requestOf(batch), token, signal)
       },
     }
   },
@@ -72,12 +68,13 @@ interface NodeRequest {
   readonly headers: Readonly<Record<string, string>>
 }
 
-function requestsOf({ values }: Batch): readonly NodeRequest[] {
-  const tags = values.filter(({ kind }) => kind === "tag").map(({ value }) => value)
+/** Tags share one header; a batch of anything else has one value. */
+function requestOf({ values }: Batch): NodeRequest {
+  const [first] = values
   const { header, separator } = souinTags
-  const tagged = tags.length === 0 ? [] : [{ path: "", headers: { [header]: tags.join(separator) } }]
-  const others = values.filter(({ kind }) => kind !== "tag")
-  return [...tagged, ...others.map((value) => ({ path: `/${expressionOf(value)}`, headers: {} }))]
+  if (!first || first.kind === "tag")
+    return { path: "", headers: { [header]: values.map(({ value }) => value).join(separator) } }
+  return { path: `/${expressionOf(first)}`, headers: {} }
 }
 
 /**
@@ -114,20 +111,25 @@ function anySigns(text: string): string {
 
 async function send(
   surroundings: Surroundings,
-  { base, host }: Node,
+  node: Node,
   { path, headers }: NodeRequest,
   token: string | undefined,
   signal: AbortSignal,
-): Promise<NodeAnswer> {
+): Promise<Outcome> {
   const authorised = token === undefined ? headers : { ...headers, authorization: `Bearer ${token}` }
   const init = { method: "PURGE", headers: authorised }
-  const answer = await ask(surroundings, host, base + API + path, init, signal)
-  if ("outcome" in answer) return { outcome: answer }
+  const answer = await ask(surroundings, node.host, node.base + API + path, init, signal)
+  if ("outcome" in answer) return answer
   const { status } = answer
+  const { host } = node
   // Caddy says so until the site behind it is up, and for good where the API is off: that is not about what was asked.
-  if (status === 404) return { outcome: troubleOf(answer, surroundings.now(), `${host} has no API of Souin`) }
-  const outcome = byStatus(host, answer, surroundings.now())
-  if (outcome.outcome !== "accepted" || status === 204) return { outcome }
+  if (status === 404) return troubleOf(answer, surroundings.now(), `${host} has no API of Souin`)
+  if (status === 204) return { outcome: "accepted", status }
+  if (status < 200 || status >= 300)
+    return unproven(node, answer, surroundings.now(), "which Souin does not say of a purge", [
+      "token",
+      "endpoints",
+    ])
   const detail = tidy(`${host} answered ${status} and not 204, as Souin does`)
-  return { outcome: { outcome: "unauthorised", status, detail } }
+  return { outcome: "unauthorised", status, detail, mend: ["endpoints"] }
 }

@@ -1,8 +1,16 @@
 import { utf8 } from "../../protocol/bytes.ts"
 import { varnish as varnishTags } from "../../protocol/tag-rules.ts"
-import { type Answer, ask, beyond, byStatus } from "./answer.ts"
-import { askNodes, type Node, type NodeAnswer, nodesOf } from "./nodes.ts"
-import type { Batch, Capabilities, Surroundings, TargetConfigOf, TargetDriver, Value } from "./target.ts"
+import { ask, beyond, byStatus } from "./answer.ts"
+import { type Node, theNode, unproven } from "./nodes.ts"
+import type {
+  Batch,
+  Capabilities,
+  Outcome,
+  Surroundings,
+  TargetConfigOf,
+  TargetDriver,
+  Value,
+} from "./target.ts"
 
 /**
  * Ours: Varnish has no limit of its own, and the bytes below nearly always come first. It keeps a purge that is
@@ -35,9 +43,8 @@ const CAPABILITIES: Capabilities = {
 }
 
 /**
- * Varnish with vmod_xkey, asked in the words of `infra/varnish/tidemark.vcl`. Every node holds a cache of its own, so
- * each is asked, and a batch is accepted only when all of them took it. `endpoint`, where given, is a broadcaster that
- * stands for all of them.
+ * One Varnish with vmod_xkey, asked in the words of `infra/varnish/tidemark.vcl`. `endpoint`, where given, is a
+ * broadcaster that stands for all nodes.
  */
 export const varnish: TargetDriver<TargetConfigOf<"varnish">> = {
   type: "varnish",
@@ -46,14 +53,10 @@ export const varnish: TargetDriver<TargetConfigOf<"varnish">> = {
   create({ endpoint, endpoints }, surroundings) {
     if (endpoint === undefined && endpoints === "dev")
       throw new TypeError(`endpoints: "dev" means the Varnish of \`tidemark dev\`; list addresses`)
-    const nodes = nodesOf(endpoints === "dev" ? [] : endpoints, endpoint)
+    const node = theNode(endpoints, endpoint)
     return {
       async purge(batch, signal) {
-        const unsupported = beyond(CAPABILITIES, batch)
-        if (unsupported) return unsupported
-        return askNodes(nodes, requestsOf(batch), (node, request) =>
-          send(surroundings, node, request, signal),
-        )
+        return beyond(CAPABILITIES, batch) ?? send(surroundings, node, requestOf(batch), signal)
       },
     }
   },
@@ -65,17 +68,17 @@ interface NodeRequest {
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** Tags share one header; anything else goes alone, which a batch of its kind is anyway. */
-function requestsOf({ mode, values }: Batch): readonly NodeRequest[] {
-  const tags = values.filter(({ kind }) => kind === "tag").map(({ value }) => value)
-  const rest = values.filter(({ kind }) => kind !== "tag")
-  const header = mode === "purge" ? "xkey-purge" : "xkey-softpurge"
-  const tagged: NodeRequest[] =
-    tags.length === 0 ? [] : [{ method: "PURGE", path: "/", headers: { [header]: tags.join(" ") } }]
-  return [...tagged, ...rest.map((value) => requestOf(value, mode))]
+/** Tags share one header; a batch of anything else has one value. */
+function requestOf({ mode, values }: Batch): NodeRequest {
+  const [first] = values
+  if (!first || first.kind === "tag") {
+    const header = mode === "purge" ? "xkey-purge" : "xkey-softpurge"
+    return { method: "PURGE", path: "/", headers: { [header]: values.map(({ value }) => value).join(" ") } }
+  }
+  return requestOfOne(first, mode)
 }
 
-function requestOf({ kind, value }: Value, mode: Batch["mode"]): NodeRequest {
+function requestOfOne({ kind, value }: Value, mode: Batch["mode"]): NodeRequest {
   if (kind === "url") {
     const { host, pathname, search } = new URL(value)
     const soft: Record<string, string> = mode === "invalidate" ? { "x-tidemark-mode": mode } : {}
@@ -91,28 +94,33 @@ function requestOf({ kind, value }: Value, mode: Batch["mode"]): NodeRequest {
   return { method: "BAN", path: "/", headers: { "x-tidemark-ban": "everything" } }
 }
 
+/**
+ * What `tidemark.vcl` says with every answer of its own: how many objects it dropped, or `-` where Varnish does not
+ * count them. A site that was asked by mistake, a VCL of others that also knows PURGE, and one that returns before ours
+ * is reached, all answer without it.
+ */
+const OURS = "x-tidemark-purged"
+
 async function send(
   surroundings: Surroundings,
   node: Node,
-  request: NodeRequest,
+  { method, path, headers }: NodeRequest,
   signal: AbortSignal,
-): Promise<NodeAnswer> {
-  const { method, path, headers } = request
+): Promise<Outcome> {
   // Joined as text: resolved against a base, a path that begins with `//` would name another server.
   const answer = await ask(surroundings, node.host, node.base + path, { method, headers }, signal)
-  if ("outcome" in answer) return { outcome: answer }
-  // Some VCLs say so where nothing matched: then nothing stale is left there either.
-  if (answer.status === 404) return { outcome: { outcome: "accepted", status: 404 } }
-  const purged = purgedOf(answer)
-  return {
-    outcome: byStatus(node.host, answer, surroundings.now()),
-    ...(purged === undefined ? {} : { purged }),
+  if ("outcome" in answer) return answer
+  const told = answer.headers.get(OURS)
+  if (told === null) {
+    const lacking = `no ${OURS} came with it: tidemark.vcl is missing, is an older one, or comes after a return of another`
+    return unproven(node, answer, surroundings.now(), lacking)
   }
-}
-
-function purgedOf({ headers }: Answer): string | undefined {
-  const count = headers.get("x-tidemark-purged") ?? ""
-  return /^\d{1,12}$/.test(count) ? count : undefined
+  const outcome = byStatus(node.host, answer, surroundings.now())
+  // 405 and the like by our VCL: of another version than this driver.
+  if (outcome.outcome === "refused" && answer.status !== 400)
+    return { outcome: "unauthorised", status: answer.status, detail: outcome.detail, mend: ["endpoints"] }
+  if (outcome.outcome !== "accepted" || !/^\d{1,12}$/.test(told)) return outcome
+  return { ...outcome, vendorId: told }
 }
 
 /** Stands for itself in a regular expression, within a header and within a ban. */

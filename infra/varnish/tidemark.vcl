@@ -13,8 +13,10 @@
 #            x-tidemark-ban-url: regex
 #   BAN /    x-tidemark-ban: everything        drop all
 #
-# 200 with `x-tidemark-purged: <objects>` where the number is known (an object counts once for each of its
-# keys), 400 for what cannot be done as asked, 403 for strangers, 405 for headers of the other method.
+# Every answer says `x-tidemark-purged`: how many objects were dropped (one counts once for each of its keys), or `-`
+# where Varnish does not count them, as of a ban. Without it Tidemark takes nothing for done, as a VCL that comes before
+# this one may answer PURGE as well. 200, 400 for what cannot be done as asked, 403 for strangers, 405 for headers of the
+# other method.
 #
 # Needs vmod_xkey (varnish-modules). Lists of keys up to 32 KB need
 # `-p http_req_hdr_len=36k -p http_req_size=96k -p workspace_client=320k`, and pages with as many keys the same
@@ -37,6 +39,8 @@ sub vcl_recv {
 	unset req.http.x-tidemark-purged;
 
 	if (req.method == "PURGE" || req.method == "BAN") {
+		# By this the answer is known as ours: set here, as vcl_synth below also runs for a return of another VCL.
+		set req.http.x-tidemark-purged = "-";
 		if (client.ip !~ tidemark_purgers) {
 			return (synth(403, "Forbidden"));
 		}

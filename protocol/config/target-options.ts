@@ -1,6 +1,7 @@
 import * as z from "zod/mini"
 import { duration } from "../schema.ts"
 import { HOUR } from "../time.ts"
+import { parseDns } from "./dns-name.ts"
 import { secretSchema } from "./secret.ts"
 
 /**
@@ -39,15 +40,21 @@ const text = (form: RegExp, error: string) => z.string().check(z.regex(form, { e
 /** What goes into a path of a vendor's API as it is. */
 const segment = text(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "must be letters, digits, '.', '_' and '-'")
 const flag = z._default(z.boolean(), false)
-const nodes = z.array(httpUrl).check(z.minLength(1))
+const dnsUrl = z
+  .string()
+  .check(z.refine((text) => parseDns(text) !== undefined, { error: "must be dns://name:port" }))
+const ENDPOINTS = "must be a list of URLs, one for each node, or dns://name:port"
+const nodes = z.array(
+  z.union([httpUrl, dnsUrl], { error: "must be an http or https URL, or dns://name:port" }),
+)
+/** Every node by its own address, or a name that leads to all of them. */
+const endpoints = z.union([nodes.check(z.minLength(1)), dnsUrl], { error: ENDPOINTS })
 const count = z.int().check(z.gte(1))
 
 export const TARGET_OPTIONS = {
   /** `endpoints`: every Varnish node by its own address; `"dev"` is the one that `tidemark dev` starts. */
   varnish: {
-    endpoints: z.union([z.literal("dev"), nodes], {
-      error: 'must be "dev", or a list of URLs, one for each node',
-    }),
+    endpoints: z.union([z.literal("dev"), endpoints], { error: `must be "dev", or ${ENDPOINTS.slice(8)}` }),
   },
   cloudflare: {
     zone: text(/^[0-9a-f]{32}$/i, "must be the 32 hex digits of a zone id"),
@@ -112,9 +119,9 @@ export const TARGET_OPTIONS = {
   netlify: { site: segment, token: secretSchema },
   gcore: { resource: count, token: secretSchema },
   /** `wildcards`: whether the module takes `*` at the end of a key, which it does from 2.4 on; Plus always does. */
-  nginx: { endpoints: nodes, module: z.enum(["cache-purge", "plus"]), wildcards: flag },
+  nginx: { endpoints, module: z.enum(["cache-purge", "plus"]), wildcards: flag },
   /** `expressions`: whether its storage finds pages by regular expressions, which not every one does. */
-  souin: { endpoints: nodes, token: z.optional(secretSchema), expressions: flag },
+  souin: { endpoints, token: z.optional(secretSchema), expressions: flag },
   /** `prefixes`: whether the app's routes lie under `app/` as its addresses do, as far as prefixes go. */
   nextjs: { url: vendorUrl, secret: secretSchema, prefixes: flag },
   /** `plan`: whose limits to keep. Cloudflare has those of `free` for every Worker's cache, for now. */
