@@ -7,18 +7,31 @@ export interface CarriedOut extends Delivered {
   readonly as: ReadonlyMap<Epoch, string>
 }
 
-/** Calls the vendor for a plan, and once more, wider, for what it refused by itself. Never rejects. */
+/** A value that was refused by itself, and what is to stand for it. */
+interface Tried {
+  readonly refusal: Refusal
+  readonly wider: Plan
+}
+
+/**
+ * Calls the vendor for a plan, and once more, wider, for what it refused by itself. Where it refuses all of that too, it
+ * is not about what was asked: then it stops, as for credentials, and nothing is given up. Never rejects.
+ */
 export async function carryOut(
   plan: Plan,
   planning: PlanContext,
   delivery: DeliverContext,
 ): Promise<CarriedOut> {
+  const stopped = await askSuspects(plan.items, delivery)
+  if (stopped) return { ...stopped, as: plan.as }
   const first = await deliver(plan.items, delivery)
-  if (first.stop || first.refused.length === 0 || planning.target.onUnsupported === "skip") {
-    return { ...first, as: plan.as }
-  }
+  if (first.stop || first.refused.length === 0) return { ...first, as: plan.as }
+  const isWidened = planning.target.onUnsupported !== "skip"
   const refusedKeys = new Set(first.refused.map(({ item }) => keyOf(item.kind, item.value)))
-  const tried = first.refused.map((refusal) => ({ refusal, wider: planWider(refusal.item, planning) }))
+  const tried = first.refused.map((refusal) => ({
+    refusal,
+    wider: isWidened ? planWider(refusal.item, planning) : NOTHING,
+  }))
   // Something must stand for all of it; and what is as wide as it gets, and was refused already, would be again.
   const isUsable = ({ items, impossible }: Plan): boolean =>
     items.length > 0 &&
@@ -27,6 +40,18 @@ export async function carryOut(
   const usable = tried.filter(({ wider }) => isUsable(wider))
   const second = await deliver(merge(usable.flatMap(({ wider }) => wider.items)), delivery)
   const refusedWider = new Map(second.refused.map((one) => [keyOf(one.item.kind, one.item.value), one]))
+  const found = {
+    calls: [...first.calls, ...second.calls],
+    callCount: first.callCount + second.callCount,
+    taken: first.taken + second.taken,
+  }
+  const isAll = first.refused.length === plan.items.length
+  if (isAll && found.taken === 0 && !second.stop && isAboutUs(tried, refusedWider)) {
+    for (const key of refusedKeys) delivery.suspects.add(key)
+    // What was taken before may have been by credentials that are no longer good: it is asked again when they are.
+    delivery.accepted.clear()
+    return { ...found, refused: [], stop: pauseOf(first.refused), as: plan.as }
+  }
   const as = new Map(plan.as)
   const refused: Refusal[] = []
   for (const { refusal, wider } of tried) {
@@ -37,13 +62,83 @@ export async function carryOut(
     else if (!isUsable(wider)) refused.push(refusal)
     else for (const [epoch, what] of wider.as) as.set(epoch, joined(as.get(epoch), what))
   }
+  return { ...found, refused, ...(second.stop ? { stop: second.stop } : {}), as }
+}
+
+const NOTHING: Plan = { items: [], impossible: [], settling: [], as: new Map() }
+
+/**
+ * Whether a vendor that took nothing at all is of that mind about us, whatever its words: a clock that is off, a zone
+ * that is not ours, an account that is closed. It is where even what is as wide as it gets was refused, or where several
+ * values were and nothing stands for them. One value alone may be at fault, unless what is wider is refused in the same
+ * words: a pause keeps it, and once anything is taken it becomes a dead letter.
+ */
+function isAboutUs(tried: readonly Tried[], refusedWider: ReadonlyMap<string, Refusal>): boolean {
+  // What we know by ourselves is none of the vendor's answers.
+  if (tried.some(({ refusal }) => refusal.state !== "dead")) return false
+  const ofItself = new Map(
+    tried.map(({ refusal }) => [keyOf(refusal.item.kind, refusal.item.value), refusal]),
+  )
+  const widest = tried.map(({ refusal, wider }) => ({
+    refusal,
+    refusals: wider.items.map((item) => {
+      const key = keyOf(item.kind, item.value)
+      return refusedWider.get(key) ?? ofItself.get(key)
+    }),
+  }))
+  const isMany = tried.length > 1
+  const isEvenWider = widest.some(
+    ({ refusal, refusals }) =>
+      refusal.item.kind === "everything" ||
+      (refusals.length > 0 &&
+        refusals.every((one) => one !== undefined && (isMany || isAlike(one, refusal)))),
+  )
+  return isEvenWider || (isMany && widest.every(({ refusals }) => refusals.length === 0))
+}
+
+/** Whether two refusals say the same, but for the value that they are about, and numbers. */
+const isAlike = (a: Refusal, b: Refusal): boolean => wordsOf(a) === wordsOf(b)
+
+const wordsOf = ({ detail, item }: Refusal): string =>
+  [item.value, item.meant]
+    .reduce((rest, value) => rest.replaceAll(asWord(value), "*"), detail)
+    .replaceAll(/[0-9a-f-]*\d[0-9a-f-]*/gi, "#")
+
+/** Not within another word: a tag may be a single letter. */
+const asWord = (text: string): RegExp =>
+  new RegExp(`(?<!\\w)${text.replaceAll(/[\\^$.*+?()[\]{}|/-]/g, "\\$&")}(?!\\w)`, "g")
+
+function pauseOf(refused: readonly Refusal[]) {
+  const detail = refused[0]?.detail ?? ""
+  const all = refused.length === 1 ? "what was asked" : `all of ${refused.length} values`
   return {
-    calls: [...first.calls, ...second.calls],
-    callCount: first.callCount + second.callCount,
-    refused,
-    ...(second.stop ? { stop: second.stop } : {}),
-    as,
+    state: "paused" as const,
+    detail: `${all} was refused, and what is wider too, so it is not about that: ${detail}`,
+    mend: [],
   }
+}
+
+/**
+ * What was refused when everything was is not asked as a whole again, which would use up an account's limits for
+ * nothing: one of it is, beside what is new. Undefined once anything is taken.
+ */
+async function askSuspects(items: readonly Item[], delivery: DeliverContext): Promise<Delivered | undefined> {
+  const { suspects } = delivery
+  const isSuspect = ({ kind, value }: Item): boolean => suspects.has(keyOf(kind, value))
+  const known = items.find(isSuspect)
+  if (!known) {
+    suspects.clear()
+    return undefined
+  }
+  const asked = [...items.filter((item) => !isSuspect(item)), known]
+  const found = await deliver(asked, { ...delivery, accepted: new Map() })
+  if (found.taken > 0) {
+    suspects.clear()
+    return found.stop && found
+  }
+  if (found.stop) return found
+  for (const { kind, value } of asked) suspects.add(keyOf(kind, value))
+  return { ...found, refused: [], stop: pauseOf(found.refused) }
 }
 
 /** What was sent instead, of both. */

@@ -47,8 +47,10 @@ const contextOf = (driver: Driver, rest: Partial<DeliverContext> = {}): DeliverC
   pacer: freePacer,
   timeout: 60_000,
   signal: new AbortController().signal,
+  urgent: new AbortController().signal,
   mayBegin: () => true,
   accepted: new Map(),
+  suspects: new Set(),
   isProbing: false,
   now: () => 0,
   ...rest,
@@ -78,12 +80,12 @@ describe("delivering", () => {
       driver,
     )
     expect(sizes(driver.attempts).toSorted((a, b) => a - b)).toEqual([1, 1, 50, 100, 100, 100])
-    expect([calls.length, callCount, rest]).toEqual([6, 6, { refused: [] }])
+    expect([calls.length, callCount, rest]).toEqual([6, 6, { taken: 6, refused: [] }])
     expect(driver.complaints).toEqual([])
   })
 
   it("has nothing to do with nothing", async () => {
-    expect(await run([], fakeDriver())).toEqual({ calls: [], callCount: 0, refused: [] })
+    expect(await run([], fakeDriver())).toEqual({ calls: [], callCount: 0, taken: 0, refused: [] })
   })
 
   it("lists some of many calls, and counts them all", async () => {
@@ -273,7 +275,7 @@ describe("trouble", () => {
       tags(1),
       fakeDriver(FAKE_CAPABILITIES, () => unauthorised),
     )
-    expect(stop).toEqual({ state: "paused", detail: "no such token" })
+    expect(stop).toEqual({ state: "paused", detail: "no such token", mend: [] })
   })
 
   it("is what a store is that does not answer for the pace", async () => {

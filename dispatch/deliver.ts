@@ -10,12 +10,14 @@ import type { Batch, Capabilities, Driver, Outcome } from "./targets/target.ts"
  *
  * - `retrying` the vendor is in trouble
  * - `paused`   it does not take the credentials, or a budget is used up
- * - `ended`    no further call might begin: `signal`, or `mayBegin`
+ * - `ended`    no further call might begin: `signal`, `urgent`, or `mayBegin`
  */
 export interface Stop {
   readonly state: "retrying" | "paused" | "ended"
   readonly detail: string
   readonly retryAfter?: Milliseconds
+  /** Options of the target that people may have to mend; empty where nobody knows which. */
+  readonly mend?: readonly string[]
 }
 
 /** An item that the vendor would not take by itself. */
@@ -28,6 +30,8 @@ export interface Refusal {
 export interface Delivered {
   readonly calls: readonly CallReceipt[]
   readonly callCount: number
+  /** Calls that the vendor took just now, and not under this cursor before: it knows us. */
+  readonly taken: number
   readonly refused: readonly Refusal[]
   /** Set when not everything was asked: nothing may be committed. */
   readonly stop?: Stop
@@ -43,10 +47,14 @@ export interface DeliverContext {
   readonly timeout: Milliseconds
   /** Aborted when no further call may begin: the lease is gone, or the relay drains. Calls under way are let finish. */
   readonly signal: AbortSignal
+  /** Aborted when something that cannot wait is to go first: what was not asked yet is planned anew. */
+  readonly urgent: AbortSignal
   /** Asked as each call begins: whoever slept through its lease has not heard of it yet. */
   readonly mayBegin: () => boolean
   /** Calls that were accepted under this cursor before, by batch id: they are not repeated after a failure. */
   readonly accepted: Map<string, CallReceipt>
+  /** Items that were refused when all that was asked was, by `keyOf`: see `carry-out.ts`. */
+  readonly suspects: Set<string>
   /** The vendor was in trouble: one call at a time, until it has taken one. */
   readonly isProbing: boolean
   readonly onCall?: (batch: Batch, outcome: Outcome, took: Milliseconds) => void
@@ -56,12 +64,16 @@ export interface DeliverContext {
 /** Calls of one lane under way at once. Ours, not a vendor's: what paces them is the vendor's limit. */
 const CONCURRENCY = 4
 
-/** Sends items in as few calls as the vendor's sizes allow, and cuts in two what it refuses. Never rejects. */
+/**
+ * Sends items in as few calls as the vendor's sizes allow, and cuts in two what it refuses. What is hard goes first, and
+ * kinds that draw from limits of their own do not wait for each other. Never rejects.
+ */
 export async function deliver(items: readonly Item[], context: DeliverContext): Promise<Delivered> {
-  const queue: Bundle[] = cut(items, context.capabilities)
+  const queues = queuesOf(cut(items, context.capabilities))
+  const slots = new Slots(CONCURRENCY)
   const calls: CallReceipt[] = []
   const refused: Refusal[] = []
-  let callCount = 0
+  let [callCount, taken] = [0, 0]
   const halted: { stop?: Stop } = {}
   const accept = (receipt: CallReceipt) => {
     callCount += 1
@@ -72,20 +84,21 @@ export async function deliver(items: readonly Item[], context: DeliverContext): 
     halted.stop = halted.stop ? worse(halted.stop, stop) : stop
   }
   /** One bundle; whether the vendor took a call for it just now. */
-  const next = async (bundle: Bundle): Promise<boolean> => {
+  const next = async (bundle: Bundle, queue: Bundle[]): Promise<boolean> => {
     const batch = await toBatch(context.tenant, context.target, bundle)
     const known = context.accepted.get(batch.id)
     if (known) {
       accept(known)
       return false
     }
-    const outcome = await attempt(batch, context)
+    const outcome = await attempt(batch, context, slots)
     switch (outcome.outcome) {
       case "accepted": {
         const { status, vendorId } = outcome
         const receipt = vendorId === undefined ? { status } : { status, vendorId }
         context.accepted.set(batch.id, receipt)
         accept(receipt)
+        taken += 1
         return true
       }
       case "refused": {
@@ -102,7 +115,7 @@ export async function deliver(items: readonly Item[], context: DeliverContext): 
         halt({ state: "retrying", detail: outcome.detail, ...pauseOf(outcome.retryAfter) })
         return false
       case "unauthorised":
-        halt({ state: "paused", detail: outcome.detail })
+        halt({ state: "paused", detail: outcome.detail, mend: outcome.mend ?? [] })
         return false
       case "spent":
         halt({ state: "paused", detail: outcome.detail })
@@ -112,15 +125,56 @@ export async function deliver(items: readonly Item[], context: DeliverContext): 
         return false
     }
   }
-  const work = async (until: (isTaken: boolean) => boolean): Promise<void> => {
+  const work = async (queue: Bundle[], until: (isTaken: boolean) => boolean): Promise<boolean> => {
     for (let bundle = queue.shift(); bundle && !halted.stop; bundle = queue.shift()) {
-      if (until(await next(bundle))) return
+      if (until(await next(bundle, queue))) return true
+    }
+    return false
+  }
+  for (const queue of context.isProbing ? queues : []) if (await work(queue, (isTaken) => isTaken)) break
+  await Promise.all(
+    queues.flatMap((queue) =>
+      Array.from({ length: Math.min(CONCURRENCY, queue.length) }, () => work(queue, () => false)),
+    ),
+  )
+  return { calls, callCount, taken, refused, ...halted }
+}
+
+/** Bundles by the kinds in them, as limits are a kind's; of each the hard ones first, and kinds with such first too. */
+function queuesOf(bundles: readonly Bundle[]): Bundle[][] {
+  const queues = new Map<string, Bundle[]>()
+  const hardFirst = [...bundles.filter(isHard), ...bundles.filter((one) => !isHard(one))]
+  for (const bundle of hardFirst) {
+    const kinds = [...new Set(bundle.items.map(({ kind }) => kind))].toSorted().join()
+    const queue = queues.get(kinds)
+    if (queue) queue.push(bundle)
+    else queues.set(kinds, [bundle])
+  }
+  return [...queues.values()]
+}
+
+const isHard = ({ mode }: Bundle): boolean => mode === "purge"
+
+/** So many at once, in the order in which they asked. */
+class Slots {
+  #free: number
+  readonly #waiting: (() => void)[] = []
+
+  constructor(count: number) {
+    this.#free = count
+  }
+
+  async use<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#free > 0) this.#free -= 1
+    else await new Promise<void>((turn) => this.#waiting.push(turn))
+    try {
+      return await work()
+    } finally {
+      const turn = this.#waiting.shift()
+      if (turn) turn()
+      else this.#free += 1
     }
   }
-  if (context.isProbing) await work((isTaken) => isTaken)
-  const workers = Array.from({ length: Math.min(CONCURRENCY, queue.length) }, () => work(() => false))
-  await Promise.all(workers)
-  return { calls, callCount, refused, ...halted }
 }
 
 /** What is left to try of a bundle that was refused, and the items that nothing more can be done for. */
@@ -153,22 +207,31 @@ const pauseOf = (retryAfter: Milliseconds | undefined) => (retryAfter === undefi
 async function attempt(
   batch: Batch,
   context: DeliverContext,
+  slots: Slots,
 ): Promise<Outcome | { readonly outcome: "ended" } | { readonly outcome: "spent"; readonly detail: string }> {
-  const { driver, pacer, signal, mayBegin, timeout, now } = context
+  const { pacer, signal, urgent } = context
   try {
-    const turn = await pacer.take(batch, signal)
+    const turn = await pacer.take(batch, AbortSignal.any([signal, urgent]))
     if (typeof turn === "object") {
       const detail = `the budget of ${turn.perMonth} ${turn.spent} a month is used up`
       return { outcome: "spent", detail }
     }
-    if (turn === "ended" || signal.aborted || !mayBegin()) return { outcome: "ended" }
+    if (turn === "ended") return { outcome: "ended" }
   } catch {
     return { outcome: "trouble", detail: "the store did not answer" }
   }
+  return slots.use(() => call(batch, context))
+}
+
+async function call(
+  batch: Batch,
+  { driver, pacer, signal, urgent, mayBegin, timeout, now, onCall }: DeliverContext,
+): Promise<Outcome | { readonly outcome: "ended" }> {
+  if (signal.aborted || urgent.aborted || !mayBegin()) return { outcome: "ended" }
   const began = now()
   // Not the lane's own signal: a call that has begun is let finish, as purges repeat harmlessly and half-calls tell nothing.
   const outcome = await ask(driver, batch, AbortSignal.timeout(timeout))
-  context.onCall?.(batch, outcome, now() - began)
+  onCall?.(batch, outcome, now() - began)
   // What a vendor tells of its limits only helps: where the store does not take it, the limits as published count.
   if ("left" in outcome && outcome.left) await pacer.correct(outcome.left).catch(() => {})
   return outcome

@@ -32,7 +32,9 @@ import {
   Planning,
   resyncParts,
 } from "./plan.ts"
+import { whatToMend } from "./mend.ts"
 import { gapOf, type Read, readLog, readOn, type ResyncReason } from "./reading.ts"
+import { Takedowns } from "./takedowns.ts"
 import type { Batch, Capabilities, Driver, Outcome } from "./targets/target.ts"
 
 /** Everything worth knowing about a lane. Logs and metrics only listen. */
@@ -88,6 +90,9 @@ const MAX_RETRY_AFTER: Milliseconds = 5 * MINUTE
 /** How often wrong credentials are tried again: nobody tells us when they are mended. */
 const PAUSE: Milliseconds = 30 * SECOND
 
+/** Of what nothing goes before. */
+const NEVER = new AbortController().signal
+
 /** Of a mirror's due items: one for each, however often they are put off. */
 const HEARTBEAT = "mirror:heartbeat"
 const MIRROR_IDS = [HEARTBEAT, "mirror:lease"] as const
@@ -121,6 +126,8 @@ export class Lane {
   readonly #plan: PlanContext
   readonly #stopping = new AbortController()
   readonly #accepted = new Map<string, CallReceipt>()
+  readonly #suspects = new Set<string>()
+  readonly #takedowns: Takedowns
   readonly #lease: Lease
   readonly #lane: LaneName
   #nudged = false
@@ -143,6 +150,7 @@ export class Lane {
     const { store, clock, tenant, name, node, relay, config } = options
     this.#lane = { tenant, target: laneOf(name, node) }
     this.#lease = new Lease({ ...this.#lane, store, clock, relay, length: config.relay.lease })
+    this.#takedowns = new Takedowns({ store, clock, tenant, namespaces: options.target.namespaces })
     this.#status = { state: "idle", since: options.clock.now(), attempts: 0 }
   }
 
@@ -177,6 +185,7 @@ export class Lane {
   /** There may be something to read. Cheap at any rate; never throws. A vendor in trouble is not asked any sooner. */
   nudge(): void {
     this.#nudged = true
+    this.#takedowns.look()
     if (this.#working || this.#stopping.signal.aborted) return
     this.#working = this.#work().finally(() => {
       this.#working = undefined
@@ -228,6 +237,7 @@ export class Lane {
     // Where the lease ran out, another relay may have had the lane in between, and its vendor in trouble.
     const isFresh = !this.#lease.holds
     const expected = isFresh ? undefined : this.#cursor
+    this.#takedowns.read()
     // Sent in this order over one connection: what is read early was read under the lease. One that is young need not be
     // renewed for every read: were the cursor no longer as it was left, the commit would tell.
     const [held, told, early] = await Promise.all([
@@ -265,9 +275,14 @@ export class Lane {
     let work: Work
     let result: CarriedOut
     try {
+      const began = this.#options.clock.now()
       work = await this.#workOf(held, head, entries, renewal.signal)
-      result = await this.#carryOut(work.plan, held, renewal.signal)
+      const urgent = this.#takedowns.watch(work.to, this.#options.clock.now() - began)
+      result = await this.#carryOut(work.plan, held, renewal.signal, urgent)
+      // Nothing is lost: what was taken is remembered, and the log is read again from where it was.
+      if (result.stop?.state === "ended" && urgent.aborted && this.#lease.covers(held)) return "again"
     } finally {
+      this.#takedowns.rest()
       await renewal.stop()
     }
     if (result.stop) return this.#stop(result.stop)
@@ -374,6 +389,8 @@ export class Lane {
     if (this.#attempts > 0) this.#emit("lane:recovered", { attempts: this.#attempts })
     this.#attempts = 0
     this.#accepted.clear()
+    this.#suspects.clear()
+    this.#takedowns.forget()
     this.#setState("running")
   }
 
@@ -408,7 +425,7 @@ export class Lane {
     const last = entries.at(-1)
     if (gap || !last || entries.some(isResync)) return this.#resyncWork(gap, head, entries)
     // A vendor in trouble is asked with one call, for which there is no need to read it all.
-    const isMore = head.seq > last.seq && this.#attempts === 0
+    const isMore = head.seq > last.seq && this.#attempts === 0 && !this.#takedowns.isReached(last.epoch)
     const planning = new Planning(this.#plan)
     planning.take(entries)
     let [newest, count] = [entries, entries.length]
@@ -418,6 +435,7 @@ export class Lane {
       newest = page
       count += page.length
       const isEnough =
+        this.#takedowns.isReached(newest.at(-1)?.epoch ?? last.epoch) ||
         count >= MAX_MERGED.entries ||
         planning.size >= MAX_MERGED.items ||
         planning.exceptions >= MAX_MERGED.exceptions
@@ -455,7 +473,7 @@ export class Lane {
   }
 
   /** @param leased aborted when the lane is another's */
-  #carryOut(plan: Plan, held: Held, leased: AbortSignal): Promise<CarriedOut> {
+  #carryOut(plan: Plan, held: Held, leased: AbortSignal, urgent: AbortSignal = NEVER): Promise<CarriedOut> {
     const { capabilities, driver, pacer, clock, target } = this.#options
     const delivery: DeliverContext = {
       ...this.#lane,
@@ -464,8 +482,10 @@ export class Lane {
       pacer,
       timeout: target.timeout,
       signal: AbortSignal.any([leased, this.#stopping.signal]),
+      urgent,
       mayBegin: () => this.#lease.covers(held),
       accepted: this.#accepted,
+      suspects: this.#suspects,
       isProbing: this.#attempts > 0,
       now: () => clock.now(),
       onCall: (batch, outcome, took) => this.#called(batch, outcome, took),
@@ -485,12 +505,13 @@ export class Lane {
     })
   }
 
-  async #stop({ state, detail, retryAfter }: Stop): Promise<Step> {
+  async #stop({ state, detail: said, retryAfter, mend }: Stop): Promise<Step> {
     if (state === "ended") {
       if (!this.#stopping.signal.aborted) this.#lost()
       return "again"
     }
-    const { clock } = this.#options
+    const { clock, name, target } = this.#options
+    const detail = mend ? `${said}; ${whatToMend(name, target, mend)}` : said
     if (this.#accepted.size > MAX_ACCEPTED) this.#accepted.clear()
     this.#attempts += 1
     const own = state === "paused" ? PAUSE : backoff(this.#attempts, () => clock.random())
@@ -515,6 +536,8 @@ export class Lane {
   #rest(): void {
     this.#attempts = 0
     this.#accepted.clear()
+    this.#suspects.clear()
+    this.#takedowns.forget()
     if (this.#status.state !== "idle") this.#setState("idle")
   }
 

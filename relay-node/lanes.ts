@@ -221,7 +221,7 @@ function endpointsOf(target: Resolved<TargetConfig>): readonly string[] {
 
 /** What is known of a target's nodes before anything was looked up. */
 function nodesAtOnce(endpoints: readonly string[]): readonly NodeAddress[] | undefined {
-  if (endpoints.length > 0 && endpoints.some(isName)) return []
+  if (endpoints.some(isName)) return []
   return endpoints.length > 1 ? fixedNodes(endpoints) : undefined
 }
 

@@ -17,8 +17,9 @@ export interface NodeAddress {
   readonly endpoint: string
 }
 
-/** Ours: of answers that say nothing of how long they are good for, and of those that failed. */
+/** Ours: of answers that say nothing of how long they are good for, and of look-ups that failed. */
 const DEFAULT_TTL: Milliseconds = 10 * SECOND
+const FAILED_TTL: Milliseconds = 3 * SECOND
 /** Ours: a name server that says 0 is not asked all the time, and one that says a day not only then. */
 const TTL = { least: SECOND, most: 60 * SECOND } as const
 const LOOK_UP = { timeout: 2 * SECOND, tries: 2 } as const
@@ -96,7 +97,7 @@ export async function watchNodes({
     if (failure !== trouble) onTrouble(failure)
     if (nodes.length > 0 && text !== told) onNodes(nodes)
     ;[told, trouble] = [text, failure]
-    const ttls = failure === undefined ? [...known.values()].map(({ ttl }) => ttl) : [DEFAULT_TTL]
+    const ttls = failure === undefined ? [...known.values()].map(({ ttl }) => ttl) : [FAILED_TTL]
     await clock.sleep(Math.min(TTL.most, Math.max(TTL.least, Math.min(...ttls))), signal)
   }
 }

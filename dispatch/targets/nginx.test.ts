@@ -42,7 +42,7 @@ describe.each(MODULES)("%s", (_, module, more) => {
     capabilities: nginx.capabilities(config(more)),
     fake: () => new FakeNginx({ nodes: BASES, module }),
     unauthorised: () => new Response("no", { status: 403 }),
-    refused: () => new Response("no", { status: 400 }),
+    refused: () => new Response("no", { status: 400, headers: { "x-tidemark-purge": "nginx" } }),
     requests: NODES.length,
     alsoAccepts: [404, 412],
     secrets: [],

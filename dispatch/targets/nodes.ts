@@ -25,12 +25,14 @@ export function theNode(endpoints: string | readonly string[], endpoint?: string
   return baseAddress("endpoints", first)
 }
 
-/** What a driver may be told about itself by the node, and by no value: the batch was too long for it. */
-const TOO_LONG: readonly number[] = [400, 413, 414, 431]
+/**
+ * What a server in front says of a request that is too long or not to its liking, of which parts may be. Where all of
+ * them are refused as well, and what is wider too, `carry-out.ts` takes it for what it is.
+ */
+const ABOUT_THE_REQUEST: readonly number[] = [400, 413, 414, 431]
 
 /**
- * What an answer means that was not proven to be our part's at the node. It is never a success, and about a value only
- * where a server in front says that the request is too long, which halves of it may not be.
+ * What an answer means that was not proven to be our part's at the node: never a success.
  *
  * @param lacking what is missing in it, in a few words for people
  * @param mend where to look, as options of the target
@@ -44,11 +46,6 @@ export function unproven(
 ): Outcome {
   const { status } = answer
   const outcome = byStatus(node.host, answer, now, lacking)
-  if (outcome.outcome === "trouble" || TOO_LONG.includes(status)) return outcome
-  return {
-    outcome: "unauthorised",
-    status,
-    detail: `${node.host} answered ${status}: ${lacking}`,
-    mend,
-  }
+  if (outcome.outcome === "trouble" || ABOUT_THE_REQUEST.includes(status)) return outcome
+  return { outcome: "unauthorised", status, detail: `${node.host} answered ${status}: ${lacking}`, mend }
 }

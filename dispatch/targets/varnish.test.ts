@@ -74,7 +74,7 @@ describeDriver("varnish", () => ({
   capabilities: varnish.capabilities({ type: "varnish" }),
   vendor: vcl,
   unauthorised: () => new Response("Forbidden", { status: 403 }),
-  refused: () => new Response("Bad ban", { status: 400 }),
+  refused: bad,
   requests: 1,
   secrets: [],
 }))
@@ -184,9 +184,12 @@ describe("what Varnish answers", () => {
     },
   )
 
-  it.each([400, 413, 414, 431])("%d of a server in front is about the length of a batch", async (status) => {
-    expect((await told(status)).outcome).toBe("refused")
-  })
+  it.each([400, 413, 414, 431])(
+    "%d of a server in front is about what was asked, as far as can be told",
+    async (status) => {
+      expect((await told(status)).outcome).toBe("refused")
+    },
+  )
 
   it("is about the VCL's age where it does not know the method", async () => {
     expect((await told(405, MARK)).outcome).toBe("unauthorised")

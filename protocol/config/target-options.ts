@@ -42,7 +42,7 @@ const segment = text(/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/, "must be letters, dig
 const flag = z._default(z.boolean(), false)
 const dnsUrl = z
   .string()
-  .check(z.refine((text) => parseDns(text) !== undefined, { error: "must be dns://name:port" }))
+  .check(z.refine((name) => parseDns(name) !== undefined, { error: "must be dns://name:port" }))
 const ENDPOINTS = "must be a list of URLs, one for each node, or dns://name:port"
 const nodes = z.array(
   z.union([httpUrl, dnsUrl], { error: "must be an http or https URL, or dns://name:port" }),
