@@ -12,7 +12,7 @@ it("exits 2 and names every secret that is missing", async () => {
   const one = await relay({ config: { ...config, tokens }, env: {} })
   expect(await one.exited).toBe(2)
   expect(one.stdout()).toBe("")
-  expect(one.stderr()).toContain("no CLOUDFLARE_API_TOKEN (targets.www-cloudflare.token)")
+  expect(one.stderr()).toContain("no CLOUDFLARE_PURGE_TOKEN (targets.www-cloudflare.token)")
   expect(one.stderr()).toContain("no DEPLOY_TOKEN_SHA256 (tokens.3.sha256)")
   expect(one.stderr().trim().split("\n")).toHaveLength(1)
 })
@@ -67,7 +67,7 @@ it("exits 2 and names every target whose secret its driver does not take", async
   }
   const one = await relay({
     config: { ...config, targets },
-    env: { ...secrets, HOOK_SECRET: "no-webhook-secret", CLOUDFLARE_API_TOKEN: "two words" },
+    env: { ...secrets, HOOK_SECRET: "no-webhook-secret", CLOUDFLARE_PURGE_TOKEN: "two words" },
   })
   expect(await one.exited).toBe(2)
   expect(one.stderr()).toMatch(/targets\.www-cloudflare: .*targets\.hook: secret is not whsec_/)
