@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs"
 import { dirname, resolve } from "node:path"
 import { pathToFileURL } from "node:url"
-import { parseConfig } from "../protocol/config/config.ts"
+import { checkConfig } from "../protocol/config/checks.ts"
 import type { Config, ConfigInput } from "../protocol/config/schema.ts"
 import { CliError } from "./exit.ts"
 import { moduleFile } from "./package-root.ts"
@@ -50,7 +50,7 @@ export async function loadConfigFile(given?: string): Promise<ConfigFile> {
   }
   if (!existsSync(path)) throw new CliError("usage", `there is no configuration file at ${path}`)
   const input = await importDefault(path)
-  return { path, directory: dirname(path), input, config: parseConfig(input) }
+  return { path, directory: dirname(path), input, config: checkConfig(input) }
 }
 
 /** The configuration that is named or lies here; else the demo's, and what `tidemark dev` writes lies here. */
@@ -63,7 +63,7 @@ async function importDefault(path: string): Promise<ConfigInput> {
   const url = pathToFileURL(path)
   // The module cache would answer with the file as it once was.
   url.search = `loaded=${process.pid}.${(loaded += 1)}`
-  // Of this type only once `parseConfig` has read it.
+  // Of this type only once `checkConfig` has read it.
   let module: { readonly default?: ConfigInput }
   try {
     module = await import(url.href)

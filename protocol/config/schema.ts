@@ -20,8 +20,10 @@ const pattern = z
   .string()
   .check(z.refine(isPattern, { error: `must be '*' or a namespace: ${NAMESPACE_RULE}` }))
 
-const SCOPE_KINDS = ["publish", "read", "epochs", "events"]
-const SCOPE_NAMES = ["everything", "metrics", "operate"]
+/** Scopes that carry a pattern. */
+export const SCOPE_KINDS = ["publish", "read", "epochs", "events"]
+/** Scopes that stand alone. */
+export const SCOPE_NAMES = ["everything", "metrics", "operate"]
 
 const scope = z.string().check(
   z.refine(
