@@ -44,7 +44,7 @@ export function createEdgeWorker(config: Config, parts: WorkerParts): EdgeWorker
   return workerOf((bindings) => {
     built ??= {
       config,
-      resolved: resolveForEdge(config, bindings),
+      resolved: resolveForEdge(config, bindings, store ? [] : STORE),
       store: store ?? storeOf(bindings),
       sources: new Map(sources.map((source) => [source.type, source])),
       findDriver: (type) => targets.find((target) => target.type === type),
@@ -62,22 +62,30 @@ function workerOf(edgeOf: EdgeOf, options: AppOptions): EdgeWorker {
 const misconfigured = (detail: string): Problem =>
   new Problem("misconfigured", detail, { retryAfter: CONFIGURED_AGAIN })
 
-/** @throws {Problem} `misconfigured`, naming the secrets that no binding holds */
-function resolveForEdge(config: Config, bindings: Readonly<Record<string, unknown>>): Resolved<Config> {
+/** What the store is reached by: its address, and what it wants to see. */
+const STORE = ["UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"] as const
+
+/** @throws {Problem} `misconfigured`, naming at once all that no binding holds: secrets, and what else is needed */
+function resolveForEdge(
+  config: Config,
+  bindings: Readonly<Record<string, unknown>>,
+  needed: readonly string[],
+): Resolved<Config> {
   const { config: resolved, missing } = resolveSecrets(config, bindings)
   // Targets are called by the relay: their credentials have no business at the edge.
-  const needed = missing.filter(({ path }) => path.startsWith("tokens.") || path.startsWith("sources."))
-  if (needed.length === 0) return resolved
-  const names = [...new Set(needed.map(({ name }) => name))]
-  throw misconfigured(`The Worker has no binding for ${names.join(", ")}.`)
+  const secrets = missing.filter(({ path }) => path.startsWith("tokens.") || path.startsWith("sources."))
+  const names = new Set([
+    ...secrets.map(({ name }) => name),
+    ...needed.filter((name) => bindingOf(bindings, name) === ""),
+  ])
+  if (names.size === 0) return resolved
+  throw misconfigured(`The Worker has no binding for ${[...names].join(", ")}.`)
 }
 
-function storeOf(bindings: Readonly<Record<string, unknown>>): Store {
-  const { UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = bindings
-  if (typeof url !== "string" || url === "")
-    throw misconfigured("The Worker has no binding for UPSTASH_REDIS_REST_URL.")
-  if (typeof token !== "string" || token === "") {
-    throw misconfigured("The Worker has no binding for UPSTASH_REDIS_REST_TOKEN.")
-  }
-  return upstashStore({ url, token })
+function bindingOf(bindings: Readonly<Record<string, unknown>>, name: string): string {
+  const value = bindings[name]
+  return typeof value === "string" ? value : ""
 }
+
+const storeOf = (bindings: Readonly<Record<string, unknown>>): Store =>
+  upstashStore({ url: bindingOf(bindings, STORE[0]), token: bindingOf(bindings, STORE[1]) })

@@ -1,9 +1,9 @@
 import { parseJson } from "../receipt.ts"
 import { parseWebhookSecret } from "../standard-webhooks.ts"
 import { at, membersOf, resolveSecrets } from "./config.ts"
-import type { Config } from "./schema.ts"
+import type { Config, SourceConfig } from "./schema.ts"
 import { isSecret } from "./secret.ts"
-import { sourceSecretProblem } from "./source-secret.ts"
+import { BEARER_SECRET, CONTENTFUL_SECRET, STANDARD_SECRET, TEXT_SECRET } from "./source-secret.ts"
 
 /**
  * Secrets that are held and cannot be right. The command line and the relay say so before anything is asked with them.
@@ -75,6 +75,25 @@ function hashProblem(value: string): string | undefined {
   return value.startsWith("tm_")
     ? "holds a token, where its SHA-256 is meant: keep the token to whoever publishes, and make another"
     : "is no SHA-256: 64 hex digits, as `tidemark token create` shows them"
+}
+
+/** Sources that are signed by Standard Webhooks and nothing else. */
+const STANDARD: readonly string[] = ["payload", "standard-webhooks", "svix"]
+
+function sourceSecretProblem({ type, auth = "" }: SourceConfig, value: string): string | undefined {
+  // A key in PEM ends with a line end, and is read without it.
+  const isPem = type === "contentstack" && value.includes("-----")
+  if (!TEXT_SECRET.test(value) && !isPem) return "begins or ends with white space"
+  if (type === "contentful" && !CONTENTFUL_SECRET.test(value))
+    return "is not the 64 characters of Contentful's"
+  // By the form of a secret WordPress is told which of two plugins signs.
+  const isStandard = STANDARD.includes(type) || (type === "wordpress" && value.startsWith("whsec_"))
+  if (isStandard && !STANDARD_SECRET.test(value)) return "is not whsec_ and base64"
+  if (auth === "basic" && !value.includes(":")) return "is not user:password"
+  if (auth === "bearer" && !BEARER_SECRET.test(value))
+    return "is no bearer token: only printable ASCII without blanks"
+  if (auth.startsWith("header:") && !/^[ -~]+$/.test(value)) return "holds what no header carries"
+  return undefined
 }
 
 function targetSecretProblem(type: string, option: string, value: string): string | undefined {

@@ -1,36 +1,17 @@
-import { fromBase64 } from "../bytes.ts"
-import { parseWebhookSecret } from "../standard-webhooks.ts"
-import type { SourceType } from "./source-options.ts"
-
-/** What begins the key of somebody who signs by Ed25519, and how long it is. */
-const PUBLIC_KEY = "whpk_"
-const PUBLIC_KEY_BYTES = 32
-
-/** Sources that are signed by Standard Webhooks and nothing else; of others a secret may be any text. */
-const STANDARD: readonly SourceType[] = ["payload", "standard-webhooks", "svix"]
-
 /**
- * Why no delivery can ever be verified by a secret, whatever its sender knows; undefined where one can. It never holds
- * the value. The Worker carries this for its 401s, so it is short.
+ * Forms that secrets of sources must have, or no delivery can ever be verified by them, whatever its sender knows. Each
+ * by itself and without a word: the Worker carries those of the sources that it has, for its 401s.
  */
-export function sourceSecretProblem(
-  { type, auth }: { readonly type: SourceType; readonly auth?: string | undefined },
-  secret: string,
-): string | undefined {
-  // Dashboards and files of variables keep the line end that came along. A key in PEM is read without it.
-  if (secret.trim() !== secret && !secret.includes("-----")) return "begins or ends with white space"
-  // https://github.com/contentful/node-apps-toolkit (src/requests/typings/validators.ts) takes no other.
-  if (type === "contentful" && !/^[\w+/=-]{64}$/.test(secret))
-    return "is not the 64 characters of Contentful's"
-  if (STANDARD.includes(type) || secret.startsWith("whsec_")) {
-    const isKey = secret.startsWith(PUBLIC_KEY)
-      ? fromBase64(secret.slice(PUBLIC_KEY.length))?.length === PUBLIC_KEY_BYTES
-      : parseWebhookSecret(secret)
-    if (!isKey) return "is not whsec_ and base64"
-  }
-  if (auth === "basic" && !secret.includes(":")) return "is not user:password"
-  if (auth === "bearer" && !/^[!-~]+$/.test(secret))
-    return "is no bearer token: only printable ASCII without blanks"
-  if (auth?.startsWith("header:") && !/^[ -~]+$/.test(secret)) return "holds what no header carries"
-  return undefined
-}
+
+/** Any text. Dashboards and files of variables keep the line end that came along. */
+export const TEXT_SECRET = /^\S(.*\S)?$/s
+
+/** What stands behind `Bearer` in a header. */
+export const BEARER_SECRET = /^[!-~]+$/
+
+/** https://github.com/contentful/node-apps-toolkit (src/requests/typings/validators.ts) takes no other. */
+export const CONTENTFUL_SECRET = /^[\w+/=-]{64}$/
+
+/** Of Standard Webhooks: `whsec_` and base64, which may stand alone; or the 32 bytes of a public key. */
+export const STANDARD_SECRET =
+  /^(whpk_[A-Za-z\d+/]{43}=|(whsec_)?(?=[^=])([A-Za-z\d+/]{4})*([A-Za-z\d+/]{2}(==|[A-Za-z\d+/]=))?)$/
