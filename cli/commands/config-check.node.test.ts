@@ -111,6 +111,19 @@ describe("a configuration that comes to nothing", () => {
     expect(stderr).toContain("  notify: is not done yet")
   })
 
+  it("starts nothing", async () => {
+    await using here = await folder()
+    writeFileSync(join(here.path, "tidemark.config.mjs"), MISTYPED)
+    for (const command of ["dev", "relay"]) {
+      const { code, stdout, stderr } = await run([command], {
+        cwd: here.path,
+        env: { REDIS_URL: "redis://127.0.0.1:1" },
+      })
+      expect({ code, stdout }).toEqual({ code: 2, stdout: "" })
+      expect(stderr).toContain("  targets.a.namespaces.0: names what is not declared")
+    }
+  })
+
   it("is warned of, where it does no harm", async () => {
     await using here = await folder()
     writeFileSync(

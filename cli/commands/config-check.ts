@@ -1,5 +1,5 @@
 import type { Command } from "commander"
-import { configWarnings } from "../../protocol/config/checks.ts"
+import { checkConfig, configWarnings } from "../../protocol/config/checks.ts"
 import { ConfigError, type MissingSecret, resolveSecrets } from "../../protocol/config/config.ts"
 import type { Config } from "../../protocol/config/schema.ts"
 import { type SecretFault, secretFaults } from "../../protocol/config/secret-forms.ts"
@@ -17,7 +17,7 @@ export function addConfigCheck(parent: Command): void {
     .command("check")
     .summary("report every mistake of the configuration at once")
     .description("Reads the configuration file, reports every mistake by its path, and sums up what it says.")
-  addCommonOptions(command, "reads").action(exitsWith(checkConfig))
+  addCommonOptions(command, "reads").action(exitsWith(check))
   addHelp(command, {
     notes: [
       "A secret that the environment and .dev.vars lack is a warning: the Worker and the relay may hold it where they\nrun. One that they hold, and that cannot be right, is a mistake.",
@@ -28,7 +28,7 @@ export function addConfigCheck(parent: Command): void {
   })
 }
 
-async function checkConfig({ config: given, json }: CommonOptions): Promise<ExitCode> {
+async function check({ config: given, json }: CommonOptions): Promise<ExitCode> {
   const file = await load(given)
   const held = heldVars(file.directory, process.env)
   refuseWrongSecrets(file, secretFaults(file.config, held))
@@ -57,7 +57,7 @@ function refuseWrongSecrets({ path }: ConfigFile, found: readonly SecretFault[])
 /** @throws {CliError} `usage` */
 async function load(given: string | undefined): Promise<ConfigFile> {
   try {
-    return await loadConfigFile(given)
+    return await loadConfigFile(given, checkConfig)
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     const path = findConfigFile(given)

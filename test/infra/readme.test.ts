@@ -6,6 +6,7 @@ import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { describe, expect, it } from "vitest"
 import { loadConfigFile } from "../../cli/config-file.ts"
+import { checkConfig } from "../../protocol/config/checks.ts"
 import type { Config } from "../../protocol/config/schema.ts"
 import { allIn, read, root, secretsOf } from "./repository.ts"
 
@@ -18,7 +19,7 @@ async function configOf(page: string): Promise<Config> {
     // Nothing is installed there: these two are all that a configuration needs.
     const ours = "const defineConfig = (config) => config\nconst secret = (name) => ({ secret: name })\n"
     await writeFile(file, ours + text)
-    return (await loadConfigFile(file)).config
+    return (await loadConfigFile(file, checkConfig)).config
   } finally {
     await rm(directory, { recursive: true })
   }
