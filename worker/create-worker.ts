@@ -1,4 +1,4 @@
-import { ConfigError, type Resolved, parseConfig, resolveSecrets } from "../protocol/config/config.ts"
+import { ConfigError, parseConfig, resolveSecrets } from "../protocol/config/config.ts"
 import type { Config, ConfigInput } from "../protocol/config/schema.ts"
 import { Problem } from "../protocol/errors.ts"
 import type { Store } from "../protocol/store.ts"
@@ -44,8 +44,7 @@ export function createEdgeWorker(config: Config, parts: WorkerParts): EdgeWorker
   return workerOf((bindings) => {
     built ??= {
       config,
-      resolved: resolveForEdge(config, bindings, store ? [] : STORE),
-      store: store ?? storeOf(bindings),
+      ...resolveForEdge(config, bindings, store),
       sources: new Map(sources.map((source) => [source.type, source])),
       findDriver: (type) => targets.find((target) => target.type === type),
       now,
@@ -62,30 +61,23 @@ function workerOf(edgeOf: EdgeOf, options: AppOptions): EdgeWorker {
 const misconfigured = (detail: string): Problem =>
   new Problem("misconfigured", detail, { retryAfter: CONFIGURED_AGAIN })
 
-/** What the store is reached by: its address, and what it wants to see. */
-const STORE = ["UPSTASH_REDIS_REST_URL", "UPSTASH_REDIS_REST_TOKEN"] as const
+/** What the store is reached by. Its names are looked up as those of the configuration are. */
+const STORE = {
+  url: { secret: "UPSTASH_REDIS_REST_URL" },
+  token: { secret: "UPSTASH_REDIS_REST_TOKEN" },
+}
 
-/** @throws {Problem} `misconfigured`, naming at once all that no binding holds: secrets, and what else is needed */
+/** @throws {Problem} `misconfigured`, naming at once all that no binding holds: secrets, and how the store is reached */
 function resolveForEdge(
   config: Config,
   bindings: Readonly<Record<string, unknown>>,
-  needed: readonly string[],
-): Resolved<Config> {
-  const { config: resolved, missing } = resolveSecrets(config, bindings)
+  given: Store | undefined,
+): Pick<Edge, "resolved" | "store"> {
+  const { config: resolved, missing } = resolveSecrets({ ...config, store: STORE }, bindings)
+  const needs = ["tokens.", "sources.", ...(given ? [] : ["store."])]
   // Targets are called by the relay: their credentials have no business at the edge.
-  const secrets = missing.filter(({ path }) => path.startsWith("tokens.") || path.startsWith("sources."))
-  const names = new Set([
-    ...secrets.map(({ name }) => name),
-    ...needed.filter((name) => bindingOf(bindings, name) === ""),
-  ])
-  if (names.size === 0) return resolved
-  throw misconfigured(`The Worker has no binding for ${[...names].join(", ")}.`)
+  const needed = missing.filter(({ path }) => needs.some((part) => path.startsWith(part)))
+  if (needed.length === 0) return { resolved, store: given ?? upstashStore(resolved.store) }
+  const names = [...new Set(needed.map(({ name }) => name))]
+  throw misconfigured(`The Worker has no binding for ${names.join(", ")}.`)
 }
-
-function bindingOf(bindings: Readonly<Record<string, unknown>>, name: string): string {
-  const value = bindings[name]
-  return typeof value === "string" ? value : ""
-}
-
-const storeOf = (bindings: Readonly<Record<string, unknown>>): Store =>
-  upstashStore({ url: bindingOf(bindings, STORE[0]), token: bindingOf(bindings, STORE[1]) })

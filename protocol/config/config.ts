@@ -198,10 +198,10 @@ export interface MissingSecret {
 }
 
 /** Puts the secrets in place of their names, and lists those that the environment does not hold. */
-export function resolveSecrets(
-  config: Config,
+export function resolveSecrets<T extends object>(
+  config: T,
   environment: Readonly<Record<string, unknown>>,
-): { readonly config: Resolved<Config>; readonly missing: readonly MissingSecret[] } {
+): { readonly config: Resolved<T>; readonly missing: readonly MissingSecret[] } {
   const missing: MissingSecret[] = []
   const walk = (value: unknown, path: string): unknown => {
     if (isSecret(value)) {
@@ -218,5 +218,5 @@ export function resolveSecrets(
     ])
     return Object.fromEntries(members) as unknown
   }
-  return { config: walk(config, "") as Resolved<Config>, missing }
+  return { config: walk(config, "") as Resolved<T>, missing }
 }
