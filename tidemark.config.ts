@@ -3,7 +3,7 @@ import { defineConfig, secret } from "tidemark/config"
 /** The configuration of the demo, and a start for yours: every key is told in docs/configuration.md. */
 export default defineConfig({
   tokens: [
-    // `npx tidemark token create deploy --scope publish:* --scope read:*` prints a token and this line.
+    // `npx tidemark token create deploy --scope 'publish:*' --scope 'read:*' --write` makes it, and keeps its hash.
     { name: "deploy", sha256: secret("DEPLOY_TOKEN_SHA256"), scopes: ["publish:*", "read:*"] },
   ],
   namespaces: {

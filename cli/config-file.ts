@@ -28,16 +28,20 @@ export function findConfigFile(given?: string): string | undefined {
   return FILE_NAMES.map((name) => resolve(name)).find((path) => existsSync(path))
 }
 
+/** `parseConfig` for whoever looks something up; `checkConfig` for what is checked, started or deployed. */
+type ConfigReader = (input: unknown) => Config
+
 let loaded = 0
 
 /**
  * Imports and reads the configuration; anew each time, so that a changed file is seen.
  *
  * @param given instead of what `findConfigFile` finds
+ * @param read how strictly. Default: `parseConfig`
  * @throws {ConfigError} naming every mistake at once, by path, and no value
  * @throws {CliError} `usage`: there is no file, or it cannot be imported
  */
-export async function loadConfigFile(given?: string): Promise<ConfigFile> {
+export async function loadConfigFile(given?: string, read: ConfigReader = parseConfig): Promise<ConfigFile> {
   const path = findConfigFile(given)
   if (path === undefined) {
     throw new CliError(
@@ -50,12 +54,15 @@ export async function loadConfigFile(given?: string): Promise<ConfigFile> {
   }
   if (!existsSync(path)) throw new CliError("usage", `there is no configuration file at ${path}`)
   const input = await importDefault(path)
-  return { path, directory: dirname(path), input, config: parseConfig(input) }
+  return { path, directory: dirname(path), input, config: read(input) }
 }
 
 /** The configuration that is named or lies here; else the demo's, and what `tidemark dev` writes lies here. */
-export async function loadConfigFileOrDemo(given?: string): Promise<ConfigFile> {
-  if (findConfigFile(given) !== undefined) return loadConfigFile(given)
+export async function loadConfigFileOrDemo(
+  given?: string,
+  read: ConfigReader = parseConfig,
+): Promise<ConfigFile> {
+  if (findConfigFile(given) !== undefined) return loadConfigFile(given, read)
   return { ...(await loadConfigFile(moduleFile("tidemark.config"))), directory: process.cwd() }
 }
 
@@ -63,7 +70,7 @@ async function importDefault(path: string): Promise<ConfigInput> {
   const url = pathToFileURL(path)
   // The module cache would answer with the file as it once was.
   url.search = `loaded=${process.pid}.${(loaded += 1)}`
-  // Of this type only once `parseConfig` has read it.
+  // Of this type only once it was read.
   let module: { readonly default?: ConfigInput }
   try {
     module = await import(url.href)

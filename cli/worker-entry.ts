@@ -37,8 +37,9 @@ export function workerEntry(config: Config, development?: DevelopmentExtras): st
     "// Written by tidemark for one configuration. Do not edit.",
     `import { createEdgeWorker } from ${JSON.stringify(moduleFile("worker/create-worker"))}`,
     ...imports,
-    // As it was read: its mistakes are told before anything is deployed, and its schema stays out of the bundle.
-    `const config = ${JSON.stringify(effective)}`,
+    // As it was read: its mistakes are told before anything is deployed, and its schema stays out of the bundle. So does
+    // what only relays read.
+    `const config = ${JSON.stringify({ ...effective, relay: undefined, notify: undefined })}`,
     `export default createEdgeWorker(config, { ${parts.join(", ")} })`,
     "",
   ].join("\n")

@@ -75,9 +75,9 @@ describe("keys", () => {
   })
 
   it("of an account's pace are its own slot", () => {
-    expect(keys.paceKey("CLOUDFLARE_API_TOKEN", "tags")).toBe("tm:pace:{CLOUDFLARE_API_TOKEN}:tags")
-    expect(keys.holdKey("CLOUDFLARE_API_TOKEN")).toBe("tm:pace:{CLOUDFLARE_API_TOKEN}:hold:now")
-    expect(keys.paceNeverKey("CLOUDFLARE_API_TOKEN")).toBe("tm:pace:{CLOUDFLARE_API_TOKEN}:never:now")
+    expect(keys.paceKey("CLOUDFLARE_PURGE_TOKEN", "tags")).toBe("tm:pace:{CLOUDFLARE_PURGE_TOKEN}:tags")
+    expect(keys.holdKey("CLOUDFLARE_PURGE_TOKEN")).toBe("tm:pace:{CLOUDFLARE_PURGE_TOKEN}:hold:now")
+    expect(keys.paceNeverKey("CLOUDFLARE_PURGE_TOKEN")).toBe("tm:pace:{CLOUDFLARE_PURGE_TOKEN}:never:now")
   })
 })
 

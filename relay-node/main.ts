@@ -5,8 +5,10 @@ import { setFlagsFromString } from "node:v8"
 import { serve } from "@hono/node-server"
 import { useDigests } from "../protocol/bytes.ts"
 import { authenticate } from "../protocol/tokens.ts"
-import { ConfigError, parseConfig, resolveSecrets, tenantsOf } from "../protocol/config/config.ts"
+import { checkConfig, configWarnings } from "../protocol/config/checks.ts"
+import { ConfigError, type Resolved, resolveSecrets, tenantsOf } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
+import { secretFaults } from "../protocol/config/secret-forms.ts"
 import { nodeDigests } from "./digests.ts"
 import { createEmitter } from "./emitter.ts"
 import { isLoopback } from "./host.ts"
@@ -48,10 +50,10 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   const log = createLogger("tidemark-relay", env.LOG_LEVEL)
   const metrics = createMetrics()
   const events = createEmitter(log, metrics)
-  const file = parseConfig(await importConfig(settings.configPath))
-  const { config, off, resolved } = prepare(file, env, settings.devTokenHash)
-  const faults = targetFaults(resolved)
+  const file = checkConfig(await importConfig(settings.configPath))
+  const { config, off, resolved, faults } = prepare(file, env, settings.devTokenHash)
   if (faults.length > 0) throw new Misconfigured(faults.join("; "))
+  for (const { path, detail } of configWarnings(file)) log.warn({ path }, detail)
   const version = packageVersion()
   const vendors = connectVendors(version)
   const probe = createProbeFetch()
@@ -173,21 +175,22 @@ function prepare(file: Config, env: NodeJS.ProcessEnv, devTokenHash: string | un
   const isDev = devTokenHash !== undefined
   const { missing } = resolveSecrets(file, env)
   const off: Record<string, string[]> = {}
-  const lacking: string[] = []
+  const lacking: { readonly path: string; readonly text: string }[] = []
   for (const { path, name } of missing) {
     const [part, target = ""] = path.split(".")
     // Webhooks are verified at the edge: their secrets have no business here.
     if (part === "sources") continue
     if (part === "targets" && isDev) (off[target] ??= []).push(name)
-    else if (!isDev) lacking.push(`${name} (${path})`)
+    else if (!isDev) lacking.push({ path, text: `no ${name} (${path})` })
   }
-  if (lacking.length > 0) throw new Misconfigured(`no ${lacking.join(", no ")} in the environment`)
+  const faults =
+    lacking.length > 0 ? [`${lacking.map(({ text }) => text).join(", ")} in the environment`] : []
   const targets = Object.entries(file.targets).flatMap(
     ([name, target]): [string, Config["targets"][string]][] => {
       if (target.type !== "varnish" || target.endpoints !== "dev") return [[name, target]]
       const url = env.TIDEMARK_VARNISH_URL
       if (url) return [[name, { ...target, endpoints: [url] }]]
-      if (!isDev) throw new Misconfigured(`targets.${name}.endpoints: "dev" is for tidemark dev only`)
+      if (!isDev) faults.push(`targets.${name}.endpoints: "dev" is for tidemark dev only`)
       off[name] = ["Varnish"]
       return []
     },
@@ -202,7 +205,31 @@ function prepare(file: Config, env: NodeJS.ProcessEnv, devTokenHash: string | un
   const tokens = isDev
     ? [...resolved.tokens, { name: "dev", sha256: devTokenHash, scopes: DEV_SCOPES, tenant: "default" }]
     : resolved.tokens
-  return { config: { ...config, sources: file.sources }, off, resolved: { ...resolved, tokens } }
+  return {
+    config: { ...config, sources: file.sources },
+    off,
+    resolved: { ...resolved, tokens },
+    faults: [...faults, ...wrongSecrets(config, env, resolved, lacking)],
+  }
+}
+
+/** Secrets that cannot be right, by their names; then what drivers would not take of the other targets. */
+function wrongSecrets(
+  config: Config,
+  env: NodeJS.ProcessEnv,
+  resolved: Resolved<Config>,
+  lacking: readonly { readonly path: string }[],
+): string[] {
+  const wrong = secretFaults(config, env)
+  const told = [...wrong, ...lacking].map(({ path }) => path)
+  const isTold = (fault: string) => told.some((path) => path.startsWith(`${fault.split(":")[0]}.`))
+  return [
+    ...wrong.map(({ path, name, detail }) => {
+      const [, owner, option] = /^(.*)\.([a-z]\w*)(?:\.\d+)?$/i.exec(path) ?? []
+      return `${owner}: ${option} ${detail} (${name})`
+    }),
+    ...targetFaults(resolved).filter((fault) => !isTold(fault)),
+  ]
 }
 
 async function listening(server: ReturnType<typeof serve>, { host, port }: Settings): Promise<number> {

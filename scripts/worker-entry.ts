@@ -6,6 +6,7 @@ import { mkdirSync, writeFileSync } from "node:fs"
 import { registerHooks } from "node:module"
 import { dirname, join, relative } from "node:path"
 import { pathToFileURL } from "node:url"
+import { checkConfig } from "../protocol/config/checks.ts"
 import { loadConfigFile } from "../cli/config-file.ts"
 import { PACKAGE_EXPORTS, packageRoot } from "../cli/package-root.ts"
 import { workerEntry } from "../cli/worker-entry.ts"
@@ -25,7 +26,7 @@ registerHooks({
 
 try {
   const given = process.env["TIDEMARK_CONFIG"] ?? join(packageRoot, "tidemark.config.ts")
-  const { path, config } = await loadConfigFile(given)
+  const { path, config } = await loadConfigFile(given, checkConfig)
   mkdirSync(dirname(ENTRY), { recursive: true })
   writeFileSync(ENTRY, workerEntry(config))
   process.stdout.write(`${relative(packageRoot, ENTRY)} from ${relative(packageRoot, path)}\n`)

@@ -1,4 +1,4 @@
-import { ConfigError, type Resolved, parseConfig, resolveSecrets } from "../protocol/config/config.ts"
+import { ConfigError, parseConfig, resolveSecrets } from "../protocol/config/config.ts"
 import type { Config, ConfigInput } from "../protocol/config/schema.ts"
 import { Problem } from "../protocol/errors.ts"
 import type { Store } from "../protocol/store.ts"
@@ -44,8 +44,7 @@ export function createEdgeWorker(config: Config, parts: WorkerParts): EdgeWorker
   return workerOf((bindings) => {
     built ??= {
       config,
-      resolved: resolveForEdge(config, bindings),
-      store: store ?? storeOf(bindings),
+      ...resolveForEdge(config, bindings, store),
       sources: new Map(sources.map((source) => [source.type, source])),
       findDriver: (type) => targets.find((target) => target.type === type),
       now,
@@ -62,22 +61,23 @@ function workerOf(edgeOf: EdgeOf, options: AppOptions): EdgeWorker {
 const misconfigured = (detail: string): Problem =>
   new Problem("misconfigured", detail, { retryAfter: CONFIGURED_AGAIN })
 
-/** @throws {Problem} `misconfigured`, naming the secrets that no binding holds */
-function resolveForEdge(config: Config, bindings: Readonly<Record<string, unknown>>): Resolved<Config> {
-  const { config: resolved, missing } = resolveSecrets(config, bindings)
-  // Targets are called by the relay: their credentials have no business at the edge.
-  const needed = missing.filter(({ path }) => path.startsWith("tokens.") || path.startsWith("sources."))
-  if (needed.length === 0) return resolved
-  const names = [...new Set(needed.map(({ name }) => name))]
-  throw misconfigured(`The Worker has no binding for ${names.join(", ")}.`)
+/** What the store is reached by. Its names are looked up as those of the configuration are. */
+const STORE = {
+  url: { secret: "UPSTASH_REDIS_REST_URL" },
+  token: { secret: "UPSTASH_REDIS_REST_TOKEN" },
 }
 
-function storeOf(bindings: Readonly<Record<string, unknown>>): Store {
-  const { UPSTASH_REDIS_REST_URL: url, UPSTASH_REDIS_REST_TOKEN: token } = bindings
-  if (typeof url !== "string" || url === "")
-    throw misconfigured("The Worker has no binding for UPSTASH_REDIS_REST_URL.")
-  if (typeof token !== "string" || token === "") {
-    throw misconfigured("The Worker has no binding for UPSTASH_REDIS_REST_TOKEN.")
-  }
-  return upstashStore({ url, token })
+/** @throws {Problem} `misconfigured`, naming at once all that no binding holds: secrets, and how the store is reached */
+function resolveForEdge(
+  config: Config,
+  bindings: Readonly<Record<string, unknown>>,
+  given: Store | undefined,
+): Pick<Edge, "resolved" | "store"> {
+  const { config: resolved, missing } = resolveSecrets({ ...config, store: STORE }, bindings)
+  const needs = ["tokens.", "sources.", ...(given ? [] : ["store."])]
+  // Targets are called by the relay: their credentials have no business at the edge.
+  const needed = missing.filter(({ path }) => needs.some((part) => path.startsWith(part)))
+  if (needed.length === 0) return { resolved, store: given ?? upstashStore(resolved.store) }
+  const names = [...new Set(needed.map(({ name }) => name))]
+  throw misconfigured(`The Worker has no binding for ${names.join(", ")}.`)
 }

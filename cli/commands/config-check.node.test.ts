@@ -90,6 +90,84 @@ tokens
   })
 })
 
+describe("a configuration that comes to nothing", () => {
+  const MISTYPED = `
+    export default {
+      tokens: [{ name: "deploy", sha256: { secret: "DEPLOY_TOKEN_SHA256" }, scopes: ["publish:blgo"] }],
+      namespaces: { blog: {} },
+      targets: { a: { type: "print", namespaces: ["blgo"] }, b: { type: "cloudfare", namespaces: ["*"] } },
+      notify: { oncall: { url: "https://hooks.example.com", secret: { secret: "N" }, events: ["failed"] } },
+    }`
+
+  it("is exit 2, and each mistake told with what was meant", async () => {
+    await using here = await folder()
+    writeFileSync(join(here.path, "tidemark.config.mjs"), MISTYPED)
+    const { code, stdout, stderr } = await check(here.path)
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" })
+    expect(stderr).toContain("the configuration has 4 mistakes:\n")
+    for (const path of ["tokens.0.scopes.0", "targets.a.namespaces.0"])
+      expect(stderr).toContain(`  ${path}: names what is not declared in namespaces; did you mean blog?\n`)
+    expect(stderr).toMatch(/ {2}targets\.b\.type: .*; did you mean cloudflare\?\n/)
+    expect(stderr).toContain("  notify: is not done yet")
+  })
+
+  it("starts nothing", async () => {
+    await using here = await folder()
+    writeFileSync(join(here.path, "tidemark.config.mjs"), MISTYPED)
+    for (const command of ["dev", "relay"]) {
+      const { code, stdout, stderr } = await run([command], {
+        cwd: here.path,
+        env: { REDIS_URL: "redis://127.0.0.1:1" },
+      })
+      expect({ code, stdout }).toEqual({ code: 2, stdout: "" })
+      expect(stderr).toContain("  targets.a.namespaces.0: names what is not declared")
+    }
+  })
+
+  it("is warned of, where it does no harm", async () => {
+    await using here = await folder()
+    writeFileSync(
+      join(here.path, "tidemark.config.mjs"),
+      `export default { namespaces: { blog: {}, shop: {} }, relay: { cors: ["https://www.example.com"] },
+        targets: { a: { type: "print", namespaces: ["blog"] } } }`,
+    )
+    const { code, stderr } = await check(here.path)
+    expect({ code, stderr }).toEqual({
+      code: 0,
+      stderr:
+        "warning: relay.cors: nothing reads it yet: no other site may ask the relay\n" +
+        "warning: namespaces.shop: no target purges it: what is published there only raises epochs\n",
+    })
+    const { stdout } = await check(here.path, ["--json"])
+    expect(JSON.parse(stdout)).toMatchObject({
+      ok: true,
+      warnings: [{ path: "relay.cors" }, { path: "namespaces.shop" }],
+    })
+  })
+})
+
+describe("a secret that cannot be right", () => {
+  it("is exit 2, by its name and never its value, from the environment and from .dev.vars", async () => {
+    await using here = await folder()
+    const path = join(here.path, "tidemark.config.ts")
+    writeFileSync(path, GOOD)
+    writeFileSync(join(here.path, ".dev.vars"), `DEPLOY_TOKEN_SHA256="tm_sesame-open-up"\n`)
+    const env = { SHARED_SECRET: "sesame\n" }
+    const { code, stdout, stderr } = await check(here.path, [], env)
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" })
+    expect(stderr).toContain(`${path}: the environment holds secrets that cannot be right:\n`)
+    expect(stderr).toContain("  tokens.0.sha256: DEPLOY_TOKEN_SHA256 holds a token")
+    for (const place of ["sources.contentful-main.secret", "targets.hook.secret"])
+      expect(stderr).toContain(`  ${place}: SHARED_SECRET begins or ends with white space\n`)
+    const json = await check(here.path, ["--json"], env)
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      ok: false,
+      errors: [{ path: "tokens.0.sha256", name: "DEPLOY_TOKEN_SHA256" }, {}, {}],
+    })
+    expect(stderr + json.stdout + json.stderr).not.toContain("sesame")
+  })
+})
+
 describe("a configuration with mistakes", () => {
   it("tells all of them by path, prints no value, and is exit 2", async () => {
     await using here = await folder()

@@ -1,7 +1,10 @@
 import type { Command } from "commander"
+import { checkConfig, configWarnings } from "../../protocol/config/checks.ts"
 import { ConfigError, type MissingSecret, resolveSecrets } from "../../protocol/config/config.ts"
 import type { Config } from "../../protocol/config/schema.ts"
+import { type SecretFault, secretFaults } from "../../protocol/config/secret-forms.ts"
 import { type ConfigFile, findConfigFile, loadConfigFile } from "../config-file.ts"
+import { heldVars } from "../dev/environment.ts"
 import { CliError, EXIT, type ExitCode, exitsWith } from "../exit.ts"
 import { addHelp } from "../help.ts"
 import { addCommonOptions, type CommonOptions } from "../options.ts"
@@ -14,10 +17,10 @@ export function addConfigCheck(parent: Command): void {
     .command("check")
     .summary("report every mistake of the configuration at once")
     .description("Reads the configuration file, reports every mistake by its path, and sums up what it says.")
-  addCommonOptions(command, "reads").action(exitsWith(checkConfig))
+  addCommonOptions(command, "reads").action(exitsWith(check))
   addHelp(command, {
     notes: [
-      "A secret that the environment lacks is a warning: the Worker and the relay may hold it where they run.",
+      "A secret that the environment and .dev.vars lack is a warning: the Worker and the relay may hold it where they\nrun. One that they hold, and that cannot be right, is a mistake.",
     ],
     examples: [["tidemark config check --config deploy/tidemark.config.ts", "another file"]],
     environment: ["TIDEMARK_CONFIG"],
@@ -25,19 +28,36 @@ export function addConfigCheck(parent: Command): void {
   })
 }
 
-async function checkConfig({ config: given, json }: CommonOptions): Promise<ExitCode> {
+async function check({ config: given, json }: CommonOptions): Promise<ExitCode> {
   const file = await load(given)
-  const missing = missingSecrets(resolveSecrets(file.config, process.env).missing)
-  if (json) printJson({ ok: true, ...summary(file), missingSecrets: missing })
-  else for (const line of summaryLines(file)) print(line)
+  const held = heldVars(file.directory, process.env)
+  refuseWrongSecrets(file, secretFaults(file.config, held))
+  const missing = missingSecrets(resolveSecrets(file.config, held).missing)
+  const warnings = configWarnings(file.config)
+  if (json) {
+    const told = warnings.length > 0 ? { warnings } : {}
+    printJson({ ok: true, ...summary(file), missingSecrets: missing, ...told })
+  } else for (const line of summaryLines(file)) print(line)
+  for (const { path, detail } of warnings) tellWarning(`${path}: ${detail}`)
   for (const { name, paths } of missing) tellWarning(`the environment holds no ${name} (${paths.join(", ")})`)
   return EXIT.done
+}
+
+/** @throws {CliError} `usage`, by name and path, and without a value */
+function refuseWrongSecrets({ path }: ConfigFile, found: readonly SecretFault[]): void {
+  if (found.length === 0) return
+  const lines = found.map((fault) => `  ${fault.path}: ${fault.name} ${fault.detail}`)
+  const count = found.length === 1 ? "a secret that cannot be right" : "secrets that cannot be right"
+  throw new CliError("usage", `${path}: the environment holds ${count}:`, {
+    json: { ok: false, file: path, errors: found },
+    lines,
+  })
 }
 
 /** @throws {CliError} `usage` */
 async function load(given: string | undefined): Promise<ConfigFile> {
   try {
-    return await loadConfigFile(given)
+    return await loadConfigFile(given, checkConfig)
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     const path = findConfigFile(given)

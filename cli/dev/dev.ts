@@ -1,4 +1,5 @@
 import { relative } from "node:path"
+import { checkConfig } from "../../protocol/config/checks.ts"
 import { loadConfigFileOrDemo } from "../config-file.ts"
 import { CliError, EXIT } from "../exit.ts"
 import type { CommonOptions } from "../options.ts"
@@ -14,7 +15,7 @@ export async function runDev(options: CommonOptions): Promise<number> {
       "tidemark dev listens on loopback only, as its token may do everything: unset TIDEMARK_HOST",
     )
   }
-  const { path, config, directory } = await loadConfigFileOrDemo(options.config)
+  const { path, config, directory } = await loadConfigFileOrDemo(options.config, checkConfig)
   const stopping = new AbortController()
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stopping.abort())
   const stopped = new Promise<void>((stop) =>

@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto"
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseEnv } from "node:util"
 import { type MissingSecret, resolveSecrets } from "../../protocol/config/config.ts"
 import type { Config } from "../../protocol/config/schema.ts"
 import { newToken } from "../../protocol/tokens.ts"
+import { makeOwnFolder } from "../token-file.ts"
 
 /** The secrets of development: the environment's, then `.dev.vars`, then those that `dev` made up itself. */
 export interface DevEnvironment {
@@ -57,8 +58,7 @@ export function prepareEnvironment(
   directory: string,
   env: NodeJS.ProcessEnv,
 ): DevEnvironment {
-  const folder = join(directory, ".tidemark")
-  mkdirSync(folder, { recursive: true })
+  const folder = makeOwnFolder(directory)
   const ownPath = join(directory, OWN_VARS)
   const own = readVars(ownPath)
   const vars = heldVars(directory, env)

@@ -28,7 +28,7 @@ const EXAMPLE = defineConfig({
     "www-cloudflare": {
       type: "cloudflare",
       zone: "023e105f4ecef8ad9ca31a8372d0c353",
-      token: secret("CLOUDFLARE_API_TOKEN"),
+      token: secret("CLOUDFLARE_PURGE_TOKEN"),
       plan: "pro",
       namespaces: ["*"],
     },
@@ -423,14 +423,14 @@ describe("secrets", () => {
     const environment = {
       DEPLOY_TOKEN_SHA256: "0".repeat(64),
       CONTENTFUL_SECRET: "",
-      CLOUDFLARE_API_TOKEN: 5,
+      CLOUDFLARE_PURGE_TOKEN: 5,
     }
     const { config: resolved, missing } = resolveSecrets(config, environment)
     expect(resolved.tokens[0]?.sha256).toBe("0".repeat(64))
     expect(resolved.targets["www-varnish"]).toEqual(config.targets["www-varnish"])
     expect(missing).toEqual([
       { path: "sources.contentful-main.secret", name: "CONTENTFUL_SECRET" },
-      { path: "targets.www-cloudflare.token", name: "CLOUDFLARE_API_TOKEN" },
+      { path: "targets.www-cloudflare.token", name: "CLOUDFLARE_PURGE_TOKEN" },
     ])
   })
 

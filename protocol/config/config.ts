@@ -48,13 +48,19 @@ const dotted = (pointer: string, detail: string): ConfigFault => ({
   detail,
 })
 
-const at = (path: readonly PropertyKey[], detail: string): ConfigFault => dotted(toPointer(path), detail)
+/** A mistake at a place of the file. */
+export const at = (path: readonly PropertyKey[], detail: string): ConfigFault =>
+  dotted(toPointer(path), detail)
 
-type Members = Readonly<Record<string, unknown>>
+/** An object of the file as it was written, of which nothing is known yet. */
+export type Members = Readonly<Record<string, unknown>>
 
-const membersOf = (value: unknown): Members =>
+/** The members of what may be an object; none, of what is none. */
+export const membersOf = (value: unknown): Members =>
   value !== null && typeof value === "object" && !Array.isArray(value) ? { ...value } : {}
-const itemsOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
+
+/** The items of what may be a list; none, of what is none. */
+export const itemsOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : [])
 
 /**
  * What no single key can tell: names that refer to nothing, and keys that only make sense together. It looks at the
@@ -102,9 +108,14 @@ function* crossFaults(input: unknown): Generator<ConfigFault> {
 const isSourceType = (type: unknown): type is SourceType =>
   typeof type === "string" && Object.hasOwn(SOURCE_TRAITS, type)
 
-function isDeclared(file: Members, tenant: string, namespace: Namespace): boolean {
+/** What a tenant's namespaces are declared by, as it was written. */
+export function declarationsOf(file: Members, tenant: string): Members {
   const own = membersOf(membersOf(file["tenants"])[tenant])
-  const declared = membersOf(own["namespaces"] ?? file["namespaces"])
+  return membersOf(own["namespaces"] ?? file["namespaces"])
+}
+
+function isDeclared(file: Members, tenant: string, namespace: Namespace): boolean {
+  const declared = declarationsOf(file, tenant)
   return [namespace, ...ancestors(namespace), "*"].some((name) => Object.hasOwn(declared, name))
 }
 
@@ -187,10 +198,10 @@ export interface MissingSecret {
 }
 
 /** Puts the secrets in place of their names, and lists those that the environment does not hold. */
-export function resolveSecrets(
-  config: Config,
+export function resolveSecrets<T extends object>(
+  config: T,
   environment: Readonly<Record<string, unknown>>,
-): { readonly config: Resolved<Config>; readonly missing: readonly MissingSecret[] } {
+): { readonly config: Resolved<T>; readonly missing: readonly MissingSecret[] } {
   const missing: MissingSecret[] = []
   const walk = (value: unknown, path: string): unknown => {
     if (isSecret(value)) {
@@ -207,5 +218,5 @@ export function resolveSecrets(
     ])
     return Object.fromEntries(members) as unknown
   }
-  return { config: walk(config, "") as Resolved<Config>, missing }
+  return { config: walk(config, "") as Resolved<T>, missing }
 }

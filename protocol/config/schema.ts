@@ -3,7 +3,7 @@ import { isNamespace, isPattern, NAME, NAMESPACE_RULE } from "../namespace.ts"
 import { checked, duration, namespaceName } from "../schema.ts"
 import { checkHost, checkPrefix } from "../selector.ts"
 import { DAY, HOUR, MINUTE } from "../time.ts"
-import { secretSchema } from "./secret.ts"
+import { secretSchema } from "./secret-schema.ts"
 import { SOURCE_TRAITS, type SourceType } from "./source-options.ts"
 import { TARGET_OPTIONS, vendorUrl } from "./target-options.ts"
 import { variableName } from "./template.ts"
@@ -20,8 +20,10 @@ const pattern = z
   .string()
   .check(z.refine(isPattern, { error: `must be '*' or a namespace: ${NAMESPACE_RULE}` }))
 
-const SCOPE_KINDS = ["publish", "read", "epochs", "events"]
-const SCOPE_NAMES = ["everything", "metrics", "operate"]
+/** Scopes that carry a pattern. */
+export const SCOPE_KINDS = ["publish", "read", "epochs", "events"]
+/** Scopes that stand alone. */
+export const SCOPE_NAMES = ["everything", "metrics", "operate"]
 
 const scope = z.string().check(
   z.refine(

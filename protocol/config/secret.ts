@@ -1,12 +1,14 @@
-import * as z from "zod/mini"
-import "../schema.ts"
+/**
+ * Names of secrets. This file imports nothing: it is all that a configuration needs of us at run time, also where no
+ * package is installed, as in the image of the relay.
+ */
 
 /** The *name* of a secret: plain data, so that a configuration can be printed, sent and kept without its secrets. */
 export interface Secret {
   readonly secret: string
 }
 
-const SECRET_NAME = /^[A-Z][A-Z0-9_]{0,127}$/
+export const SECRET_NAME = /^[A-Z][A-Z0-9_]{0,127}$/
 
 /**
  * Refers to a secret by the name under which the Worker's bindings, or the process environment, hold it.
@@ -18,11 +20,6 @@ export function secret(name: string): Secret {
     throw new TypeError(`secret("…"): a name is A-Z, 0-9 and _, starting with a letter`)
   return { secret: name }
 }
-
-export const secretSchema = z.strictObject(
-  { secret: z.string().check(z.regex(SECRET_NAME)) },
-  { error: `must be secret("NAME"): no secret stands in the configuration itself` },
-)
 
 export const isSecret = (value: unknown): value is Secret =>
   value !== null &&

@@ -2,7 +2,7 @@ import * as z from "zod/mini"
 import { duration } from "../schema.ts"
 import { HOUR } from "../time.ts"
 import { parseDns } from "./dns-name.ts"
-import { secretSchema } from "./secret.ts"
+import { secretSchema } from "./secret-schema.ts"
 
 /**
  * What each type of target takes besides the keys that all share: one entry a vendor. The driver of the same name

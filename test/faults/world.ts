@@ -84,7 +84,7 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
       "www-cloudflare": {
         type: "cloudflare",
         zone: vendor.zone,
-        token: { secret: "CLOUDFLARE_API_TOKEN" },
+        token: { secret: "CLOUDFLARE_PURGE_TOKEN" },
         plan: "enterprise",
         endpoint: vendor.endpoint,
         namespaces: ["*"],
@@ -94,7 +94,7 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
     relay: SHORT,
     ...options.config,
   }
-  const secrets = { CLOUDFLARE_API_TOKEN: vendor.token }
+  const secrets = { CLOUDFLARE_PURGE_TOKEN: vendor.token }
   const relays: (RelayProcess | InProcessRelay)[] = []
   const published: Published[] = []
   const told: string[] = []

@@ -1,28 +1,21 @@
 // What is deployed from here names files, ports, dates and commands of the repository: each is held against it.
-import { execFileSync } from "node:child_process"
 import { existsSync, statSync } from "node:fs"
-import { cp, mkdtemp, rm, symlink } from "node:fs/promises"
-import { tmpdir } from "node:os"
 import { dirname, join, resolve } from "node:path"
-import { describe, expect, it, onTestFinished } from "vitest"
+import { describe, expect, it } from "vitest"
 import { unstable_readConfig } from "wrangler"
 import { COMPATIBILITY_DATE } from "../../cli/dev/serve-worker.ts"
 import { PACKAGE_EXPORTS } from "../../cli/package-root.ts"
 import { parseConfig } from "../../protocol/config/config.ts"
 import { DEFAULT_PORT as GATEWAY_PORT } from "../../relay-node/gateway/options.ts"
 import demoConfig from "../../tidemark.config.ts"
+import { instructionsOf } from "./image.ts"
 import { allIn, PARTS, read, RELAY_PORT, root, scripts, secretsOf } from "./repository.ts"
 
+// What its lines do is tried in image.test.ts.
 describe("relay.Dockerfile", () => {
-  const instructions = read("infra/docker/relay.Dockerfile")
-    .split("\n")
-    .filter((line) => !line.startsWith("#"))
-    .join("\n")
-    .replaceAll(/\\\n\s*/g, " ")
-    .split("\n")
-    .filter((line) => line !== "")
+  const instructions = instructionsOf("infra/docker/relay.Dockerfile")
   const of = (name: string) =>
-    instructions.flatMap((line) => (line.startsWith(`${name} `) ? [line.slice(name.length + 1)] : []))
+    instructions.flatMap((instruction) => (instruction.name === name ? [instruction.text] : []))
   const admitted = read("infra/docker/relay.Dockerfile.dockerignore")
     .split("\n")
     .flatMap((line) => (line.startsWith("!") ? [line.slice(1)] : []))
@@ -34,29 +27,6 @@ describe("relay.Dockerfile", () => {
     const names = copied.filter((file) => file !== ".")
     for (const file of [...names, ...admitted]) expect(existsSync(join(root, file)), file).toBe(true)
     expect(admitted).toEqual(expect.arrayContaining(names))
-  })
-
-  it("is built from what the build is given, and its parts run on what is copied out of that", async () => {
-    const [source, image] = [await temporaryDirectory(), await temporaryDirectory()]
-    for (const path of admitted) {
-      const filter = (file: string) => !file.endsWith(".test.ts")
-      await cp(join(root, path), join(source, path), { recursive: true, filter })
-    }
-    // What `npm ci` brings there.
-    await symlink(join(root, "node_modules"), join(source, "node_modules"))
-    const builds = of("RUN").filter((line) => line.includes("generate"))
-    expect(builds).toHaveLength(1)
-    execFileSync("sh", ["-euc", builds.join()], { cwd: source, stdio: "pipe" })
-
-    for (const line of of("COPY")) {
-      const [, from, to] = /^--from=build \/src\/(\S+) \/app\/(\S+)$/.exec(line) ?? []
-      if (from && to) await cp(join(source, from), join(image, to), { recursive: true })
-    }
-    const launcher = join(image, "cli/tidemark.js")
-    for (const part of PARTS) {
-      const said = execFileSync(process.execPath, [launcher, part, "--help"], { encoding: "utf8" })
-      expect(said).toContain(`Usage: tidemark ${part}`)
-    }
   })
 
   it("runs npm scripts that there are", () => {
@@ -118,9 +88,3 @@ describe(".ci/run", () => {
     for (const name of named.slice(1)) expect(scripts).toHaveProperty([name])
   })
 })
-
-async function temporaryDirectory(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), "tidemark-image-"))
-  onTestFinished(() => rm(directory, { recursive: true, force: true }))
-  return directory
-}

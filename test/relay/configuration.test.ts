@@ -12,7 +12,7 @@ it("exits 2 and names every secret that is missing", async () => {
   const one = await relay({ config: { ...config, tokens }, env: {} })
   expect(await one.exited).toBe(2)
   expect(one.stdout()).toBe("")
-  expect(one.stderr()).toContain("no CLOUDFLARE_API_TOKEN (targets.www-cloudflare.token)")
+  expect(one.stderr()).toContain("no CLOUDFLARE_PURGE_TOKEN (targets.www-cloudflare.token)")
   expect(one.stderr()).toContain("no DEPLOY_TOKEN_SHA256 (tokens.3.sha256)")
   expect(one.stderr().trim().split("\n")).toHaveLength(1)
 })
@@ -67,11 +67,45 @@ it("exits 2 and names every target whose secret its driver does not take", async
   }
   const one = await relay({
     config: { ...config, targets },
-    env: { ...secrets, HOOK_SECRET: "no-webhook-secret", CLOUDFLARE_API_TOKEN: "two words" },
+    env: { ...secrets, HOOK_SECRET: "no-webhook-secret", CLOUDFLARE_PURGE_TOKEN: "two words" },
   })
   expect(await one.exited).toBe(2)
   expect(one.stderr()).toMatch(/targets\.www-cloudflare: .*targets\.hook: secret is not whsec_/)
   expect(one.stderr()).not.toMatch(/no-webhook-secret|two words/)
+})
+
+it("exits 2 and names every secret that cannot be right, beside those that are missing", async () => {
+  const { config, secrets, relay } = await stage()
+  const tokens = ["A", "B"].map((name) => ({
+    name: name.toLowerCase(),
+    sha256: { secret: `${name}_SHA256` },
+    scopes: ["read:*"],
+  }))
+  const one = await relay({
+    config: { ...config, tokens },
+    env: { ...secrets, A_SHA256: "tm_sesame-open-up", CLOUDFLARE_PURGE_TOKEN: "sesame\n" },
+  })
+  expect(await one.exited).toBe(2)
+  expect(one.stdout()).toBe("")
+  expect(one.stderr()).toContain("no B_SHA256 (tokens.1.sha256) in the environment")
+  expect(one.stderr()).toMatch(/tokens\.0: sha256 holds a token, .* \(A_SHA256\)/)
+  expect(one.stderr()).toContain(
+    "targets.www-cloudflare: token begins or ends with white space (CLOUDFLARE_PURGE_TOKEN)",
+  )
+  expect(one.stderr()).not.toContain("sesame")
+})
+
+it("exits 2 where a name refers to nothing, or somebody waits to be told who never would be", async () => {
+  const { config, relay } = await stage()
+  const notify = { oncall: { url: "https://hooks.example.com", secret: { secret: "N" }, events: ["failed"] } }
+  const targets = { p: { type: "print", namespaces: ["blgo"] } }
+  const one = await relay({ config: { ...config, targets, notify } })
+  expect(await one.exited).toBe(2)
+  expect(one.stdout()).toBe("")
+  expect(one.stderr()).toContain(
+    "targets.p.namespaces.0: names what is not declared in namespaces; did you mean blog?",
+  )
+  expect(one.stderr()).toContain("notify: is not done yet")
 })
 
 it("exits 2 where there is no Redis to be told, no file, or no number for a port", async () => {

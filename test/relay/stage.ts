@@ -60,7 +60,7 @@ export async function stage({ redis: redisOptions, config: rest }: StageOptions 
       "www-cloudflare": {
         type: "cloudflare",
         zone: vendor.zone,
-        token: { secret: "CLOUDFLARE_API_TOKEN" },
+        token: { secret: "CLOUDFLARE_PURGE_TOKEN" },
         plan: "enterprise",
         endpoint: vendor.endpoint,
         namespaces: ["*"],
@@ -70,7 +70,7 @@ export async function stage({ redis: redisOptions, config: rest }: StageOptions 
     relay: { lease: "1s", poll: "1s" },
     ...rest,
   }
-  const secrets = { CLOUDFLARE_API_TOKEN: vendor.token, HOOK_SECRET: vendor.hookSecret }
+  const secrets = { CLOUDFLARE_PURGE_TOKEN: vendor.token, HOOK_SECRET: vendor.hookSecret }
   return {
     redis,
     admin,

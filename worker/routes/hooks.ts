@@ -3,6 +3,7 @@ import { concatBytes, parseJsonBytes, sha256, toHex, utf8 } from "../../protocol
 import type { Resolved } from "../../protocol/config/config.ts"
 import type { SourceConfig } from "../../protocol/config/schema.ts"
 import { SOURCE_TRAITS } from "../../protocol/config/source-options.ts"
+import { BEARER_SECRET, TEXT_SECRET } from "../../protocol/config/source-secret.ts"
 import { Problem } from "../../protocol/errors.ts"
 import { MAX_HOOK_BODY_BYTES } from "../../protocol/invalidation.ts"
 import type { Idempotency } from "../../protocol/publish.ts"
@@ -51,14 +52,18 @@ export function hookRoutes(app: Hono<EdgeEnv>): void {
     if (verdict.verdict === "ping") {
       return c.json({ accepted: 0, duplicate: false, epochs: [], notes: [verdict.note] })
     }
-    const verification = requireVerified(verdict)
+    if (verdict.verdict === "invalid") {
+      const named = edge.config.sources[name]?.secret ?? []
+      throw new Problem("invalid_signature", verdict.detail + malformedSecrets(named, config, adapter))
+    }
+    if (verdict.verdict === "stale") throw new Problem("stale_signature", verdict.detail)
     const { invalidations, notes } = derive(edge.config, name, adapter, delivery, context)
     if (invalidations.length === 0) return c.json({ accepted: 0, duplicate: false, epochs: [], notes })
     const taken = await takeIn(edge, {
       tenant: config.tenant,
       by: { source: name },
       invalidations,
-      idempotency: await idempotencyOf(name, delivery, verification),
+      idempotency: await idempotencyOf(name, delivery, verdict),
       defaults: passDefaults(config),
     })
     const epochs = taken.accepted.map(({ epoch }) => epoch)
@@ -68,15 +73,15 @@ export function hookRoutes(app: Hono<EdgeEnv>): void {
 
 type Verified = Extract<Verification, { verdict: "verified" }>
 
-function requireVerified(verification: Exclude<Verification, { verdict: "ping" }>): Verified {
-  switch (verification.verdict) {
-    case "verified":
-      return verification
-    case "invalid":
-      throw new Problem("invalid_signature", verification.detail)
-    case "stale":
-      throw new Problem("stale_signature", verification.detail)
-  }
+/** Names those secrets that can verify nothing: it is not the sender then who has something to mend. */
+function malformedSecrets(
+  named: SourceConfig["secret"],
+  { auth, secret }: Resolved<SourceConfig>,
+  { secretForm = auth === "bearer" ? BEARER_SECRET : TEXT_SECRET }: SourceAdapter,
+): string {
+  const values = [secret].flat()
+  const malformed = [named].flat().filter((_, index) => !secretForm.test(values[index] ?? ""))
+  return malformed.map((each) => ` ${each.secret} is malformed.`).join("")
 }
 
 /** What a delivery invalidates, whoever sent it. */

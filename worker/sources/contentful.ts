@@ -1,4 +1,5 @@
 import { concatBytes, constantTimeEqual, hmac, toHex, utf8 } from "../../protocol/bytes.ts"
+import { CONTENTFUL_SECRET } from "../../protocol/config/source-secret.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import { find, text, texts } from "../rules/pointer.ts"
 import { invalid, objectOf, secretsOf, timely, unreadable } from "./checks.ts"
@@ -116,6 +117,7 @@ const event = (
 
 export const contentful: SourceAdapter = {
   type: "contentful",
+  secretForm: CONTENTFUL_SECRET,
 
   async verify(delivery, context) {
     const { headers } = delivery

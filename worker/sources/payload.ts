@@ -1,3 +1,4 @@
+import { STANDARD_SECRET } from "../../protocol/config/source-secret.ts"
 import { readOurBody } from "./our-body.ts"
 import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
@@ -8,6 +9,7 @@ import { standardWebhooks } from "./standard-webhooks.ts"
  */
 export const payload: SourceAdapter = {
   type: "payload",
+  secretForm: STANDARD_SECRET,
   verify: (delivery, context) => standardWebhooks.verify(delivery, context),
   read: readOurBody,
 }
