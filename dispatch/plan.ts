@@ -6,7 +6,7 @@ import { hasSelectors, type Mode } from "../protocol/invalidation.ts"
 import type { Owed } from "../protocol/letter.ts"
 import type { LogEntry } from "../protocol/log.ts"
 import { ancestors, isWithin, matchesAny, type Namespace } from "../protocol/namespace.ts"
-import { hostCovers, hostCoversUrl, prefixCovers } from "../protocol/selector.ts"
+import { asNormal, hostCovers, hostCoversUrl, prefixCovers } from "../protocol/selector.ts"
 import { namespaceTag, overflowTag } from "../protocol/tags.ts"
 import type { Capabilities, Kind } from "./targets/target.ts"
 
@@ -238,7 +238,7 @@ class PlanDraft {
     mode: Mode,
     epochs: Epochs,
   ): void {
-    if (this.#can(kind)) this.#add(kind, value, value, namespace, mode, epochs)
+    if (this.#can(kind)) this.#addSpelled(kind, value, namespace, mode, epochs)
     else this.#unsupported(kind, namespace, value, mode, epochs)
   }
 
@@ -333,7 +333,7 @@ class PlanDraft {
     const below = this.#declaredBelow(namespace).map((name) => this.#waysOf(name, extent))
     if (!own || below.includes(undefined)) return false
     for (const { kind, values } of [...own, ...below.flatMap((ways) => ways ?? [])]) {
-      for (const value of values) this.#add(kind, value, value, namespace, mode, epochs)
+      for (const value of values) this.#addSpelled(kind, value, namespace, mode, epochs)
     }
     return true
   }
@@ -392,6 +392,21 @@ class PlanDraft {
   #mayEverything(): boolean {
     const { target, capabilities } = this.#context
     return (target.allowEverything || capabilities.mirror !== undefined) && this.#can("everything")
+  }
+
+  /** A host has one spelling. Of what is meant people are told as it was published. */
+  #addSpelled(
+    kind: "url" | "prefix" | "host",
+    value: string,
+    namespace: Namespace,
+    mode: Mode,
+    epochs: Epochs,
+  ): void {
+    const { spellings = "both" } = this.#context.capabilities
+    const normal = kind === "host" ? value : asNormal(value)
+    const said = new Set(spellings === "normal" ? [normal] : [value, normal])
+    if (spellings === "cases") said.add(normal.replaceAll(/%[\dA-F]{2}/g, (escape) => escape.toLowerCase()))
+    for (const spelled of said) this.#add(kind, spelled, value, namespace, mode, epochs)
   }
 
   #add(

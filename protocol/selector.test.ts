@@ -286,7 +286,11 @@ describe("a host", () => {
     "0x7f.1",
     "0x7f000001",
     "2130706433",
-    "a!b.example",
+    "{www,shop}.example.com",
+    "www.example.com,shop.example.com",
+    "www.example.com;shop.example.com",
+    "(www.)example.com",
+    "www.example.com$",
     `${"a".repeat(64)}.example`,
     `${"a.".repeat(127)}a`,
   ])("%j is refused", (host) => expect(checkHost(host)).toHaveProperty("problem"))

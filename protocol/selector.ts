@@ -62,8 +62,8 @@ const SPELLED = /(?<!%.?)%(2[1789c-e]|3\d|[46][1-9a-f]|[57][\da]|5f|7e)|%[\da-f]
  * The one form of an address, for epochs and for the question what lies where: however it was spelled, it is the same
  * page. The form of a form is itself. Undefined for what `checkUrl` refuses, but for a fragment, which is dropped.
  */
-// Before it is parsed: `%2e%2e` is a dot segment, and in a query the parser encodes a quote again.
 export const normalUrl = (text: string): string | undefined =>
+  // Before it is parsed: `%2e%2e` is a dot segment, and in a query the parser encodes a quote again.
   writtenUrl(
     text.replace(SPELLED, (escape, decoded) => (decoded ? decodeURIComponent(escape) : escape.toUpperCase())),
   )
@@ -106,9 +106,12 @@ export function checkPrefix(text: string): Checked {
     : { problem: "a prefix names one host, no wildcard" }
 }
 
-/** Whether a parsed host can be one. @see https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4 */
+/**
+ * Whether a parsed host can be one, and not several: no label is empty or too long, and none has what people write
+ * patterns and lists with. @see https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
+ */
 const isName = (hostname: string): boolean =>
-  hostname.startsWith("[") || (hostname.length <= 253 && /^([\w-]{1,63}(\.(?!$)|$))+$/.test(hostname))
+  hostname.startsWith("[") || (hostname.length <= 253 && /^([^.*+$(){},;]{1,63}(\.(?!$)|$))+$/.test(hostname))
 
 /** `name[:port]`, lower-cased, without the dot that may end a name. */
 export function checkHost(text: string): Checked {
