@@ -35,7 +35,10 @@ function explained(
   inputs: readonly InvalidationInput[],
   find: (type: string) => TargetDriver | undefined = findDriver,
 ) {
-  const config = parseConfig({ namespaces: { blog: { hosts: ["www.example.com"] }, shop: {} }, targets })
+  const config = parseConfig({
+    namespaces: { "*": { overflowTag: false }, blog: { hosts: ["www.example.com"] }, shop: {} },
+    targets,
+  })
   return explain(inputs.map(bodyOf), "default", config, find)
 }
 

@@ -221,6 +221,26 @@ describe("every kind by mode and capability", () => {
     expect([said(made), asOf(made)]).toEqual([["purge tag ns/blog"], ["namespace, purge"]])
   })
 
+  it.each([
+    ["cloudflare", undefined, true],
+    ["bunny", undefined, true],
+    ["cloudflare", false, false],
+    ["cloudflare", true, true],
+    // What these are told is what was published.
+    ["http", undefined, false],
+    ["print", undefined, false],
+    ["http", true, true],
+  ] as const)(
+    "names the pages on which not all tags had room at %s, with overflowTag %s: %s",
+    (type, overflowTag, isNamed) => {
+      const settings = overflowTag === undefined ? {} : { overflowTag }
+      const context = contextOf({ namespaces: { blog: settings } })
+      const target = { ...context.target, type } as PlanContext["target"]
+      const made = planEntries([entry({ namespace: "blog", tags: ["a"] })], { ...context, target })
+      expect(said(made)).toEqual(["invalidate tag a", ...(isNamed ? ["invalidate tag ns/blog/+"] : [])])
+    },
+  )
+
   it("names the pages on which not all tags had room along with every tag, where it is told to", () => {
     const namespaces = { blog: { overflowTag: true, tagPrefix: "de:" }, shop: {} }
     const made = plan(

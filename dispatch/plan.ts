@@ -224,9 +224,9 @@ class PlanDraft {
       const known = said.get(tag)
       if (known) this.#merge(known, namespace, mode, epochs)
       else said.set(tag, this.#add("tag", this.#label(namespace, tag), tag, namespace, mode, epochs))
-      // Pages with more tags than there was room for may carry this one instead.
+      // Pages with more tags than there was room for carry this one instead, where a cache reads tags from a header.
       const overflow = overflowTag(namespace)
-      if (this.#settingsOf(namespace)?.overflowTag)
+      if (this.#settingsOf(namespace)?.overflowTag ?? !WITHOUT_LABELS.test(this.#context.target.type))
         this.#add("tag", this.#label(namespace, overflow), overflow, namespace, mode, epochs)
     } else this.#unsupported("tag", namespace, tag, mode, epochs)
   }
@@ -495,6 +495,9 @@ class PlanDraft {
 }
 
 const NOWHERE: readonly Namespace[] = []
+
+/** Types of targets that take tags and keep no responses: what they are told is what was published. */
+const WITHOUT_LABELS = /^(http|print)$/
 
 /** The draft itself: nothing is made twice of what there is a lot of. */
 function finished(item: Draft): Item {

@@ -25,7 +25,7 @@ describe.each(known)("%s", (name, subject) => {
   const open = () =>
     stageOf(subject, redis, {
       namespaces: {
-        blog: { hosts: ["www.example.com"], wholeBy: "tag", tagPrefix: "de:", overflowTag: true },
+        blog: { hosts: ["www.example.com"], wholeBy: "tag", tagPrefix: "de:" },
       },
       isUnlimited: true,
     })
