@@ -4,18 +4,19 @@ import type { TagRules } from "../protocol/tag-rules.ts"
 import { namespaceTag, overflowTag } from "../protocol/tags.ts"
 
 /**
- * What passes servers in between by their defaults. nginx has the least room: all headers of a response in one page of
- * memory, 4 KiB on most machines, and 502 where they have more. A quarter of it is left for the others.
+ * What passes servers in between by their defaults. nginx has the least room: all headers of a response, and where it
+ * caches its own notes too, in one page of memory, 4 KiB on most machines; 502 where they have more. Half of it is left
+ * for the other headers.
  *
  * @see https://nginx.org/en/docs/http/ngx_http_proxy_module.html#proxy_buffer_size
  */
-const PASSES: number = 3 * 1_024
+const PASSES: number = 2 * 1_024
 
 export interface LabelOptions {
   /** Another name of the header, as CloudFront lets you set one. */
   readonly header?: string
   /**
-   * Bytes that the header's value may have. Default 3,072, or what the cache reads where that is less; 0 leaves every
+   * Bytes that the header's value may have. Default 2,048, or what the cache reads where that is less; 0 leaves every
    * tag out. Servers in between refuse a response whose headers are too large, which takes the page down.
    */
   readonly budget?: number
