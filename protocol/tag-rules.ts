@@ -129,7 +129,8 @@ export const keycdn: TagRules = {
 }
 
 /**
- * 256 characters a tag, 128 a response, case counts; the tag `*` is all of them.
+ * 256 characters a tag, 128 a response, case counts. Its dashboard takes the tag `*` for all of them; of the API that
+ * is not published.
  * https://vercel.com/docs/caching/cdn-cache/purge
  */
 export const vercel: TagRules = {
