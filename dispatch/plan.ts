@@ -403,7 +403,8 @@ class PlanDraft {
     epochs: Epochs,
   ): void {
     const { spellings = "both" } = this.#context.capabilities
-    const normal = kind === "host" ? value : asNormal(value)
+    // Most of a backlog has nothing encoded, and is not parsed again.
+    const normal = kind === "host" || !value.includes("%") ? value : asNormal(value)
     const said = new Set(spellings === "normal" ? [normal] : [value, normal])
     if (spellings === "cases") said.add(normal.replaceAll(/%[\dA-F]{2}/g, (escape) => escape.toLowerCase()))
     for (const spelled of said) this.#add(kind, spelled, value, namespace, mode, epochs)
