@@ -135,8 +135,8 @@ function createProvider(options: EpochProviderOptions): EpochCacheProvider {
   const serve = createPages<CacheContext>(
     {
       ...(site && { url: ({ url }: CacheContext) => new URL(url.pathname + url.search, site).href }),
-      onWarning: ({ code, dropped, cause }, { logger }) =>
-        logger.warn(`tidemark: ${code}: ${dropped?.join(", ") ?? String(cause)}`),
+      onWarning: ({ code, dropped, cause }, { logger }, page) =>
+        logger.warn(`tidemark: ${code}: ${dropped ? `${page}: ${dropped.join(", ")}` : String(cause)}`),
       ...options,
     },
     // As with Astro's own provider, the order of parameters makes no other page.

@@ -3,7 +3,7 @@ import { cors } from "hono/cors"
 import { etag } from "hono/etag"
 import { requestId } from "hono/request-id"
 import { NONCE, secureHeaders } from "hono/secure-headers"
-import { describe, expect, it, vi } from "vitest"
+import { describe, expect, it, onTestFinished, vi } from "vitest"
 import { epochCache, type EpochCacheOptions, type EpochCacheWarning } from "./hono.ts"
 import { cloudflare, fastly, labelsFor } from "./tags.ts"
 import { MapCache } from "./testing/map-cache.ts"
@@ -17,11 +17,13 @@ interface SetUp extends Partial<EpochCacheOptions> {
   readonly reader?: Partial<TidemarkOptions>
   /** Answers instead of the ordinary page. */
   readonly page?: (c: Context, visits: number) => Response | Promise<Response>
+  /** Whether warnings go to the console. */
+  readonly isUnheard?: boolean
   readonly withoutApp?: boolean
 }
 
 /** An app behind the middleware, its cache, and the background work of its requests. */
-function setUp({ reader, page, withoutApp, ...options }: SetUp = {}) {
+function setUp({ reader, page, withoutApp, isUnheard, ...options }: SetUp = {}) {
   const clock = new Clock()
   const store = new ModelStore(clock)
   store.record({ kind: "everything", namespace: "" })
@@ -42,7 +44,7 @@ function setUp({ reader, page, withoutApp, ...options }: SetUp = {}) {
       namespace: "blog",
       tags: (c) => [`post-${c.req.path.slice(1)}`],
       cache,
-      onWarning: (warning) => warnings.push(warning),
+      ...(isUnheard ? {} : { onWarning: (warning) => warnings.push(warning) }),
       ...(withoutApp ? {} : { app }),
       ...options,
     }),
@@ -488,6 +490,18 @@ describe("the tag header", () => {
     expect((await open("/a")).headers.get("surrogate-key")).toBe("own ns/blog post-a")
     const without = setUp(own)
     expect([...(await without.open("/a")).headers.keys()]).not.toContain("cache-tag")
+  })
+
+  it("tells on the console of which page they are, each once, and nothing of a query", async () => {
+    const said = vi.spyOn(console, "warn").mockImplementation(() => undefined)
+    onTestFinished(() => said.mockRestore())
+    const { open } = setUp({ labels: labelsFor(cloudflare, { budget: 10 }), isUnheard: true })
+    for (const path of ["/a?token=hidden", "/a?token=other", "/b"]) await open(path)
+    expect(said.mock.calls.flat()).toEqual(
+      ["/a", "/b"].map(
+        (path) => `tidemark: tags-dropped: the label header of ${path} has no room for post-${path.slice(1)}`,
+      ),
+    )
   })
 
   it("tells by a warning which tags it had no room for; the page is still invalidated by them here", async () => {

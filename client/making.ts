@@ -1,6 +1,7 @@
 import { formatStamp, type Stamp } from "../protocol/epoch.ts"
 import { DAY, type Milliseconds, MINUTE, SECOND } from "../protocol/time.ts"
 import { BackOff } from "./back-off.ts"
+import { droppedTeller } from "./dropped.ts"
 import { accepts } from "./codings.ts"
 import { type Flight, Flights } from "./flights.ts"
 import { TimedOut } from "./guard.ts"
@@ -111,7 +112,8 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
   const { guard, ask, find } = serving
   const { onWarning = toConsole() } = options
   // What a listener throws is no reason for an error page.
-  const tell = (warning: EpochCacheWarning, context: C) => void quietly(() => onWarning(warning, context))
+  const tell = (warning: EpochCacheWarning, context: C, page?: string) =>
+    void quietly(() => onWarning(warning, context, page))
   const fills = new Flights(WORK_LIMIT)
   const revalidations = new Flights(WORK_LIMIT)
   /** Pages whose revalidation came by here. */
@@ -153,7 +155,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
       await soon(forgotten)
     }
     const isLabelled = /^(?:GET|HEAD)$/.test(request.method) && how !== BYPASS
-    return told(made.response, context, how, isLabelled ? await tagsOf(made, context) : undefined)
+    return told(made.response, turn, how, isLabelled ? await tagsOf(made, context) : undefined)
   }
 
   /** Drops what is kept of the url that a request is for. */
@@ -273,17 +275,17 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
         // Of one whose visitor left, nothing is known.
         if (!isLeft(visit)) neverStored(key)
         if (!isFailure(response)) waitUntil(visit, removeOld(visit))
-        return told(response, context, visit.why, tags)
+        return told(response, visit.turn, visit.why, tags)
       }
       unstorable.delete(key)
-      if (!stamp) return told(response, context, UNKNOWN, tags)
+      if (!stamp) return told(response, visit.turn, UNKNOWN, tags)
       const [ours, theirs] = response.body?.tee() ?? [null, null]
       const depends = tags ? { tags, urls: urls.flatMap((url) => [url, ...pagesOf(url)]) } : "anything"
       stored = keep(visit, made, ours, { stamp: formatStamp(stamp), depends })
       const kept = stored.finally(end)
       waitUntil(visit, kept)
       await soon(kept)
-      return told(response, context, `${visit.why}; stored`, tags, theirs)
+      return told(response, visit.turn, `${visit.why}; stored`, tags, theirs)
     } finally {
       if (!stored) {
         settle(visit)
@@ -426,7 +428,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
   /** A response like the one that was made, which tells what happened, and is labelled for the cache in front. */
   function told(
     response: Response,
-    context: C,
+    { context, request }: Turn<C>,
     how: string,
     tags: readonly string[] | undefined,
     body: ReadableStream<Uint8Array> | null = response.body,
@@ -434,7 +436,7 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
     const copy = copyOf(response, body)
     if (!copy) return response
     const dropped = (tags && labels?.(copy.headers, valueOf(options.namespace, context), tags)) ?? []
-    if (dropped.length > 0) tell({ code: "tags-dropped", dropped }, context)
+    if (dropped.length > 0) tell({ code: "tags-dropped", dropped }, context, new URL(request.url).pathname)
     copy.headers.append("cache-status", `tidemark; ${how}`)
     return copy
   }
@@ -444,12 +446,14 @@ export function createMaking<C>(options: PagesOptions<C>, serving: Serving<C>): 
   }
 }
 
-/** Says it to whoever looks at the log, once a minute for each code. */
-function toConsole(): (warning: EpochCacheWarning) => void {
+/** Says it to whoever looks at the log, once a minute for each code; of dropped tags for each page. */
+function toConsole(): (warning: EpochCacheWarning, context: unknown, page?: string) => void {
   const isDue = onceAMinute(Date.now)
-  return ({ code, cause, dropped }) => {
-    const words = dropped?.join(", ") ?? (typeof cause === "number" ? `status ${cause}` : wordsOf(cause))
-    if (isDue(code)) warnOf({ message: `${code}: ${words}` })
+  const tellDropped = droppedTeller()
+  return ({ code, cause, dropped }, _, page = "a page") => {
+    const words = typeof cause === "number" ? `status ${cause}` : wordsOf(cause)
+    if (dropped) tellDropped(page, dropped)
+    else if (isDue(code)) warnOf({ message: `${code}: ${words}` })
   }
 }
 

@@ -15,6 +15,8 @@ export interface FillOptions<E extends HTTPEvent> {
   readonly tags: ((value: unknown, event: E) => readonly string[] | Promise<readonly string[]>) | undefined
   readonly toResponse: ((value: unknown, event: E) => Response | Promise<Response>) | undefined
   readonly labels: Labeller | undefined
+  /** Told which tags had no room, and on which page. */
+  readonly tellDropped: (page: string, dropped: readonly string[]) => void
   readonly namespace: Namespace
   /** Names of the headers that are in the key. */
   readonly varied: readonly string[]
@@ -41,7 +43,7 @@ interface Run {
 }
 
 export async function run<E extends HTTPEvent>(event: E, options: FillOptions<E>): Promise<Run> {
-  const { handler, tags, toResponse, labels, namespace } = options
+  const { handler, tags, toResponse, labels, namespace, tellDropped } = options
   const value = await handler(event)
   const asked = (await tags?.(value, event)) ?? []
   const prepared = preparedOn(event)
@@ -50,7 +52,8 @@ export async function run<E extends HTTPEvent>(event: E, options: FillOptions<E>
   const made = given instanceof Response ? copyOf(given) : given
   // Else h3 makes the response, with the headers that were prepared for it.
   const headers = made instanceof Response ? made.headers : toResponse ? undefined : prepared?.headers
-  if (headers) labels?.(headers, namespace, asked)
+  const dropped = (headers && labels?.(headers, namespace, asked)) ?? []
+  if (dropped.length > 0) tellDropped(new URL(event.url?.href ?? event.req.url).pathname, dropped)
   return { made, headers, status: made instanceof Response ? made.status : (prepared?.status ?? 200), asked }
 }
 

@@ -1,5 +1,6 @@
 import { DAY, SECOND } from "../protocol/time.ts"
 import { BackOff } from "./back-off.ts"
+import { droppedTeller } from "./dropped.ts"
 import type { WaitUntil } from "./epochs.ts"
 import type { CacheEntry, EpochHandlerOptions, StoredResponse } from "./nitro.ts"
 import {
@@ -59,7 +60,16 @@ export function createHandling<E extends HTTPEvent>(
     ...(own.allowCookies ? ["cookie"] : []),
     ...(own.allowAuthorization ? AUTHORIZATION : []),
   ]
-  const filling = { handler, tags, toResponse, labels, namespace, varied, isStreamed: own.stream === true }
+  const filling = {
+    handler,
+    tags,
+    toResponse,
+    labels,
+    tellDropped: droppedTeller(),
+    namespace,
+    varied,
+    isStreamed: own.stream === true,
+  }
   /** What a request made itself, by its mark: not what was kept, and not what another made. */
   const filled = new WeakMap<E, Filled>()
   /** The copy that a request was answered with, and whether it could not make it once more. */

@@ -9,6 +9,7 @@ import type { EpochCacheWarning } from "./pages.ts"
 import { settles } from "./patience.ts"
 import { markOf, readOptions, type Stamped, staleFor } from "./stamped.ts"
 import type { Tidemark } from "./tidemark.ts"
+import { droppedTeller } from "./dropped.ts"
 import { onceAMinute, warn } from "./trouble.ts"
 import { wordsOf } from "./words.ts"
 
@@ -81,10 +82,12 @@ export const versionOf = ({ version }: SharedOptions): string | undefined =>
   typeof version === "function" ? version() : version
 
 /** Tells people of what is not as it should be, but not of each time. */
-export function say(): (warning: EpochCacheWarning) => void {
+export function say(): (warning: EpochCacheWarning, context?: unknown, page?: string) => void {
   const isDue = onceAMinute(Date.now)
-  return ({ code, cause, dropped }) => {
-    if (isDue(code)) warn({ message: `${code}: ${dropped?.join(", ") ?? wordsOf(cause)}` })
+  const tellDropped = droppedTeller()
+  return ({ code, cause, dropped }, _, page = "a page") => {
+    if (dropped) tellDropped(page, dropped)
+    else if (isDue(code)) warn({ message: `${code}: ${wordsOf(cause)}` })
   }
 }
 

@@ -30,7 +30,8 @@ export interface PageStore {
 }
 
 /**
- * - `tags-dropped`        tags did not fit into the tag header: the cache in front cannot be purged by them
+ * - `tags-dropped`        tags did not fit into the tag header: the cache in front drops the page at any purge by tag
+ *                         in its namespace, by its overflow tag
  * - `tags-failed`         `tags` threw, or gave no list of texts: the page counts as depending on anything
  * - `cut-short`           a page broke off, or was shorter than it was said to be: it is not kept
  * - `nonce`               a page has a nonce in it, which is one visitor's own: it is not kept
@@ -105,10 +106,10 @@ export interface PagesOptions<C> extends KeyOptions {
   /** Reads one's own write: see `ReadOptions`. */
   readonly fresh?: (c: C) => { readonly atLeast: Epoch } | undefined
   /**
-   * Called when something is not as it should be. What it throws is ignored. Default: `console.warn`, once a minute for
-   * each code.
+   * Called when something is not as it should be, with the path of the page where tags were dropped. What it throws is
+   * ignored. Default: `console.warn`, once a minute for each code, and for each page that tags were dropped of.
    */
-  readonly onWarning?: (warning: EpochCacheWarning, c: C) => void
+  readonly onWarning?: (warning: EpochCacheWarning, c: C, page?: string) => void
 }
 
 /** What a framework made for a request. */

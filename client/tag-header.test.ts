@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { TAG_RULES, type TagCache } from "../protocol/tag-rules.ts"
-import { tagHeader } from "./tag-header.ts"
+import { labelsFor, tagHeader } from "./tag-header.ts"
 
 const CF = TAG_RULES.cloudflare
 const CACHES = Object.keys(TAG_RULES) as TagCache[]
@@ -39,7 +39,7 @@ describe("the tag header", () => {
   it.each(CACHES)("%s: keeps the namespace first, and says what it left out", (inFront) => {
     const { header, separator, codec, maxBytes, maxLabels } = TAG_RULES[inFront]
     const tags = Array.from({ length: 3_000 }, (_, index) => `tag-number-${index}`)
-    const { headers, dropped } = tagHeader("shop/books", tags, TAG_RULES[inFront])
+    const { headers, dropped } = tagHeader("shop/books", tags, TAG_RULES[inFront], { budget: maxBytes })
     const labels = headers[header]?.split(separator) ?? []
     const kept = labels.map((label) => codec.decode(label))
     expect(kept.slice(0, 3)).toEqual(["ns/shop/books", "ns/shop", "ns/shop/books/+"])
@@ -93,5 +93,48 @@ describe("the tag header", () => {
     expect(tagHeader("blog", ["ü".repeat(512)], CF).headers["cache-tag"]).toMatch(
       /^ns\/blog,tm-h_[0-9a-f]{32}$/,
     )
+  })
+
+  it.each(CACHES)(
+    "%s: passes servers in between by default, with what is the coarser in front",
+    (inFront) => {
+      const { header, separator, codec, maxBytes } = TAG_RULES[inFront]
+      const tags = Array.from({ length: 900 }, (_, index) => `catalog_product_${10_000 + index}`)
+      const { headers, dropped } = tagHeader("shop", tags, TAG_RULES[inFront])
+      const value = headers[header] ?? ""
+      expect(value.length).toBeLessThanOrEqual(Math.min(2_048, maxBytes))
+      expect(value.split(separator).slice(0, 2)).toEqual(["ns/shop", "ns/shop/+"].map(codec.encode))
+      expect(dropped.length).toBeGreaterThan(0)
+    },
+  )
+})
+
+describe("the labeller", () => {
+  const tags = Array.from({ length: 900 }, (_, index) => `catalog_product_${10_000 + index}`)
+  const labelled = (headers: Headers, name = "surrogate-key") => headers.get(name)?.split(" ") ?? []
+
+  it("counts what the header says already", () => {
+    const label = labelsFor(TAG_RULES.fastly)
+    const headers = new Headers()
+    const first = label(headers, "shop", tags.slice(0, 50))
+    const second = label(headers, "blog", tags.slice(50))
+    expect([first, headers.get("surrogate-key")?.length ?? 0]).toEqual([[], expect.any(Number)])
+    expect(headers.get("surrogate-key")?.length).toBeLessThanOrEqual(2_048)
+    expect(labelled(headers)).toEqual(expect.arrayContaining(["ns/shop", "ns/blog", "ns/blog/+"]))
+    expect(second.length).toBe(900 - (labelled(headers).length - 3))
+  })
+
+  it("puts the namespace and what stands for the rest in where nothing else has room", () => {
+    const headers = new Headers({ "surrogate-key": "x".repeat(5_000) })
+    expect(labelsFor(TAG_RULES.fastly)(headers, "shop/de", tags)).toEqual(tags)
+    expect(labelled(headers).slice(1)).toEqual(["ns/shop/de", "ns/shop", "ns/shop/de/+"])
+  })
+
+  it("counts labels too, where the cache keeps so many", () => {
+    const header = { header: "x-tags" }
+    const headers = new Headers({ "x-tags": tags.slice(0, 40).join(",") })
+    const dropped = labelsFor(TAG_RULES.cloudfront, header)(headers, "shop", tags.slice(40, 60))
+    expect(headers.get("x-tags")?.split(",")).toHaveLength(50)
+    expect(dropped).toHaveLength(12)
   })
 })

@@ -155,32 +155,39 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
   if (!(maxStale >= 2 * ttl && maxStale < Infinity)) {
     throw new RangeError(`maxStale must be at least ${2 * ttl} ms, got ${maxStale}`)
   }
-  // With a ttl of 0 no answer of a cache would ever do.
-  const below = ttl > 0 ? l2 : undefined
-  const tell = teller(options.onError, now)
-  const epochs = new Epochs({ store, ttl, maxStale, onStoreFailure, l2: below, tell, now, random })
+  const epochs = new Epochs({
+    store,
+    ttl,
+    maxStale,
+    onStoreFailure,
+    // With a ttl of 0 no answer of a cache would ever do.
+    l2: ttl > 0 ? l2 : undefined,
+    tell: teller(options.onError, now),
+    now,
+    random,
+  })
 
   /** What is known, with a promise only where it has to be asked or waited for. */
   const look = (
     namespace: Namespace,
     { fresh, waitUntil = options.waitUntil }: ReadOptions = {},
     stamp?: Stamp,
-    tags: () => readonly string[] = () => [],
+    depends?: Depends,
   ): View | undefined | Promise<View | undefined> => {
+    const tags = () => tagsOf(depends) ?? []
     const question = { stamp, tags, atLeast: fresh?.atLeast ?? 0, waitUntil }
     return epochs.peek(namespace, question) ?? epochs.read(namespace, question)
   }
 
-  const judge = (
+  async function judge(
     stamp: Stamp | undefined,
     namespace: Namespace,
-    depends: Depends = {},
+    depends?: Depends,
     how?: ReadOptions,
-  ): Judgement | Promise<Judgement> => {
+  ): Promise<Judgement> {
     if (!stamp) return DEAD
-    const by = (view: View | undefined) => (view ? verdictOf(stamp, view, depends, now) : UNKNOWN)
-    const view = look(namespace, how, stamp, () => tagsOf(depends) ?? [])
-    return view instanceof Promise ? view.then(by) : by(view)
+    const view = await look(namespace, how, stamp, depends)
+    return view ? verdictOf(stamp, view, depends, now) : UNKNOWN
   }
 
   async function publish(mode: "invalidate" | "purge", what: Publication): Promise<Published> {
@@ -191,8 +198,7 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
   }
 
   return {
-    // An answer from memory is not waited for.
-    judge: async (...asked) => judge(...asked),
+    judge,
     invalidate: (what) => publish("invalidate", what),
     purge: (what) => publish("purge", what),
     hear: ({ generation, epoch }) => void epochs.hear({ generation, last: epoch }),
@@ -202,8 +208,7 @@ export function createTidemark(options: TidemarkOptions): Tidemark {
       return { namespace, stamp: view && { generation: view.told.generation, epoch: view.told.last } }
     },
     async isFresh(...asked) {
-      const judged = judge(...asked)
-      return (judged instanceof Promise ? await judged : judged).verdict === "fresh"
+      return (await judge(...asked)).verdict === "fresh"
     },
     async isServable(stamp, namespace, how) {
       const { verdict } = await judge(stamp, namespace, "anything", how)
@@ -221,19 +226,17 @@ const DEAD: Judgement = { verdict: "dead" }
 const UNKNOWN: Judgement = { verdict: "unknown" }
 
 /** As they are asked; undefined where the entry depends on more than can be asked. */
-function tagsOf(depends: Depends): readonly string[] | undefined {
+function tagsOf(depends: Depends = {}): readonly string[] | undefined {
   if (depends === "anything") return undefined
-  const { tags = [], urls = [] } = depends
-  if (tags.length + urls.length > MAX_ENTRY_TAGS) return undefined
   // A url that cannot be published cannot be invalidated by itself either.
-  const asked = urls.flatMap((url) => normalUrl(url.replace(/#.*$/s, "")) ?? [])
-  return asked.length > 0 ? askedTags({ tags, urls: asked }) : tags
+  const asked = askedTags({ ...depends, urls: depends.urls?.flatMap((url) => normalUrl(url) ?? []) })
+  return asked.length > MAX_ENTRY_TAGS ? undefined : asked
 }
 
 function verdictOf(
   stamp: Stamp,
   { answer: told, high, isBlind }: View,
-  depends: Depends,
+  depends: Depends | undefined,
   now: () => Milliseconds,
 ): Judgement {
   // Above the watermark nothing else counts, and most entries are.

@@ -80,6 +80,24 @@ describe("a dead letter", () => {
     expect(letters[0]?.id).not.toBe(id)
   })
 
+  it("of an address that is refused in each spelling is one, and goes out in all of them again", async () => {
+    const [at, one] = await levelled({ target: { onUnsupported: "skip" } })
+    const [published, normal] = ["https://www.example.com/%d9", "https://www.example.com/%D9"]
+    one.driver.answer = refusing(published, normal)
+    const [entry] = await at.publish({ namespace: "blog", urls: [published] })
+    one.lane.nudge()
+    await level(at, one)
+    const [stored, ...others] = await lettersOf(at)
+    expect([stored?.letter?.urls, stored?.letter?.epochs, others]).toEqual([[published], [entry?.epoch], []])
+    one.driver.answer = () => undefined
+    one.driver.forget()
+    await replayLetter(open.store, nameOf(at), stored?.id ?? "", one.clock.now())
+    one.lane.nudge()
+    await level(at, one)
+    expect(one.driver.purged).toEqual([`invalidate url ${published}`, `invalidate url ${normal}`])
+    expect(await at.state(entry?.epoch ?? 0)).toBe("done")
+  })
+
   it("waits for a vendor in trouble, and nothing of it is lost", async () => {
     const { at, one, epoch, id } = await withLetter()
     one.driver.answer = () => trouble()

@@ -35,7 +35,10 @@ function explained(
   inputs: readonly InvalidationInput[],
   find: (type: string) => TargetDriver | undefined = findDriver,
 ) {
-  const config = parseConfig({ namespaces: { blog: { hosts: ["www.example.com"] }, shop: {} }, targets })
+  const config = parseConfig({
+    namespaces: { "*": { overflowTag: false }, blog: { hosts: ["www.example.com"] }, shop: {} },
+    targets,
+  })
   return explain(inputs.map(bodyOf), "default", config, find)
 }
 
@@ -159,6 +162,10 @@ it("costs what the vendor charges a value", () => {
   }
   const inputs = [{ namespace: "blog", tags: tags(30) }]
   expect(explained({ cdn: cloudflare }, inputs, charging)["cdn"]?.cost).toBe(0.15)
+  // An address that is spelled otherwise than in its normal form is said in both.
+  const spelled = [{ namespace: "blog", urls: ["https://www.example.com/%d9", "https://www.example.com/a"] }]
+  expect(explained({ cdn: cloudflare }, spelled, charging)["cdn"]?.cost).toBe(0.015)
+  expect(explained({ node: varnish }, spelled)["node"]?.calls).toBe(3)
 })
 
 it("a namespace is said by its tag where nothing else can be said, or where it is configured so", () => {

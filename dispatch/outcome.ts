@@ -6,6 +6,7 @@ import type { Namespace } from "../protocol/namespace.ts"
 import type { LateReceipt, LateState, RangeReceipt } from "../protocol/receipt.ts"
 import type { Milliseconds } from "../protocol/time.ts"
 import type { CarriedOut } from "./carry-out.ts"
+import type { Refusal } from "./deliver.ts"
 import type { Plan } from "./plan.ts"
 import type { Kind } from "./targets/target.ts"
 
@@ -45,7 +46,7 @@ export function failuresOf(
     readonly state: "dead" | "not_supported"
   }
   const failures: Failure[] = [
-    ...refused.map(({ item, detail, state }) => ({
+    ...eachAddressOnce(refused).map(({ item, detail, state }) => ({
       ...item,
       namespaces: item.kind === "everything" || item.namespaces.length === 0 ? [null] : item.namespaces,
       detail,
@@ -84,6 +85,19 @@ export function failuresOf(
     }
   }
   return { letters, late }
+}
+
+/** Of an address that was refused in each of its spellings one is told: put back, it goes out in all of them again. */
+function eachAddressOnce(refused: readonly Refusal[]): readonly Refusal[] {
+  const found = new Map<string, Refusal>()
+  for (const refusal of refused) {
+    const { kind, meant, value, mode, namespaces, epochs } = refusal.item
+    const what = kind === "url" || kind === "prefix" ? meant : value
+    const key = [kind, mode, what, meant, ...namespaces].join("\n")
+    const known = found.get(key)?.item.epochs ?? []
+    found.set(key, { ...refusal, item: { ...refusal.item, epochs: [...new Set([...known, ...epochs])] } })
+  }
+  return [...found.values()]
 }
 
 /** Entries that could not be read: what they stand for is purged as everything, and what they were is kept. */

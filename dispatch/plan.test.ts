@@ -7,7 +7,16 @@ import type { Epoch } from "../protocol/epoch.ts"
 import { type EntryBody, hasSelectors, type Mode, NO_SELECTORS } from "../protocol/invalidation.ts"
 import type { LogEntry } from "../protocol/log.ts"
 import { ancestors, isWithin, matchesAny, type Namespace } from "../protocol/namespace.ts"
-import { hostCovers, hostCoversUrl, hostWithin, prefixCovers, urlWithin } from "../protocol/selector.ts"
+import { respelling } from "../test/support/spellings.ts"
+import {
+  asNormal,
+  checkUrl,
+  hostCovers,
+  hostCoversUrl,
+  hostWithin,
+  prefixCovers,
+  urlWithin,
+} from "../protocol/selector.ts"
 import { PORTABLE_CODEC } from "../protocol/tag-rules.ts"
 import { namespaceTag, tagCodec } from "../protocol/tags.ts"
 import { type Item, type Plan, type PlanContext, planEntries, planResync, planWider } from "./plan.ts"
@@ -84,6 +93,75 @@ const given = ({ impossible }: Plan): string[] =>
 const URL_IN = "https://www.example.com/blog/1?page=2"
 const PREFIX_IN = "https://www.example.com/blog/2026/"
 
+describe("spellings of an address", () => {
+  const PUBLISHED = "https://www.example.com/%d9%85/%7e"
+  const NORMAL = "https://www.example.com/%D9%85/~"
+  const lists = { url: "urls", prefix: "prefixes" } as const
+
+  it.each([
+    ["url", undefined, [PUBLISHED, NORMAL]],
+    ["prefix", undefined, [PUBLISHED, NORMAL]],
+    ["url", "both", [PUBLISHED, NORMAL]],
+    ["url", "normal", [NORMAL]],
+    ["prefix", "normal", [NORMAL]],
+    ["url", "cases", [PUBLISHED, NORMAL, "https://www.example.com/%d9%85/~"]],
+    ["prefix", "cases", [PUBLISHED, NORMAL, "https://www.example.com/%d9%85/~"]],
+  ] as const)("of a %s are said as the cache needs them: %s", (kind, spellings, values) => {
+    const capabilities = spellings ? { spellings } : {}
+    const setting = { namespaces: { blog: BLOG }, capabilities }
+    const made = plan(setting, { namespace: "blog", [lists[kind]]: [PUBLISHED] })
+    expect(said(made)).toEqual(values.map((value) => `invalidate ${kind} ${value}`))
+    expect(made.items.map(({ meant }) => meant)).toEqual(values.map(() => PUBLISHED))
+  })
+
+  it("are said once where they are published in several, as hard as the hardest", () => {
+    const [soft, hard] = [
+      entry({ namespace: "blog", urls: [PUBLISHED, NORMAL] }),
+      entry({ namespace: "blog", urls: [NORMAL], mode: "purge" }),
+    ]
+    const { items } = planEntries([soft, hard], contextOf({ namespaces: { blog: BLOG } }))
+    expect(items.map(({ value, mode, epochs }) => [value, mode, epochs])).toEqual([
+      [PUBLISHED, "invalidate", [soft.epoch]],
+      [NORMAL, "purge", [soft.epoch, hard.epoch]],
+    ])
+  })
+
+  it("of a namespace's own prefixes are said too", () => {
+    const setting = { namespaces: { blog: { prefixes: [PUBLISHED] } } }
+    expect(said(plan(setting, { namespace: "blog" }))).toEqual([
+      `invalidate prefix ${PUBLISHED}`,
+      `invalidate prefix ${NORMAL}`,
+    ])
+  })
+
+  it("are not covered by a prefix that is spelled otherwise, as a cache compares bytes", () => {
+    const made = plan(
+      { namespaces: { blog: BLOG } },
+      { namespace: "blog", prefixes: [NORMAL], urls: [`${PUBLISHED}/1`] },
+    )
+    expect(said(made)).toEqual([`invalidate url ${PUBLISHED}/1`, `invalidate prefix ${NORMAL}`])
+  })
+
+  it("are both reached, whichever was published, at a cache that goes by bytes", () => {
+    fc.assert(
+      fc.property(
+        respelling,
+        fc.constantFrom("url", "prefix"),
+        fc.boolean(),
+        ({ url, spelled }, kind, isFirst) => {
+          const written = checkUrl(isFirst ? url : spelled)
+          if ("problem" in written) throw new Error(written.problem)
+          const asked = kind === "url" ? written.value : (written.value.split("?")[0] ?? "")
+          const made = plan({ namespaces: { blog: {} } }, { namespace: "blog", [lists[kind]]: [asked] })
+          const values = made.items.map(({ value }) => value)
+          expect(new Set(values)).toEqual(new Set([asked, asNormal(asked)]))
+          expect(new Set(values)).toContain(kind === "url" ? url : (url.split("?")[0] ?? ""))
+        },
+      ),
+    )
+  })
+})
+
 describe("every kind by mode and capability", () => {
   const cases = [
     { kind: "tag", body: { tags: ["post-1"] }, value: "post-1" },
@@ -142,6 +220,26 @@ describe("every kind by mode and capability", () => {
     const made = plan(setting, { namespace: "blog", urls: [URL_IN] })
     expect([said(made), asOf(made)]).toEqual([["purge tag ns/blog"], ["namespace, purge"]])
   })
+
+  it.each([
+    ["cloudflare", undefined, true],
+    ["bunny", undefined, true],
+    ["cloudflare", false, false],
+    ["cloudflare", true, true],
+    // What these are told is what was published.
+    ["http", undefined, false],
+    ["print", undefined, false],
+    ["http", true, true],
+  ] as const)(
+    "names the pages on which not all tags had room at %s, with overflowTag %s: %s",
+    (type, overflowTag, isNamed) => {
+      const settings = overflowTag === undefined ? {} : { overflowTag }
+      const context = contextOf({ namespaces: { blog: settings } })
+      const target = { ...context.target, type } as PlanContext["target"]
+      const made = planEntries([entry({ namespace: "blog", tags: ["a"] })], { ...context, target })
+      expect(said(made)).toEqual(["invalidate tag a", ...(isNamed ? ["invalidate tag ns/blog/+"] : [])])
+    },
+  )
 
   it("names the pages on which not all tags had room along with every tag, where it is told to", () => {
     const namespaces = { blog: { overflowTag: true, tagPrefix: "de:" }, shop: {} }

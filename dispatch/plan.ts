@@ -6,7 +6,7 @@ import { hasSelectors, type Mode } from "../protocol/invalidation.ts"
 import type { Owed } from "../protocol/letter.ts"
 import type { LogEntry } from "../protocol/log.ts"
 import { ancestors, isWithin, matchesAny, type Namespace } from "../protocol/namespace.ts"
-import { hostCovers, hostCoversUrl, prefixCovers } from "../protocol/selector.ts"
+import { asNormal, hostCovers, hostCoversUrl, prefixCovers } from "../protocol/selector.ts"
 import { namespaceTag, overflowTag } from "../protocol/tags.ts"
 import type { Capabilities, Kind } from "./targets/target.ts"
 
@@ -224,9 +224,9 @@ class PlanDraft {
       const known = said.get(tag)
       if (known) this.#merge(known, namespace, mode, epochs)
       else said.set(tag, this.#add("tag", this.#label(namespace, tag), tag, namespace, mode, epochs))
-      // Pages with more tags than there was room for may carry this one instead.
+      // Pages with more tags than there was room for carry this one instead, where a cache reads tags from a header.
       const overflow = overflowTag(namespace)
-      if (this.#settingsOf(namespace)?.overflowTag)
+      if (this.#settingsOf(namespace)?.overflowTag ?? !WITHOUT_LABELS.test(this.#context.target.type))
         this.#add("tag", this.#label(namespace, overflow), overflow, namespace, mode, epochs)
     } else this.#unsupported("tag", namespace, tag, mode, epochs)
   }
@@ -238,7 +238,7 @@ class PlanDraft {
     mode: Mode,
     epochs: Epochs,
   ): void {
-    if (this.#can(kind)) this.#add(kind, value, value, namespace, mode, epochs)
+    if (this.#can(kind)) this.#addSpelled(kind, value, namespace, mode, epochs)
     else this.#unsupported(kind, namespace, value, mode, epochs)
   }
 
@@ -333,7 +333,7 @@ class PlanDraft {
     const below = this.#declaredBelow(namespace).map((name) => this.#waysOf(name, extent))
     if (!own || below.includes(undefined)) return false
     for (const { kind, values } of [...own, ...below.flatMap((ways) => ways ?? [])]) {
-      for (const value of values) this.#add(kind, value, value, namespace, mode, epochs)
+      for (const value of values) this.#addSpelled(kind, value, namespace, mode, epochs)
     }
     return true
   }
@@ -392,6 +392,22 @@ class PlanDraft {
   #mayEverything(): boolean {
     const { target, capabilities } = this.#context
     return (target.allowEverything || capabilities.mirror !== undefined) && this.#can("everything")
+  }
+
+  /** A host has one spelling. Of what is meant people are told as it was published. */
+  #addSpelled(
+    kind: "url" | "prefix" | "host",
+    value: string,
+    namespace: Namespace,
+    mode: Mode,
+    epochs: Epochs,
+  ): void {
+    const { spellings = "both" } = this.#context.capabilities
+    // Most of a backlog has nothing encoded, and is not parsed again.
+    const normal = kind === "host" || !value.includes("%") ? value : asNormal(value)
+    const said = new Set(spellings === "normal" ? [normal] : [value, normal])
+    if (spellings === "cases") said.add(normal.replaceAll(/%[\dA-F]{2}/g, (escape) => escape.toLowerCase()))
+    for (const spelled of said) this.#add(kind, spelled, value, namespace, mode, epochs)
   }
 
   #add(
@@ -480,6 +496,9 @@ class PlanDraft {
 }
 
 const NOWHERE: readonly Namespace[] = []
+
+/** Types of targets that take tags and keep no responses: what they are told is what was published. */
+const WITHOUT_LABELS = /^(http|print)$/
 
 /** The draft itself: nothing is made twice of what there is a lot of. */
 function finished(item: Draft): Item {

@@ -45,10 +45,6 @@ export const stampOf = (answer: { readonly generation: Generation; readonly last
 const isOfOneLog = (stamp: Stamp, { generation }: HighWater): boolean =>
   generation > 0 && stamp.generation === generation
 
-/** An answer that tells less than the reader knew: a lagging replica. It is used for nothing but to say no. */
-const isOld = (answer: HighWater, high: HighWater | undefined): boolean =>
-  high !== undefined && high.generation === answer.generation && answer.last < high.last
-
 /** The higher of two marks. A new generation replaces the old one, whatever its size. */
 export const raise = (high: HighWater | undefined, seen: HighWater): HighWater =>
   high === undefined || high.generation !== seen.generation || seen.last > high.last
@@ -57,8 +53,8 @@ export const raise = (high: HighWater | undefined, seen: HighWater): HighWater =
 
 /** Tags as they are kept: a url is the tag `u:<url>`. */
 export const askedTags = (asked: {
-  readonly tags?: readonly string[]
-  readonly urls?: readonly string[]
+  readonly tags?: readonly string[] | undefined
+  readonly urls?: readonly string[] | undefined
 }): string[] => [...(asked.tags ?? []), ...(asked.urls ?? []).map((url) => URL_TAG + url)]
 
 /**
@@ -70,7 +66,8 @@ export const askedTags = (asked: {
 export function isFresh(stamp: Stamp, answer: Answer, tags: readonly string[], high?: HighWater): boolean {
   if (!isOfOneLog(stamp, answer)) return false
   if (high && high.generation !== answer.generation) return false
-  if (high && isOld(answer, high)) return stamp.epoch >= high.last
+  // It tells less than the reader knew, as a lagging replica does: it is used for nothing but to say no.
+  if (high && answer.last < high.last) return stamp.epoch >= high.last
   if (stamp.epoch < answer.epoch) return false
   if (stamp.epoch >= answer.watermark) return true
   return tags.every((tag) => stamp.epoch >= (answer.tags.get(tag) ?? answer.floor))
@@ -79,6 +76,6 @@ export function isFresh(stamp: Stamp, answer: Answer, tags: readonly string[], h
 /** Whether an entry that is not fresh may be served while it is revalidated: no hard invalidation came after it. */
 export function isServable(stamp: Stamp, answer: Answer, high?: HighWater): boolean {
   if (!isOfOneLog(stamp, answer)) return false
-  if (high && (high.generation !== answer.generation || isOld(answer, high))) return false
+  if (high && (high.generation !== answer.generation || answer.last < high.last)) return false
   return stamp.epoch >= answer.hard
 }

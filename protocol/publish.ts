@@ -27,6 +27,7 @@ import { decodeBody, encodeBody } from "./log.ts"
 import { ROOT } from "./namespace.ts"
 import { publishScript } from "./scripts.gen.ts"
 import { parseJson } from "./receipt.ts"
+import { asNormal } from "./selector.ts"
 import { asList, asText, type Store, StoreError } from "./store.ts"
 import { DAY, type Milliseconds, type Microseconds, SECOND, type Seconds } from "./time.ts"
 
@@ -200,7 +201,9 @@ export async function publish(store: Store, request: PublishRequest): Promise<Pu
   ]
   for (const { body, settings, passes } of entries) {
     const namespace = body.namespace ?? ROOT
-    const tags = body.namespace === null ? [] : askedTags(body)
+    // The log has urls as they were spelled; what is judged at request time has one form of each.
+    const asked = askedTags({ tags: body.tags, urls: body.urls.map(asNormal) })
+    const tags = body.namespace === null ? [] : [...new Set(asked)]
     keys.push(namespaceKey(tenant, namespace), tagsKey(tenant, namespace))
     args.push(
       encodeBody(body),

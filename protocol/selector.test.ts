@@ -1,13 +1,17 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
+import { respelling } from "../test/support/spellings.ts"
 import {
+  asNormal,
   checkHost,
+  checkNormalUrl,
   checkPrefix,
   checkTag,
   checkUrl,
   hostCovers,
   hostCoversUrl,
   hostWithin,
+  normalUrl,
   prefixCovers,
   urlWithin,
 } from "./selector.ts"
@@ -68,7 +72,10 @@ describe("a url", () => {
     ["https://www.example.com/%7ea", "https://www.example.com/%7ea"],
     ["https://bücher.example/", "https://xn--bcher-kva.example/"],
     ["http://[::1]:8080/a", "http://[::1]:8080/a"],
-  ])("%j is %j", (url, normal) => expect(checkUrl(url)).toEqual({ value: normal }))
+    ["https://www.example.com./a./b", "https://www.example.com/a./b"],
+    ["https://www.example.com.:8443/", "https://www.example.com:8443/"],
+    ["https://localhost/a./b", "https://localhost/a./b"],
+  ])("%j is sent as %j", (url, written) => expect(checkUrl(url)).toEqual({ value: written }))
 
   it("is as it was when it is normalised once more", () => {
     const part = fc.constantFrom(
@@ -122,6 +129,73 @@ describe("a url", () => {
   })
 })
 
+describe("the normal form of a url", () => {
+  it.each([
+    ["/%d9%85%d8%b3%d9%84", "/%D9%85%D8%B3%D9%84"],
+    ["/مسل", "/%D9%85%D8%B3%D9%84"],
+    ["/%7euser/%41%2d%5f%2E", "/~user/A-_."],
+    ["/a/%2e%2E/b/%2e/c", "/b/c"],
+    ["/a%2eb/c", "/a.b/c"],
+    // What `encodeURIComponent`, `encodeURI` and `rawurlencode` do not agree about.
+    ["/it%27s%21(%28a%2cb%29)", "/it's!((a,b))"],
+    ["/a?q=%27'%28", "/a?q=%27%27("],
+    // What parts an address, a wildcard, and what is no character of its own stay as they are.
+    ["/a%2fb%3fc%23d%26e%3De%2bf%3a%40%3b%24%5b%5d", "/a%2Fb%3Fc%23d%26e%3De%2Bf%3A%40%3B%24%5B%5D"],
+    ["/%2a*", "/%2A*"],
+    ["/%25%341", "/%2541"],
+    ["/%ff%00%7f", "/%FF%00%7F"],
+    // Behind a `%` that encodes nothing.
+    ["/%%341", "/%%341"],
+    ["/%4%31", "/%4%31"],
+    ["/%zz%d9", "/%zz%D9"],
+    ["/100%?a=%41", "/100%?a=A"],
+    ["/a#%41", "/a"],
+  ])("of %s is %s", (path, normal) =>
+    expect(normalUrl(`https://www.example.com${path}`)).toBe(`https://www.example.com${normal}`),
+  )
+
+  it.each([
+    ["https://www.example.com/a%2Fb", "https://www.example.com/a/b"],
+    ["https://www.example.com/a%3Fb", "https://www.example.com/a?b"],
+    ["https://www.example.com/a?b=%26", "https://www.example.com/a?b=&"],
+    ["https://www.example.com/a?b=%2B", "https://www.example.com/a?b=+"],
+    ["https://www.example.com/%2A", "https://www.example.com/*"],
+    ["https://www.example.com/%2541", "https://www.example.com/A"],
+    ["https://www.example.com/A", "https://www.example.com/a"],
+    ["https://www.example.com/a", "http://www.example.com/a"],
+    ["https://www.example.com/a?", "https://www.example.com/a"],
+    ["https://www.example.com//a", "https://www.example.com/a"],
+  ])("tells %s from %s", (one, other) => expect(normalUrl(one)).not.toBe(normalUrl(other)))
+
+  it("is one for two spellings of an address", () => {
+    fc.assert(
+      fc.property(respelling, ({ url, spelled }) => {
+        expect(normalUrl(spelled)).toBe(normalUrl(url))
+        expect(checkNormalUrl(spelled)).toEqual(checkNormalUrl(url))
+      }),
+    )
+  })
+
+  it("is the normal form of itself, and of what is sent", () => {
+    fc.assert(
+      fc.property(respelling, fc.string({ unit: "binary" }), ({ spelled }, tail) => {
+        const text = spelled + tail.replaceAll(/[#\t\n\r]/g, "")
+        const normal = asNormal(text)
+        expect(asNormal(normal)).toBe(normal)
+        const checked = checkUrl(text)
+        if ("value" in checked) expect(asNormal(checked.value)).toBe(normal)
+      }),
+    )
+  })
+
+  it("is nothing for what is refused", () => {
+    expect(normalUrl("/a")).toBeUndefined()
+    expect(normalUrl("ftp://www.example.com/")).toBeUndefined()
+    expect(normalUrl("https://me@www.example.com/")).toBeUndefined()
+    expect(checkNormalUrl("https://www.example.com/#a")).toEqual(checkUrl("https://www.example.com/#a"))
+  })
+})
+
 describe("a prefix", () => {
   it.each([
     ["https://www.example.com", "https://www.example.com/"],
@@ -136,6 +210,8 @@ describe("a prefix", () => {
     ["https://me@www.example.com/", "user info"],
     ["ftp://www.example.com/", "http"],
     ["/blog/", "absolute"],
+    ["https://*.example.com/blog/", "one host"],
+    ["https://www..example.com/blog/", "one host"],
   ])("%j is refused: %s", (prefix, why) => {
     expect(checkPrefix(prefix)).toHaveProperty("problem", expect.stringContaining(why))
   })
@@ -171,6 +247,11 @@ describe("a host", () => {
     ["[::1]", "[::1]"],
     ["[2001:DB8::1]:8080", "[2001:db8::1]:8080"],
     ["bücher.example", "xn--bcher-kva.example"],
+    ["www.example.com.", "www.example.com"],
+    ["www.example.com.:8443", "www.example.com:8443"],
+    ["1.2.3.4.", "1.2.3.4"],
+    ["a_b.-c.example", "a_b.-c.example"],
+    [`${"a.".repeat(126)}a`, `${"a.".repeat(126)}a`],
   ])("%j is %j", (host, normal) => expect(checkHost(host)).toEqual({ value: normal }))
 
   it.each([
@@ -192,6 +273,26 @@ describe("a host", () => {
     "a\\b",
     "a%b",
     "a|b",
+    "*",
+    "*.example.com",
+    "%2A.example.com",
+    "www.*.example.com",
+    ".example.com",
+    "example..com",
+    "www.example.com..",
+    ".",
+    "1.2.3",
+    "127.1",
+    "0x7f.1",
+    "0x7f000001",
+    "2130706433",
+    "{www,shop}.example.com",
+    "www.example.com,shop.example.com",
+    "www.example.com;shop.example.com",
+    "(www.)example.com",
+    "www.example.com$",
+    `${"a".repeat(64)}.example`,
+    `${"a.".repeat(127)}a`,
   ])("%j is refused", (host) => expect(checkHost(host)).toHaveProperty("problem"))
 
   it.each([
@@ -231,6 +332,20 @@ describe("a namespace's territory", () => {
     expect(urlWithin(url, { hosts, prefixes })).toBe(within)
   })
 
+  it("holds every spelling of what it holds", () => {
+    fc.assert(
+      fc.property(respelling, respelling, (inner, outer) => {
+        const prefix = (url: string) => url.split("?")[0] ?? ""
+        for (const url of [inner.url, outer.url]) {
+          const held = (spelled: string, by: string) =>
+            urlWithin(asWritten(spelled), { hosts: [], prefixes: [asWritten(prefix(by))] })
+          const spelled = url === inner.url ? inner.spelled : outer.spelled
+          expect(held(spelled, outer.spelled)).toBe(held(url, outer.url))
+        }
+      }),
+    )
+  })
+
   it("without hosts and prefixes holds nothing", () => {
     const nothing = { hosts: [], prefixes: [] }
     expect(urlWithin("https://www.example.com/", nothing)).toBe(false)
@@ -242,3 +357,10 @@ describe("a namespace's territory", () => {
     expect(hostWithin("shop.example.com", { hosts, prefixes })).toBe(false)
   })
 })
+
+/** As an invalidation or a configuration has it. */
+function asWritten(text: string): string {
+  const checked = checkUrl(text)
+  if ("problem" in checked) throw new Error(checked.problem)
+  return checked.value
+}

@@ -38,16 +38,37 @@ export function checkTag(text: string): Checked {
   return { problem: `tags that begin with '${NAMESPACE_TAG}' or '${URL_TAG}' are Tidemark's own` }
 }
 
-/** As `checkUrl` normalises it; undefined for what it refuses, which it says why. */
-export function normalUrl(text: string): string | undefined {
-  if (!URL.canParse(text) || text.includes("#")) return undefined
-  const { protocol, username, password, href } = new URL(text)
-  return /^https?:$/.test(protocol) && username + password === "" && byteLength(href) <= MAX_URL_BYTES
-    ? href
-    : undefined
+/** What browsers make of an address, which is ASCII: its site without the dot that may end a host, and the rest. */
+const WRITTEN = /^(https?:\/\/[^/@]+?)\.?((:\d+)?\/[^#]*)/
+
+/** As `checkUrl` writes it. Undefined for what it refuses, which it says why; but for a fragment, which is dropped. */
+function writtenUrl(text: string): string | undefined {
+  const found = URL.canParse(text) && WRITTEN.exec(new URL(text).href)
+  return found && found[0].length <= MAX_URL_BYTES ? `${found[1]}${found[2]}` : undefined
 }
 
-/** What is wrong with a text that `normalUrl` refuses. */
+/**
+ * What is the same character percent-encoded or not: the unreserved ones of RFC 3986, and `!'(),` of its
+ * sub-delimiters. Of those it says that they may mean something else when encoded; but `encodeURIComponent`,
+ * `encodeURI` and PHP's `rawurlencode` each encode others of them, so that one page has several spellings, and the worst
+ * is a page too many that is stale. Not `*`, as what is sent to a cache must not become a wildcard, nor any other: `%2F`
+ * is no `/`. Behind a `%` that encodes nothing all stay, as they could become an escape with it.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc3986#section-6.2.2
+ */
+const SPELLED = /(?<!%.?)%(2[1789c-e]|3\d|[46][1-9a-f]|[57][\da]|5f|7e)|%[\da-f]{2}/gi
+
+/**
+ * The one form of an address, for epochs and for the question what lies where: however it was spelled, it is the same
+ * page. The form of a form is itself. Undefined for what `checkUrl` refuses, but for a fragment, which is dropped.
+ */
+export const normalUrl = (text: string): string | undefined =>
+  // Before it is parsed: `%2e%2e` is a dot segment, and in a query the parser encodes a quote again.
+  writtenUrl(
+    text.replace(SPELLED, (escape, decoded) => (decoded ? decodeURIComponent(escape) : escape.toUpperCase())),
+  )
+
+/** What is wrong with a text that `checkUrl` refuses. */
 function urlProblem(text: string): string {
   if (!URL.canParse(text)) return "is not an absolute URL"
   const { protocol, username, password } = new URL(text)
@@ -57,35 +78,62 @@ function urlProblem(text: string): string {
   return `has at most ${MAX_URL_BYTES} bytes`
 }
 
-/** Normalised by the WHATWG parser. The query counts. */
+/**
+ * As a browser would send it, without the dot that may end the host, and otherwise as it was spelled: caches keep pages
+ * by what they were asked. The query counts. What it is the same as, `normalUrl` says.
+ */
 export function checkUrl(text: string): Checked {
-  const value = normalUrl(text)
+  const value = text.includes("#") ? undefined : writtenUrl(text)
   return value === undefined ? { problem: `a url ${urlProblem(text)}` } : { value }
 }
+
+/** The same of what is looked up and sent to no cache: in its normal form. */
+export function checkNormalUrl(text: string): Checked {
+  const checked = checkUrl(text)
+  return "value" in checked ? { value: asNormal(checked.value) } : checked
+}
+
+/** The normal form of what `checkUrl` or `checkPrefix` took. */
+export const asNormal = (url: string): string => normalUrl(url) ?? url
 
 /** A url without a query, matching whole path segments. */
 export function checkPrefix(text: string): Checked {
   if (text.includes("?")) return { problem: "a prefix must not carry a query" }
-  const value = normalUrl(text)
-  return value === undefined ? { problem: `a prefix ${urlProblem(text)}` } : { value }
+  const checked = checkUrl(text)
+  if ("problem" in checked) return { problem: `a prefix ${urlProblem(text)}` }
+  return isName(new URL(checked.value).hostname)
+    ? checked
+    : { problem: "a prefix names one host, no wildcard" }
 }
 
-/** `name[:port]`, lower-cased. */
+/**
+ * Whether a parsed host can be one, and not several: no label is empty or too long, and none has what people write
+ * patterns and lists with. @see https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
+ */
+const isName = (hostname: string): boolean =>
+  hostname.startsWith("[") || (hostname.length <= 253 && /^([^.*+$(){},;]{1,63}(\.(?!$)|$))+$/.test(hostname))
+
+/** `name[:port]`, lower-cased, without the dot that may end a name. */
 export function checkHost(text: string): Checked {
-  const match = /^(\[[0-9a-f:.]+\]|[^\s/?#@:\\]+)(?::(\d{1,5}))?$/i.exec(text)
-  const problem = "a host is a name with an optional port, such as www.example.com or www.example.com:8443"
-  if (!match || Number(match[2] ?? 1) > 65_535 || Number(match[2] ?? 1) === 0) return { problem }
-  try {
-    const { hostname } = new URL(`https://${match[1]}/`)
-    return { value: match[2] === undefined ? hostname : `${hostname}:${Number(match[2])}` }
-  } catch {
+  const match = /^(\[[0-9a-f:.]+\]|[^\s/?#@:\\]+?)\.?(?::(\d{1,5}))?$/i.exec(text)
+  const problem =
+    "a host is one name, no wildcard, with an optional port, such as www.example.com or www.example.com:8443"
+  const [, name = "", port] = match ?? []
+  if (Number(port ?? 1) > 65_535 || Number(port ?? 1) === 0 || !URL.canParse(`https://${name}/`))
     return { problem }
-  }
+  const { hostname } = new URL(`https://${name}/`)
+  // The parser takes `1.2.3` and `0x7f.1` for IPv4 addresses, which nobody means by them.
+  const isShort = /^[\d.]+$/.test(hostname) && hostname !== name
+  if (!isName(hostname) || isShort) return { problem }
+  return { value: port === undefined ? hostname : `${hostname}:${Number(port)}` }
 }
 
 const withoutSlash = (path: string): string => (path.endsWith("/") ? path.slice(0, -1) : path)
 
-/** Whether `prefix` covers `url` by whole path segments; `…/blog/` also covers `…/blog`. Both normalised. */
+/**
+ * Whether `prefix` covers `url` by whole path segments; `…/blog/` also covers `…/blog`. Both as they are spelled, which
+ * is how caches compare them.
+ */
 export function prefixCovers(prefix: string, url: string): boolean {
   const outer = new URL(prefix)
   const inner = new URL(url)
@@ -101,7 +149,7 @@ export const hostCovers = (declared: string, host: string): boolean =>
 const hostPort = (host: string): string | undefined => /:(\d+)$/.exec(host)?.[1]
 const hostName = (host: string): string => host.replace(/:\d+$/, "")
 
-/** Whether a declared host covers a normalised url, whatever its scheme. */
+/** Whether a declared host covers a url that was checked, whatever its scheme. */
 export function hostCoversUrl(declared: string, url: string): boolean {
   const { hostname, port, protocol } = new URL(url)
   return hostCovers(declared, `${hostname}:${port || (protocol === "https:" ? "443" : "80")}`)
@@ -113,10 +161,10 @@ export interface Territory {
   readonly prefixes: readonly string[]
 }
 
-/** A url or a prefix lies within when either a host or a prefix covers it. */
-export const urlWithin = (url: string, territory: Territory): boolean =>
-  territory.hosts.some((host) => hostCoversUrl(host, url)) ||
-  territory.prefixes.some((prefix) => prefixCovers(prefix, url))
+/** A url or a prefix lies within when either a host or a prefix covers it, however each of them is spelled. */
+export const urlWithin = (url: string, { hosts, prefixes }: Territory): boolean =>
+  hosts.some((host) => hostCoversUrl(host, url)) ||
+  prefixes.some((prefix) => prefixCovers(asNormal(prefix), asNormal(url)))
 
 export const hostWithin = (host: string, territory: Territory): boolean =>
   territory.hosts.some((declared) => hostCovers(declared, host))

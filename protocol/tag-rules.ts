@@ -14,6 +14,11 @@ export interface TagRules {
 
 /** Printable ASCII without the comma: no label holds what separates labels, be it a comma or a space. */
 const PRINTABLE = /^[\x21-\x2b\x2d-\x7e]$/
+/**
+ * The same without `*`: for caches that take it for any tag, and for those that do not publish whether they do. A
+ * publisher of one namespace could otherwise empty the cache of all.
+ */
+const NO_WILDCARD = /^[\x21-\x29\x2b\x2d-\x7e]$/
 /** Ours, where a vendor says nothing of how many labels it keeps. */
 const MANY = 1_000
 const KIB = 1_024
@@ -96,16 +101,19 @@ export const googleCloudCdn: TagRules = {
   separator: ",",
   maxBytes: 4_000,
   maxLabels: 50,
-  codec: /* @__PURE__ */ tagCodec({ allowed: PRINTABLE, maxBytes: 120 }),
+  codec: /* @__PURE__ */ tagCodec({ allowed: NO_WILDCARD, maxBytes: 120 }),
 }
 
-/** 1,024 bytes in all. https://docs.bunny.net/cdn/purge-cache */
+/**
+ * 1,024 bytes in all. https://docs.bunny.net/cdn/purge-cache A `*` in a purge stands for any characters, as clients
+ * of its API show: https://github.com/ToshY/BunnyNet-PHP
+ */
 export const bunny: TagRules = {
   header: "cdn-tag",
   separator: ",",
   maxBytes: KIB,
   maxLabels: 128,
-  codec: /* @__PURE__ */ tagCodec({ allowed: PRINTABLE, maxBytes: 250 }),
+  codec: /* @__PURE__ */ tagCodec({ allowed: NO_WILDCARD, maxBytes: 250 }),
 }
 
 /**
@@ -117,16 +125,20 @@ export const keycdn: TagRules = {
   separator: " ",
   maxBytes: 8_000,
   maxLabels: MANY,
-  codec: /* @__PURE__ */ tagCodec({ allowed: PRINTABLE, maxBytes: 120 }),
+  codec: /* @__PURE__ */ tagCodec({ allowed: NO_WILDCARD, maxBytes: 120 }),
 }
 
-/** 256 characters a tag, 128 a response, case counts. https://vercel.com/docs/caching/cdn-cache/purge */
+/**
+ * 256 characters a tag, 128 a response, case counts. Its dashboard takes the tag `*` for all of them; of the API that
+ * is not published.
+ * https://vercel.com/docs/caching/cdn-cache/purge
+ */
 export const vercel: TagRules = {
   header: "vercel-cache-tag",
   separator: ",",
   maxBytes: 16_000,
   maxLabels: 128,
-  codec: /* @__PURE__ */ tagCodec({ allowed: PRINTABLE, maxBytes: 256 }),
+  codec: /* @__PURE__ */ tagCodec({ allowed: NO_WILDCARD, maxBytes: 256 }),
 }
 
 /**

@@ -155,6 +155,25 @@ describe.each(Object.entries(TAG_RULES))("%s", (_, { separator, codec, maxBytes 
   })
 })
 
+it.each(["akamai", "bunny", "google-cloud-cdn", "keycdn", "souin", "vercel"] as const)(
+  "%s is told no wildcard, whatever the tag",
+  (name) => {
+    const { codec } = TAG_RULES[name]
+    fc.assert(
+      fc.property(tag, fc.constantFrom("", "*", "a*", "*b*", "%2A"), (text, more) => {
+        const label = codec.encode(text + more)
+        expect(label).not.toContain("*")
+        const back = codec.decode(label)
+        if (back !== undefined) expect(back).toBe(text + more)
+      }),
+    )
+    expect(codec.encode("*")).not.toBe(codec.encode("%2A"))
+  },
+)
+
+it("CloudFront is told it, as it takes tags to the letter", () =>
+  expect(TAG_RULES.cloudfront.codec.encode("a*")).toBe("a*"))
+
 it("Akamai is told no character that it disallows", () => {
   expect(TAG_RULES.akamai.codec.encode("post:42/a*b;{c}")).toBe("post%3A42%2Fa%2Ab%3B%7Bc%7D")
 })

@@ -82,7 +82,7 @@ function fnv1a128(bytes: Uint8Array): string {
 export const namespaceTag = (namespace: string): string => `ns/${namespace}`
 
 /**
- * The label of a response of a namespace on which not all of its tags had room. Where the namespace's `overflowTag` is
- * set, it goes along with every purge by tag there, so that no tag that was left out is missed.
+ * The label of a response of a namespace on which not all of its tags had room. It goes along with every purge by tag
+ * there, so that no tag that was left out is missed, unless the namespace's `overflowTag` says otherwise.
  */
 export const overflowTag = (namespace: string): string => `ns/${namespace}/+`

@@ -60,7 +60,7 @@ const cloudflare = () => ({
 /** A relay in this process, on the one Redis unless told, and what it logs. */
 function start(rest: ConfigInput = {}, redisUrl = redis.url) {
   const input: ConfigInput = {
-    namespaces: { blog: {}, shop: {} },
+    namespaces: { blog: { overflowTag: false }, shop: {} },
     targets: {
       edge: cloudflare(),
     },

@@ -19,6 +19,8 @@ const capabilitiesWith = (kinds: Capabilities["kinds"]): Capabilities => ({
   mixed: false,
   // It knows no tags: nothing is ever written by this.
   tags: PORTABLE_CODEC,
+  // Our configuration has it keep no page by another one.
+  spellings: "cases",
   propagation: 0,
 })
 

@@ -66,6 +66,15 @@ export interface Capabilities {
   /** Bytes that a value takes in the call beside its own, such as quotes and a comma. Default 1. */
   readonly valueOverhead?: number
   readonly tags: TagCodec
+  /**
+   * Which spellings of an address a url or prefix is said in, where the published one is not the normal one. Default
+   * `both`.
+   *
+   * - `normal` that one alone: the vendor documents that it takes all spellings of RFC 3986 for the same
+   * - `both`   the published one and the normal one, as caches keep pages by the bytes that they were asked
+   * - `cases`  and the normal one with hex digits in lower case: for caches that cost nothing, and keep no other
+   */
+  readonly spellings?: "normal" | "both" | "cases"
   /** Whether the vendor knows a call when it is repeated, by `Batch.id`, and does not do it twice. Default false. */
   readonly isIdempotent?: boolean
   /**
@@ -81,7 +90,7 @@ export interface Capabilities {
 
 export interface Value {
   readonly kind: Kind
-  /** Normalised; a tag as the codec wrote it, prefix in front; `everything` is `"*"`. */
+  /** An address in one of its `spellings`; a tag as the codec wrote it, prefix in front; `everything` is `"*"`. */
   readonly value: string
   /** The namespaces that it was published in. */
   readonly namespaces: readonly Namespace[]

@@ -144,6 +144,12 @@ const literal = (text: string): string =>
 export const hostRegex = (host: string): string =>
   /:\d+$/.test(host) ? `^${literal(host)}$` : `^${literal(host)}(:\\d+)?$`
 
+/** An expression of a path, for its escapes in upper case as in lower case: both are the same address. */
+const inEitherCase = (regex: string): string =>
+  regex.replaceAll(/%[\da-f]{2}/gi, (escape) =>
+    escape.replaceAll(/[a-f]/gi, (digit) => `[${digit.toLowerCase()}${digit.toUpperCase()}]`),
+  )
+
 /**
  * The `Host` headers and the paths with queries that a prefix covers, by whole segments and with or without its last
  * slash. The scheme is not among them, as Varnish does not see it.
@@ -153,5 +159,5 @@ export function prefixRegexes(prefix: string): { readonly host: string; readonly
   const path = pathname.replace(/\/$/, "")
   // What is left ends in a slash for the root and for an empty last segment only. Neither can do without the other one.
   const end = path === "" || path.endsWith("/") ? "/" : "(/|\\?|$)"
-  return { host: hostRegex(host), url: `^${literal(path)}${end}` }
+  return { host: hostRegex(host), url: `^${inEitherCase(literal(path))}${end}` }
 }

@@ -34,9 +34,107 @@ acl tidemark_purgers {
 	"::1";
 }
 
+# One page has several spellings: `%d9` is `%D9`, and `%7E` is `~` (RFC 3986, 6.2.2). From here on it has one of them,
+# for the cache, for bans and for your site: escapes in upper case, and none of letters, digits, "-", ".", "_" and "~".
+# Dot segments stay: browsers send none, and VCL has no loop to take them out with. So does `%2E` where it would make
+# one. What stands behind a "%" that encodes nothing could become an escape with it, and stays too.
+sub tidemark_normal_url {
+	if (req.url ~ "%([a-f][0-9A-Fa-f]|[0-9A-F][a-f])") {
+		set req.url = regsuball(req.url, "%a([0-9A-Fa-f])", "%A\1");
+		set req.url = regsuball(req.url, "%b([0-9A-Fa-f])", "%B\1");
+		set req.url = regsuball(req.url, "%c([0-9A-Fa-f])", "%C\1");
+		set req.url = regsuball(req.url, "%d([0-9A-Fa-f])", "%D\1");
+		set req.url = regsuball(req.url, "%e([0-9A-Fa-f])", "%E\1");
+		set req.url = regsuball(req.url, "%f([0-9A-Fa-f])", "%F\1");
+		set req.url = regsuball(req.url, "%([0-9A-F])a", "%\1A");
+		set req.url = regsuball(req.url, "%([0-9A-F])b", "%\1B");
+		set req.url = regsuball(req.url, "%([0-9A-F])c", "%\1C");
+		set req.url = regsuball(req.url, "%([0-9A-F])d", "%\1D");
+		set req.url = regsuball(req.url, "%([0-9A-F])e", "%\1E");
+		set req.url = regsuball(req.url, "%([0-9A-F])f", "%\1F");
+	}
+	if (req.url ~ "%(2[DE]|3[0-9]|4[1-9A-F]|5[0-9AF]|6[1-9A-F]|7[0-9AE])") {
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%2D", "-");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%30", "0");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%31", "1");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%32", "2");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%33", "3");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%34", "4");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%35", "5");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%36", "6");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%37", "7");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%38", "8");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%39", "9");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%41", "A");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%42", "B");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%43", "C");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%44", "D");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%45", "E");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%46", "F");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%47", "G");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%48", "H");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%49", "I");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%4A", "J");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%4B", "K");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%4C", "L");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%4D", "M");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%4E", "N");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%4F", "O");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%50", "P");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%51", "Q");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%52", "R");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%53", "S");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%54", "T");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%55", "U");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%56", "V");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%57", "W");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%58", "X");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%59", "Y");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%5A", "Z");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%5F", "_");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%61", "a");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%62", "b");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%63", "c");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%64", "d");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%65", "e");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%66", "f");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%67", "g");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%68", "h");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%69", "i");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%6A", "j");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%6B", "k");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%6C", "l");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%6D", "m");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%6E", "n");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%6F", "o");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%70", "p");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%71", "q");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%72", "r");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%73", "s");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%74", "t");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%75", "u");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%76", "v");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%77", "w");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%78", "x");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%79", "y");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%7A", "z");
+		set req.url = regsuball(req.url, "(?<!%)(?<!%.)%7E", "~");
+		if (req.url !~ "^[^?]*/(\.|%2E)(\.|%2E)?([/?]|$)") {
+			set req.url = regsuball(req.url, "(?<!%)(?<!%.)%2E", ".");
+		}
+	}
+}
+
+# A name may end in a dot, and is the same then.
+sub tidemark_normal_host {
+	set req.http.host = regsub(std.tolower(req.http.host), "\.(:[0-9]+)?$", "\1");
+}
+
 sub vcl_recv {
 	# Ours to set: it ends up in the answer.
 	unset req.http.x-tidemark-purged;
+
+	call tidemark_normal_url;
 
 	if (req.method == "PURGE" || req.method == "BAN") {
 		# By this the answer is known as ours: set here, as vcl_synth below also runs for a return of another VCL.
@@ -61,7 +159,7 @@ sub vcl_recv {
 
 	# The built-in VCL does the same, but is not reached where a later vcl_recv returns.
 	if (req.http.host) {
-		set req.http.host = std.tolower(req.http.host);
+		call tidemark_normal_host;
 	}
 }
 
@@ -90,7 +188,7 @@ sub tidemark_recv_purge {
 	if (!req.http.host) {
 		return (synth(400, "Host is missing"));
 	}
-	set req.http.host = std.tolower(req.http.host);
+	call tidemark_normal_host;
 	# A purge must not queue behind a fetch of the page that it purges.
 	set req.hash_ignore_busy = true;
 	# vmod_purge, which counts and can be soft, works in vcl_hit and vcl_miss only.

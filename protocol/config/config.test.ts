@@ -99,7 +99,7 @@ describe("the example", () => {
       maxTags: 1_000_000,
       wholeBy: "prefix",
       tagPrefix: "",
-      overflowTag: false,
+      overflowTag: undefined,
       settle: undefined,
       secondPass: undefined,
     })
@@ -365,7 +365,7 @@ describe("a namespace", () => {
       maxTags: 5,
       wholeBy: "tag",
       tagPrefix: "s-",
-      overflowTag: false,
+      overflowTag: undefined,
       settle: 0,
       secondPass: MINUTE,
     })

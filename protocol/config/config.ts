@@ -125,7 +125,8 @@ export interface NamespaceSettings extends Territory {
   readonly maxTags: number
   readonly wholeBy: "tag" | "prefix" | "host"
   readonly tagPrefix: string
-  readonly overflowTag: boolean
+  /** Undefined: where responses carry labels in a header. */
+  readonly overflowTag: boolean | undefined
   readonly settle: Milliseconds | undefined
   readonly secondPass: Milliseconds | undefined
 }
@@ -160,7 +161,7 @@ export function findNamespace(
     maxTags: inherit("maxTags") ?? 1_000_000,
     wholeBy: inherit("wholeBy") ?? (prefixes.length > 0 ? "prefix" : hosts.length > 0 ? "host" : "tag"),
     tagPrefix: inherit("tagPrefix") ?? "",
-    overflowTag: inherit("overflowTag") ?? false,
+    overflowTag: inherit("overflowTag"),
     settle: inherit("settle"),
     secondPass: inherit("secondPass"),
   }

@@ -93,6 +93,8 @@ export class FakeBunny extends FakeBase implements Fake {
     if (member?.[0] !== "CacheTag" || others.length > 0 || typeof tag !== "string")
       throw new Refusal("no CacheTag alone", fail(400, "no tag"))
     if (!/^[!-+\--~]{1,1024}$/.test(tag)) throw new Refusal(`the tag ${tag}`, fail(400, "no tag"))
+    // It would be taken for any characters, and drop what nobody asked for.
+    if (tag.includes("*")) throw new Refusal(`the wildcard ${tag}`, fail(400, "a wildcard"))
     if (tag.includes("poison")) return fail(400, "no tag")
     if (!this.#prefix.take()) return this.#tooMany()
     return this.#accept((_, has) => has(tag))

@@ -55,7 +55,7 @@ export async function stage({ redis: redisOptions, config: rest }: StageOptions 
   })
   const config: ConfigInput = {
     tokens: await tokenConfig(),
-    namespaces: { blog: { hosts: ["www.example.com"], wholeBy: "tag" }, shop: {} },
+    namespaces: { blog: { hosts: ["www.example.com"], wholeBy: "tag", overflowTag: false }, shop: {} },
     targets: {
       "www-cloudflare": {
         type: "cloudflare",

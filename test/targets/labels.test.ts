@@ -25,12 +25,12 @@ describe.each(known)("%s", (name, subject) => {
   const open = () =>
     stageOf(subject, redis, {
       namespaces: {
-        blog: { hosts: ["www.example.com"], wholeBy: "tag", tagPrefix: "de:", overflowTag: true },
+        blog: { hosts: ["www.example.com"], wholeBy: "tag", tagPrefix: "de:" },
       },
       isUnlimited: true,
     })
 
-  it.each(["N*r;L", "t#k[uP", "post:42", "node:12", "a b,c", "naïve 🌊", "x".repeat(600)])(
+  it.each(["N*r;L", "t#k[uP", "post:42", "node:12", "a b,c", "*", "first*", "naïve 🌊", "x".repeat(600)])(
     "a page is purged by its tag %s, and no other page",
     async (tag) => {
       const stage = await open()

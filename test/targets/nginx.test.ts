@@ -7,9 +7,15 @@ import type { AddressInfo } from "node:net"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { type RunningNginx, startNginx } from "../../cli/servers/nginx.ts"
 import { findNginx, nginxConfiguration, type NginxInstall } from "../../cli/servers/provision.ts"
+import { planEntries } from "../../dispatch/plan.ts"
 import { FAST, SHARED, soon, valueOf } from "../../dispatch/targets/conformance.ts"
 import { nginx as driver } from "../../dispatch/targets/nginx.ts"
 import type { Kind, Outcome } from "../../dispatch/targets/target.ts"
+import { tagHeader } from "../../client/tag-header.ts"
+import { parseConfig } from "../../protocol/config/config.ts"
+import { NO_SELECTORS } from "../../protocol/invalidation.ts"
+import { asNormal } from "../../protocol/selector.ts"
+import { fastly } from "../../protocol/tag-rules.ts"
 
 const newer = process.env["TIDEMARK_NGINX_MODULE"]
 const say = (line: string) => void process.stderr.write(`${line}\n`)
@@ -31,6 +37,14 @@ const site = createServer((asked, response) => {
   made.set(page, (made.get(page) ?? 0) + 1)
   response.setHeader("cache-control", "max-age=3600")
   if (asked.url?.startsWith("/varies")) response.setHeader("vary", "accept-language")
+  if (asked.url === "/labelled") {
+    // What an application may say beside them.
+    response.setHeader("content-security-policy", "default-src 'self'; ".repeat(40))
+    response.setHeader("set-cookie", [`a=${"x".repeat(200)}`, `b=${"y".repeat(200)}`])
+    const tags = Array.from({ length: 900 }, (_, index) => `catalog_product_${10_000 + index}`)
+    for (const [name, value] of Object.entries(tagHeader("shop", tags, fastly).headers))
+      response.setHeader(name, value)
+  }
   response.end(`${page} ${made.get(page)}`)
 })
 beforeAll(async () => {
@@ -42,6 +56,29 @@ afterAll(async () => {
   site.close()
   await once(site, "close")
 })
+
+/** What the plan has said of a published url. */
+function planned(url: string) {
+  const config = parseConfig({
+    namespaces: { blog: {} },
+    targets: {
+      node: { type: "nginx", endpoints: ["http://127.0.0.1:9"], module: "cache-purge", namespaces: ["*"] },
+    },
+  })
+  const target = config.targets["node"]
+  if (!target) throw new Error("the target is there")
+  const capabilities = driver.capabilities({ type: "nginx", module: "cache-purge" })
+  const body = {
+    kind: "invalidation",
+    namespace: "blog",
+    mode: "purge",
+    by: { token: "deploy" },
+    ...NO_SELECTORS,
+    urls: [url],
+  } as const
+  const context = { config, tenant: "default", target, capabilities }
+  return planEntries([{ epoch: 1, generation: 1, seq: 1, body }], context).items
+}
 
 /** An nginx, its purge driver, and a visitor. */
 async function stage(
@@ -119,6 +156,48 @@ describe.skipIf(install === undefined)("a real nginx", () => {
       expect(await nginx.visit("name.test/")).toBe(1)
       expect(await nginx.purge("url", "http://name.test:8080/")).toMatchObject({ outcome: "accepted" })
       expect(await nginx.visit("name.test/")).toBe(2)
+    })
+
+    it("keeps no page by a spelling that is not purged, whichever was published", async () => {
+      const asked = ["proxy_cache_bypass $tidemark_odd;", "proxy_no_cache $tidemark_odd;"]
+      const at = await stage(false, { location: asked.join("\n") })
+      const spellings = [
+        "/%d9%85~",
+        "/%D9%85~",
+        "/%d9%85%7e",
+        "/%D9%85%7E",
+        "/%D9%85%7e",
+        "/%dA%85~",
+        "/%D9%d8~",
+      ]
+      try {
+        for (const published of spellings) {
+          for (const path of spellings) await at.visit(`odd.test${path}`)
+          const before = new Map(made)
+          for (const { value } of planned(`http://odd.test${published}`))
+            expect(await at.purge("url", value)).toMatchObject({ outcome: "accepted" })
+          const same = spellings.filter(
+            (path) => asNormal(`http://odd.test${path}`) === asNormal(`http://odd.test${published}`),
+          )
+          for (const path of same) {
+            const page = `odd.test${path}`
+            expect(await at.visit(page), `${published}, asked for by ${path}`).toBe(
+              (before.get(page) ?? 0) + 1,
+            )
+          }
+        }
+        // And what is spelled as browsers and sites do is kept.
+        for (const path of ["/%d9%85", "/%D9%85", "/%2F%20%C3", "/a?b=%26"]) {
+          const first = await at.visit(`kept.test${path}`)
+          expect(await at.visit(`kept.test${path}`), path).toBe(first)
+        }
+      } finally {
+        await at.running.stop()
+      }
+    })
+
+    it("lets a page through whose labels had more to say than there was room for", async () => {
+      expect(await nginx.visit("labels.test/labelled")).toBe(1)
     })
 
     it("says that there was nothing, which is well", async () => {

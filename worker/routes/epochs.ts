@@ -7,7 +7,7 @@ import { faults, MAX_BODY_BYTES } from "../../protocol/invalidation.ts"
 import { type LookupRequest, lookupCommands, lookupJson, readLookup } from "../../protocol/lookup.ts"
 import { isNamespace, type Namespace } from "../../protocol/namespace.ts"
 import { namespaceName } from "../../protocol/schema.ts"
-import { type Checked, checkTag, checkUrl } from "../../protocol/selector.ts"
+import { type Checked, checkNormalUrl, checkTag } from "../../protocol/selector.ts"
 import { type Principal, requireScope } from "../../protocol/tokens.ts"
 import { type EdgeContext, type EdgeEnv, parseJsonBody, principalOf, readBody } from "../context.ts"
 
@@ -38,7 +38,7 @@ export function epochRoutes(app: Hono<EdgeEnv>): void {
     for (const namespace of query.ns ?? []) of(namespace)
     for (const [name, check] of [
       ["tag", checkTag],
-      ["url", checkUrl],
+      ["url", checkNormalUrl],
     ] as const) {
       for (const text of query[name] ?? []) {
         const [namespace, value] = splitNamespace(name, text)
@@ -69,7 +69,7 @@ export function epochRoutes(app: Hono<EdgeEnv>): void {
           errors.push({ pointer: pointer(["namespaces", namespace, list, index]), detail: result.problem })
           return []
         })
-      request.set(namespace, { tags: values("tags", checkTag), urls: values("urls", checkUrl) })
+      request.set(namespace, { tags: values("tags", checkTag), urls: values("urls", checkNormalUrl) })
     }
     const tooMany = countAll(request)
     if (tooMany) errors.push({ pointer: "/namespaces", detail: tooMany })
