@@ -1,11 +1,13 @@
 import type { Command } from "commander"
 import { findNamespace } from "../../protocol/config/config.ts"
 import type { Config, SourceConfig } from "../../protocol/config/schema.ts"
+import { tellAccepted } from "../accepted.ts"
 import { loadConfigFileOrDemo } from "../config-file.ts"
 import { heldVars } from "../dev/environment.ts"
 import { CliError, EXIT, type ExitCode, exitsWith } from "../exit.ts"
 import { ALL_EXITS, addHelp } from "../help.ts"
 import { type Connection, RefusedCall, send } from "../http.ts"
+import { tellingLast } from "../interrupt.ts"
 import { isRecord } from "../json.ts"
 import { type AddressOptions, addCommonOptions, connectionOf } from "../options.ts"
 import { plain, print, printJson, tell, tellError } from "../output.ts"
@@ -181,7 +183,11 @@ async function show(
     if (json) printJson(answer)
     return EXIT.done
   }
-  return waitForAll(connection, answer, epochs, waitTime(wait), json)
+  const lost = () => {
+    if (json) printJson(answer)
+    tellAccepted(epochs)
+  }
+  return tellingLast(lost, () => waitForAll(connection, answer, epochs, waitTime(wait), json))
 }
 
 /** Waits for each, within one time for all; the worst end counts. */
