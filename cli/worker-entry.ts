@@ -9,6 +9,8 @@ export interface DevelopmentExtras {
   /** Tokens whose hashes are missing. */
   readonly withoutHash: readonly string[]
   readonly hosts: readonly string[]
+  /** Whether it tells of publishes and webhooks, a line each on its console. */
+  readonly isTelling: boolean
 }
 
 const camelCase = (name: string): string =>
@@ -33,13 +35,19 @@ export function workerEntry(config: Config, development?: DevelopmentExtras): st
     `targets: [${targets.map((type) => local("target", type)).join(", ")}]`,
     ...(development ? [`hosts: ${JSON.stringify(development.hosts)}`] : []),
   ]
+  const worker = `createEdgeWorker(config, { ${parts.join(", ")} })`
   return [
     "// Written by tidemark for one configuration. Do not edit.",
     `import { createEdgeWorker } from ${JSON.stringify(moduleFile("worker/create-worker"))}`,
+    ...(development?.isTelling
+      ? [`import { telling } from ${JSON.stringify(moduleFile("worker/told"))}`]
+      : []),
     ...imports,
     // As it was read: its mistakes are told before anything is deployed, and its schema stays out of the bundle.
     `const config = ${JSON.stringify(effective)}`,
-    `export default createEdgeWorker(config, { ${parts.join(", ")} })`,
+    development?.isTelling
+      ? `export default telling(${worker}, (line) => console.log(line))`
+      : `export default ${worker}`,
     "",
   ].join("\n")
 }

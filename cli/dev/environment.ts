@@ -1,10 +1,11 @@
 import { randomBytes } from "node:crypto"
-import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseEnv } from "node:util"
 import { type MissingSecret, resolveSecrets } from "../../protocol/config/config.ts"
 import type { Config } from "../../protocol/config/schema.ts"
 import { newToken } from "../../protocol/tokens.ts"
+import { writePrivate } from "../private-file.ts"
 
 /** The secrets of development: the environment's, then `.dev.vars`, then those that `dev` made up itself. */
 export interface DevEnvironment {
@@ -17,19 +18,11 @@ export interface DevEnvironment {
   readonly withoutHash: readonly string[]
 }
 
-const OWNER_ONLY = 0o600
-
 /** Where `dev` keeps the secrets that it made up. */
 const OWN_VARS = join(".tidemark", "dev.vars")
 
 const readVars = (path: string): Record<string, string> =>
   existsSync(path) ? { ...(parseEnv(readFileSync(path, "utf8")) as Record<string, string>) } : {}
-
-function writePrivate(path: string, text: string): void {
-  writeFileSync(path, text, { mode: OWNER_ONLY })
-  // The mode counts for a new file only.
-  chmodSync(path, OWNER_ONLY)
-}
 
 /** What a directory and the environment hold of variables: the environment's, then `.dev.vars`, then `dev`'s own. */
 export function heldVars(directory: string, env: NodeJS.ProcessEnv): Record<string, string> {
@@ -59,6 +52,9 @@ export function prepareEnvironment(
 ): DevEnvironment {
   const folder = join(directory, ".tidemark")
   mkdirSync(folder, { recursive: true })
+  // It holds secrets: a repository must not take them in, whatever its own file says.
+  const ignore = join(folder, ".gitignore")
+  if (!existsSync(ignore)) writeFileSync(ignore, "*\n")
   const ownPath = join(directory, OWN_VARS)
   const own = readVars(ownPath)
   const vars = heldVars(directory, env)
