@@ -76,6 +76,17 @@ export const logTable = (records: readonly InvalidationRecord[]): string[] =>
     ["ACCEPTED", "ID", "NAMESPACE", "MODE", "STATE", "BY", "WHAT"],
   )
 
+/** What an invalidation is about and whom it concerns, on one line: `blog  purge  tag post-1  → www-varnish`. */
+export function entrySummary(record: InvalidationRecord): string {
+  const targets = Object.keys(record.targets).map(plain)
+  return [
+    namespaceOf(record),
+    text(record["mode"]),
+    subjectOf(record),
+    targets.length > 0 ? `→ ${targets.join(", ")}` : "→ no target",
+  ].join("  ")
+}
+
 /** One entry of the log on a line by itself, as `tail` shows it. */
 export function entryLine(record: InvalidationRecord): string {
   const reason = text(record["reason"])
