@@ -281,3 +281,32 @@ it("the Worker answers Adobe's challenge, and nobody else's", async () => {
   expect((await edge.call("GET", "/v1/hooks/commerce?challenge=%3Cb%3E")).status).toBe(400)
   expect((await edge.call("GET", `/v1/hooks/payload?challenge=${challenge}`)).status).toBe(405)
 })
+
+describe("Allow lists what is allowed, and nothing else", () => {
+  const ALLOWED = [
+    ["/v1/hooks/payload", "POST"],
+    ["/v1/hooks/commerce", "GET, POST"],
+    ["/v1/hooks/nobody", "POST"],
+    ["/v1/invalidations", "GET, POST"],
+    ["/v1/invalidations/1", "GET"],
+    ["/v1/epochs", "GET, POST"],
+    ["/v1/explain", "POST"],
+    ["/healthz", "GET"],
+    ["/openapi.json", "GET"],
+  ] as const
+  const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+  it.for(ALLOWED)("at %s", async ([path, allow]) => {
+    // Whoever may GET may ask for the head of it.
+    const taken = allow.split(", ").flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]))
+    for (const method of METHODS.filter((one) => !taken.includes(one))) {
+      const answer = await fetch(`${edge.url}${path}`, { method })
+      expect([method, answer.status, answer.headers.get("allow")]).toEqual([method, 405, allow])
+    }
+    for (const method of taken.filter((one) => one !== "POST")) {
+      expect((await fetch(`${edge.url}${path}`, { method })).status).not.toBe(405)
+    }
+    const posted = await fetch(`${edge.url}${path}`, { method: "POST", body: "{}" })
+    expect(posted.status === 405).toBe(!taken.includes("POST"))
+  })
+})
