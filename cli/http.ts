@@ -107,7 +107,8 @@ function parseJson(text: string): unknown {
   }
 }
 
-function refused({ url, token, tokenFrom }: Connection, status: number, body: unknown): RefusedCall {
+/** What an answer that says no is told as. */
+export function refused({ url, token, tokenFrom }: Connection, status: number, body: unknown): RefusedCall {
   const problem = isRecord(body) ? body : {}
   const { detail, code, errors } = problem
   const known = typeof detail === "string"

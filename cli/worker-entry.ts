@@ -4,6 +4,8 @@ import { moduleFile } from "./package-root.ts"
 /** What `tidemark dev` adds to a Worker, and no deployed one knows. */
 export interface DevelopmentExtras {
   readonly tokenSha256: string
+  /** Whose token it is. @default "default" */
+  readonly tenant?: string
   /** Targets whose secrets are missing. */
   readonly off: readonly string[]
   /** Tokens whose hashes are missing. */
@@ -58,8 +60,11 @@ const importLine = (name: string, kind: string, module: string): string =>
   `import { ${name} as ${kind}_${name} } from ${JSON.stringify(moduleFile(module))}`
 
 /** One token of development's own; what lacks a secret is left out, where a deployed Worker would refuse to answer. */
-function developed(config: Config, { tokenSha256, off, withoutHash }: DevelopmentExtras): Config {
-  const dev = { name: "dev", tenant: "default", sha256: tokenSha256, scopes: DEV_SCOPES }
+function developed(
+  config: Config,
+  { tokenSha256, tenant = "default", off, withoutHash }: DevelopmentExtras,
+): Config {
+  const dev = { name: "dev", tenant, sha256: tokenSha256, scopes: DEV_SCOPES }
   return {
     ...config,
     tokens: [...config.tokens.filter(({ name }) => name !== "dev" && !withoutHash.includes(name)), dev],

@@ -35,7 +35,7 @@ export function heldVars(directory: string, env: NodeJS.ProcessEnv): Record<stri
 }
 
 /** A secret in the form that a source's sender would have made it. */
-const newSourceSecret = (type: string): string =>
+export const newSourceSecret = (type: string): string =>
   ["payload", "standard-webhooks", "wordpress"].includes(type)
     ? `whsec_${randomBytes(32).toString("base64")}`
     : // Contentful's have exactly 64 characters; no other sender minds.
