@@ -100,6 +100,11 @@ export function entryLine(record: InvalidationRecord): string {
   ].join("  ")
 }
 
+/** Why what is pending stays so. */
+export const NO_RELAY = "none is alive: nothing is purged until one runs"
+
+export const hasNoRelay = (record: InvalidationRecord): boolean => record["noRelay"] === true
+
 /** Everything that a record tells, over several lines. */
 export function recordLines(record: InvalidationRecord): string[] {
   const { format, text: state } = stateCell(record.state)
@@ -111,6 +116,7 @@ export function recordLines(record: InvalidationRecord): string[] {
     ["reason", text(record["reason"])],
     ["entity", isRecord(record["entity"]) ? plain(Object.values(record["entity"]).join(" ")) : ""],
     ["cause", text(record["cause"])],
+    ["relay", hasNoRelay(record) ? paint("red", NO_RELAY) : ""],
     ...passLines(record).map((line): [string, string] => ["pass", line]),
   ]
   const selectors = selectorsOf(record)
@@ -161,8 +167,11 @@ function callsOf({ calls, attempts }: TargetRecord): string {
 /** How far it is, for a line that changes in place. */
 export function progressOf(record: InvalidationRecord): string {
   const targets = Object.entries(record.targets)
+  const attended = hasNoRelay(record) ? "; no relay is alive" : ""
   const waiting = targets
     .filter(([, { state }]) => state !== "done")
     .map(([name, { state }]) => `${name} ${state}`)
-  return plain(`${targets.length - waiting.length} of ${targets.length} targets done: ${waiting.join(", ")}`)
+  return plain(
+    `${targets.length - waiting.length} of ${targets.length} targets done: ${waiting.join(", ")}${attended}`,
+  )
 }
