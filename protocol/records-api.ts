@@ -52,14 +52,10 @@ export async function getRecord(
  */
 export const isUnattended = (store: Store, poll: Milliseconds, now: Milliseconds): Promise<boolean> =>
   // Three polls and a while, after which a relay calls itself not ready.
-  store
-    .pipeline([
-      ["ZRANGEBYSCORE", RELAYS_KEY, String(now - 3 * poll - 10 * SECOND), "+inf", "LIMIT", "0", "1"],
-    ])
-    .then(
-      ([alive]) => asList(alive).length === 0,
-      () => false,
-    )
+  store.pipeline([["ZRANGEBYSCORE", RELAYS_KEY, String(now - 3 * poll - 10 * SECOND), "+inf"]]).then(
+    ([alive]) => asList(alive).length === 0,
+    () => false,
+  )
 
 const DEFAULT_LIMIT = 100
 const MAX_LIMIT = 1_000

@@ -55,9 +55,11 @@ export function hookRoutes(app: Hono<EdgeEnv>): void {
     const name = c.req.param("source")
     const config = Object.hasOwn(resolved.sources, name) ? resolved.sources[name] : undefined
     const adapter = config && sources.get(config.type)
-    if (!adapter?.challenge || !["GET", "HEAD"].includes(c.req.method)) {
-      const allow = adapter?.challenge ? "GET, POST" : "POST"
-      throw new Problem("method_not_allowed", `${c.req.method} is not allowed here.`, { headers: { allow } })
+    const { method } = c.req
+    if (!adapter?.challenge || (method !== "GET" && method !== "HEAD")) {
+      throw new Problem("method_not_allowed", `${method} is not allowed here.`, {
+        headers: { allow: adapter?.challenge ? "GET, POST" : "POST" },
+      })
     }
     const answer = adapter.challenge(new URL(c.req.url).searchParams)
     if (answer === undefined) {
