@@ -1,5 +1,6 @@
 import { CliError, EXIT, type ExitCode } from "./exit.ts"
 import type { Connection } from "./http.ts"
+import { tellingLast } from "./interrupt.ts"
 import { isRecord } from "./json.ts"
 import { plain, print, printJson, tell, tellWarning } from "./output.ts"
 import { showWaited, type Wait, waitForRecord, waitTime } from "./wait.ts"
@@ -41,6 +42,11 @@ function showAccepted(accepted: Accepted): void {
   )
 }
 
+/** For whoever gives up waiting: what was accepted goes on all the same, and this is how to ask for it later. */
+export function tellAccepted(ids: readonly string[]): void {
+  for (const id of ids) tell(`accepted ${plain(id)}, and goes on; see: tidemark status ${plain(id)}`)
+}
+
 async function waitFor(
   connection: Connection,
   accepted: Accepted,
@@ -48,7 +54,11 @@ async function waitFor(
   json: boolean,
 ): Promise<ExitCode> {
   const { id } = accepted
-  const waited = await waitForRecord(connection, id, waitTime(wait))
+  const lost = () => {
+    if (json) printJson(accepted)
+    tellAccepted([id])
+  }
+  const waited = await tellingLast(lost, () => waitForRecord(connection, id, waitTime(wait)))
   const code = showWaited(waited, json, accepted)
   if (code === EXIT.late) {
     tell(`accepted as ${plain(id)}, but not known to be done; see: tidemark status ${plain(id)} --watch`)

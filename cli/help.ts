@@ -3,8 +3,9 @@ import { EXIT, EXIT_MEANINGS, type ExitName } from "./exit.ts"
 
 /** What the environment can say; each command's help names those that matter to it. */
 const VARIABLES = {
-  TIDEMARK_URL: "where the Worker answers (default http://127.0.0.1:8787)",
-  TIDEMARK_RELAY_URL: "where the relay answers (default http://127.0.0.1:8788)",
+  TIDEMARK_URL: "where the Worker answers (else where `tidemark dev` runs it, else http://127.0.0.1:8787)",
+  TIDEMARK_RELAY_URL:
+    "where the relay answers (else where `tidemark dev` runs it, else http://127.0.0.1:8788)",
   TIDEMARK_TOKEN: "the token; without it .tidemark/dev.token, which `tidemark dev` writes",
   TIDEMARK_CONFIG: "the configuration file (default ./tidemark.config.ts, .js or .mjs)",
   TIDEMARK_HOST: "the address to listen on (default 127.0.0.1)",

@@ -36,9 +36,13 @@ const ASKING = [
     method: "GET",
     path: "/v1/dead-letters/www?limit=1000",
   },
-  { args: ["dead", "delete", "www", LETTER], method: "DELETE", path: `/v1/dead-letters/www/${LETTER}` },
-  { args: ["resync"], method: "POST", path: "/v1/resync", body: {} },
-  { args: ["drain"], method: "POST", path: "/v1/drain" },
+  {
+    args: ["dead", "delete", "www", LETTER, "--yes"],
+    method: "DELETE",
+    path: `/v1/dead-letters/www/${LETTER}`,
+  },
+  { args: ["resync", "--yes"], method: "POST", path: "/v1/resync", body: {} },
+  { args: ["drain", "--yes"], method: "POST", path: "/v1/drain" },
 ] as const
 
 const envOf = (url: string) => ({ TIDEMARK_URL: url, TIDEMARK_RELAY_URL: url, TIDEMARK_TOKEN: TOKEN })

@@ -8,6 +8,8 @@ import { packageVersion } from "./version.ts"
 export interface Connection {
   /** Its path ends with a slash. */
   readonly url: URL
+  /** Where the address comes from, if nobody gave one. */
+  readonly urlNote?: string
   readonly token?: string
   readonly tokenFrom?: string
 }
@@ -57,7 +59,7 @@ export async function send(connection: Connection, call: Call): Promise<unknown>
 }
 
 async function exchange(connection: Connection, call: Call): Promise<{ status: number; text: string }> {
-  const { url: base, token } = connection
+  const { url: base, urlNote, token } = connection
   const { method = "GET", path, query = {}, body, text: given, headers, timeout = TIMEOUT, signal } = call
   const url = new URL(path, base)
   for (const [name, value] of Object.entries(query)) {
@@ -85,7 +87,8 @@ async function exchange(connection: Connection, call: Call): Promise<{ status: n
   } catch (error) {
     signal?.throwIfAborted()
     const reason = deadline.aborted ? `not within ${Math.ceil(timeout / SECOND)} s` : reasonOf(error)
-    throw new CliError("unreachable", `nothing answers at ${base.href}: ${reason}`, { cause: error })
+    const lines = urlNote === undefined ? [] : [`  ${urlNote}`]
+    throw new CliError("unreachable", `nothing answers at ${base.href}: ${reason}`, { lines, cause: error })
   }
 }
 
@@ -104,7 +107,8 @@ function parseJson(text: string): unknown {
   }
 }
 
-function refused({ url, token, tokenFrom }: Connection, status: number, body: unknown): RefusedCall {
+/** What an answer that says no is told as. */
+export function refused({ url, token, tokenFrom }: Connection, status: number, body: unknown): RefusedCall {
   const problem = isRecord(body) ? body : {}
   const { detail, code, errors } = problem
   const known = typeof detail === "string"

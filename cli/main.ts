@@ -35,13 +35,33 @@ export async function main(args: readonly string[], startPart: StartPart): Promi
   endWithReader()
   const program = createProgram(startPart)
   try {
-    await program.parseAsync(args, { from: "user" })
+    await program.parseAsync(withoutVainHelp(program, args), { from: "user" })
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error
     // Help and version that were asked for; everything else that commander ends with is wrong usage.
     process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage
   }
 }
+
+/**
+ * The arguments without the wish for help, where what they name is no command: commander would answer `foo --help` and
+ * `help foo` with the general help, and not say a word of foo.
+ */
+function withoutVainHelp(program: Command, args: readonly string[]): readonly string[] {
+  const asked = args[0] === "help" ? args.slice(1) : args
+  const isAsked = asked.length < args.length || asked.some(isHelpFlag)
+  let at = program
+  for (const arg of isAsked ? asked : []) {
+    // What follows a command without commands of its own are its arguments.
+    if (arg.startsWith("-") || at.commands.length === 0) break
+    const next = at.commands.find((command) => command.name() === arg)
+    if (!next) return asked.filter((each) => !isHelpFlag(each))
+    at = next
+  }
+  return args
+}
+
+const isHelpFlag = (arg: string): boolean => arg === "--help" || arg === "-h"
 
 /** Every command with its options and help; also what a generator of documentation walks through. */
 export function createProgram(startPart: StartPart): Command {

@@ -4,6 +4,7 @@ import { type Command, InvalidArgumentError, Option } from "commander"
 import { parseEpoch } from "../protocol/epoch.ts"
 import { isPattern, NAMESPACE_RULE } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
+import { type FoundAddress, findDevAddress } from "./dev-address.ts"
 import { CliError } from "./exit.ts"
 import type { Connection } from "./http.ts"
 
@@ -69,7 +70,8 @@ const ADDRESSES = {
 type Environment = Readonly<Record<string, string | undefined>>
 
 /**
- * Where a part answers, and with whose token it is asked.
+ * Where a part answers, and with whose token it is asked: as it is given, else by the environment, else where a running
+ * `tidemark dev` says that it does, else at its usual port here.
  *
  * @throws {CliError} `usage`: the address is none, or the token cannot be read. Neither is repeated.
  */
@@ -80,12 +82,33 @@ export function connectionOf(
 ): Connection {
   const { variable, fallback } = ADDRESSES[part]
   const given = options.worker ?? (typeof options.url === "string" ? options.url : undefined)
+  const named = given ?? (env[variable] || undefined)
+  const dev = named === undefined ? findDev(options, env) : undefined
   const url = parseAddress(
-    given ?? (env[variable] || fallback),
+    named ?? dev?.address?.urls[part] ?? fallback,
     given === undefined ? variable : "the address",
   )
   const token = findToken(options, url, env)
-  return token ? { url, ...token } : { url }
+  return { url, ...(dev ? { urlNote: noteOf(dev) } : {}), ...token }
+}
+
+/** Told where nothing answers: why it was asked there. */
+const noteOf = ({ path, address }: FoundAddress): string =>
+  address
+    ? `the address is the one that tidemark dev wrote to ${path}`
+    : `the tidemark dev that wrote ${path} has ended`
+
+/** Beside the configuration that is named, else here: where `tidemark dev` leaves its files. */
+function devDirectories({ config }: CommonOptions, env: Environment): string[] {
+  const named = config ?? env["TIDEMARK_CONFIG"]
+  return [...(named ? [dirname(resolve(named))] : []), process.cwd()]
+}
+
+function findDev(options: CommonOptions, env: Environment): FoundAddress | undefined {
+  const named = options.config ?? env["TIDEMARK_CONFIG"]
+  const config = named ? resolve(named) : undefined
+  const found = devDirectories(options, env).flatMap((directory) => findDevAddress(directory, config) ?? [])
+  return found.find(({ address }) => address !== undefined) ?? found[0]
 }
 
 function parseAddress(text: string, name: string): URL {
@@ -113,9 +136,7 @@ function findToken(options: CommonOptions, url: URL, env: Environment): Token | 
   if (held) return { token: checkToken(held, "TIDEMARK_TOKEN"), tokenFrom: "TIDEMARK_TOKEN" }
   // `tidemark dev` listens on loopback only, so its token is nothing that another machine should be shown.
   if (!isLoopback(url)) return undefined
-  const configuration = options.config ?? env["TIDEMARK_CONFIG"]
-  const directories = [...(configuration ? [dirname(resolve(configuration))] : []), process.cwd()]
-  for (const directory of directories) {
+  for (const directory of devDirectories(options, env)) {
     const path = join(directory, ".tidemark", "dev.token")
     const text = readIfThere(path)
     if (text !== undefined) return { token: checkToken(text, path), tokenFrom: path }

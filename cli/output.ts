@@ -52,6 +52,13 @@ export function tellError(text: string): void {
   tell(`${paintError("red", "tidemark:")} ${text}`)
 }
 
+/** Takes away the line of progress that stands on the terminal, whoever wrote it. */
+export function clearProgress(): void {
+  standing?.()
+}
+
+let standing: (() => void) | undefined
+
 export interface Progress {
   /** Replaces the line that stands there. */
   show(text: string): void
@@ -68,6 +75,7 @@ export function progress(
     if (!shown) return
     screen.write("\r\u001b[2K")
     shown = false
+    standing = undefined
   }
   return {
     show(text) {
@@ -76,6 +84,7 @@ export function progress(
       // A line that wraps could not be taken away again.
       screen.write(text.slice(0, Math.max((screen.columns || 80) - 1, 0)))
       shown = true
+      standing = clear
     },
     clear,
   }

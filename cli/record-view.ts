@@ -76,6 +76,17 @@ export const logTable = (records: readonly InvalidationRecord[]): string[] =>
     ["ACCEPTED", "ID", "NAMESPACE", "MODE", "STATE", "BY", "WHAT"],
   )
 
+/** What an invalidation is about and whom it concerns, on one line: `blog  purge  tag post-1  → www-varnish`. */
+export function entrySummary(record: InvalidationRecord): string {
+  const targets = Object.keys(record.targets).map(plain)
+  return [
+    namespaceOf(record),
+    text(record["mode"]),
+    subjectOf(record),
+    targets.length > 0 ? `→ ${targets.join(", ")}` : "→ no target",
+  ].join("  ")
+}
+
 /** One entry of the log on a line by itself, as `tail` shows it. */
 export function entryLine(record: InvalidationRecord): string {
   const reason = text(record["reason"])
@@ -89,6 +100,11 @@ export function entryLine(record: InvalidationRecord): string {
   ].join("  ")
 }
 
+/** Why what is pending stays so. */
+export const NO_RELAY = "none is alive: nothing is purged until one runs"
+
+export const hasNoRelay = (record: InvalidationRecord): boolean => record["noRelay"] === true
+
 /** Everything that a record tells, over several lines. */
 export function recordLines(record: InvalidationRecord): string[] {
   const { format, text: state } = stateCell(record.state)
@@ -100,6 +116,7 @@ export function recordLines(record: InvalidationRecord): string[] {
     ["reason", text(record["reason"])],
     ["entity", isRecord(record["entity"]) ? plain(Object.values(record["entity"]).join(" ")) : ""],
     ["cause", text(record["cause"])],
+    ["relay", hasNoRelay(record) ? paint("red", NO_RELAY) : ""],
     ...passLines(record).map((line): [string, string] => ["pass", line]),
   ]
   const selectors = selectorsOf(record)
@@ -150,8 +167,11 @@ function callsOf({ calls, attempts }: TargetRecord): string {
 /** How far it is, for a line that changes in place. */
 export function progressOf(record: InvalidationRecord): string {
   const targets = Object.entries(record.targets)
+  const attended = hasNoRelay(record) ? "; no relay is alive" : ""
   const waiting = targets
     .filter(([, { state }]) => state !== "done")
     .map(([name, { state }]) => `${name} ${state}`)
-  return plain(`${targets.length - waiting.length} of ${targets.length} targets done: ${waiting.join(", ")}`)
+  return plain(
+    `${targets.length - waiting.length} of ${targets.length} targets done: ${waiting.join(", ")}${attended}`,
+  )
 }

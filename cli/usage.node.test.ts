@@ -13,6 +13,9 @@ describe("exit 2, wrong usage", () => {
     [
       [],
       ["nope"],
+      ["nope", "--help"],
+      ["dead", "nope", "-h"],
+      ["help", "nope"],
       ["--nope"],
       ["token"],
       ["token", "nope"],
@@ -65,6 +68,12 @@ describe("exit 2, wrong usage", () => {
       ["resync", "bl og"],
       ["resync", "--wait", "blog"],
       ["drain", "www-varnish"],
+      // Nobody can be asked here.
+      ["publish", "--everything"],
+      ["resync"],
+      ["resync", "blog", "--wait"],
+      ["drain"],
+      ["dead", "delete", "www-varnish", LETTER],
       ["token", "create", "deploy"],
       ["token", "create", "Deploy", "--scope", "read:*"],
       ["config", "check", "--config", "/nowhere/tidemark.config.ts"],

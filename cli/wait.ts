@@ -6,9 +6,9 @@ import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { CliError, EXIT, type ExitCode } from "./exit.ts"
 import { type Connection, RefusedCall } from "./http.ts"
 import { parseSeconds } from "./options.ts"
-import { printJson, print, progress, tell, tellError } from "./output.ts"
+import { printJson, print, progress, tell, tellError, tellWarning } from "./output.ts"
 import { fetchRecord } from "./record.ts"
-import { progressOf, recordLines } from "./record-view.ts"
+import { hasNoRelay, NO_RELAY, progressOf, recordLines } from "./record-view.ts"
 
 /** How long `publish --wait` and `status --watch` wait where nobody says. */
 export const DEFAULT_WAIT: Milliseconds = 30 * SECOND
@@ -57,6 +57,7 @@ export async function waitForRecord(
   const elapsed = () => performance.now() - began
   const line = progress()
   let waited: Waited = {}
+  let isWarned = false
   try {
     for (let pause = FIRST_PAUSE; ; pause = Math.min(pause * 1.5, LONGEST_PAUSE)) {
       try {
@@ -64,6 +65,12 @@ export async function waitForRecord(
         const record = await fetchRecord(connection, id, Math.max(wait - elapsed(), SECOND))
         waited = { record }
         if (isOver(record)) return waited
+        // At once, and not when the time is over: whoever waits can start one.
+        if (hasNoRelay(record) && !isWarned) {
+          line.clear()
+          tellWarning(`of relays ${NO_RELAY} (tidemark relay)`)
+          isWarned = true
+        }
       } catch (error) {
         if (!(error instanceof CliError)) throw error
         waited = { ...waited, trouble: error }

@@ -4,11 +4,15 @@ import { moduleFile } from "./package-root.ts"
 /** What `tidemark dev` adds to a Worker, and no deployed one knows. */
 export interface DevelopmentExtras {
   readonly tokenSha256: string
+  /** Whose token it is. @default "default" */
+  readonly tenant?: string
   /** Targets whose secrets are missing. */
   readonly off: readonly string[]
   /** Tokens whose hashes are missing. */
   readonly withoutHash: readonly string[]
   readonly hosts: readonly string[]
+  /** Whether it tells of publishes and webhooks, a line each on its console. */
+  readonly isTelling: boolean
 }
 
 const camelCase = (name: string): string =>
@@ -33,14 +37,20 @@ export function workerEntry(config: Config, development?: DevelopmentExtras): st
     `targets: [${targets.map((type) => local("target", type)).join(", ")}]`,
     ...(development ? [`hosts: ${JSON.stringify(development.hosts)}`] : []),
   ]
+  const worker = `createEdgeWorker(config, { ${parts.join(", ")} })`
   return [
     "// Written by tidemark for one configuration. Do not edit.",
     `import { createEdgeWorker } from ${JSON.stringify(moduleFile("worker/create-worker"))}`,
+    ...(development?.isTelling
+      ? [`import { telling } from ${JSON.stringify(moduleFile("worker/told"))}`]
+      : []),
     ...imports,
     // As it was read: its mistakes are told before anything is deployed, and its schema stays out of the bundle. So does
-    // what only relays read.
-    `const config = ${JSON.stringify({ ...effective, relay: undefined, notify: undefined })}`,
-    `export default createEdgeWorker(config, { ${parts.join(", ")} })`,
+    // what only relays read, but for how often they say that they live.
+    `const config = ${JSON.stringify({ ...effective, relay: { poll: effective.relay.poll }, notify: undefined })}`,
+    development?.isTelling
+      ? `export default telling(${worker}, (line) => console.log(line))`
+      : `export default ${worker}`,
     "",
   ].join("\n")
 }
@@ -51,8 +61,11 @@ const importLine = (name: string, kind: string, module: string): string =>
   `import { ${name} as ${kind}_${name} } from ${JSON.stringify(moduleFile(module))}`
 
 /** One token of development's own; what lacks a secret is left out, where a deployed Worker would refuse to answer. */
-function developed(config: Config, { tokenSha256, off, withoutHash }: DevelopmentExtras): Config {
-  const dev = { name: "dev", tenant: "default", sha256: tokenSha256, scopes: DEV_SCOPES }
+function developed(
+  config: Config,
+  { tokenSha256, tenant = "default", off, withoutHash }: DevelopmentExtras,
+): Config {
+  const dev = { name: "dev", tenant, sha256: tokenSha256, scopes: DEV_SCOPES }
   return {
     ...config,
     tokens: [...config.tokens.filter(({ name }) => name !== "dev" && !withoutHash.includes(name)), dev],

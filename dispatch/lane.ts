@@ -39,7 +39,17 @@ import type { Batch, Capabilities, Driver, Outcome } from "./targets/target.ts"
 
 /** Everything worth knowing about a lane. Logs and metrics only listen. */
 export interface LaneEvents {
-  "lane:called": { kind: string; mode: Mode; values: number; outcome: Outcome["outcome"]; took: Milliseconds }
+  /** `what`: the first of what was said, each as `tag post-42`, and how many more there were. For people. */
+  "lane:called": {
+    kind: string
+    mode: Mode
+    values: number
+    what: string
+    outcome: Outcome["outcome"]
+    status?: number
+    detail?: string
+    took: Milliseconds
+  }
   "lane:committed": { entries: number; calls: number; epoch: Epoch; lag: Milliseconds }
   /** `isFirst`: nobody knows of this target to have read this log, which a new one has not. */
   "lane:resynced": { reason: ResyncReason; isFirst: boolean; from: Position; to: Position }
@@ -500,7 +510,10 @@ export class Lane {
       kind,
       mode: batch.mode,
       values: batch.values.length,
+      what: whatOf(batch),
       outcome: outcome.outcome,
+      ...("status" in outcome ? { status: outcome.status } : {}),
+      ...("detail" in outcome ? { detail: outcome.detail } : {}),
       took,
     })
   }
@@ -672,6 +685,15 @@ export class Lane {
 
 const isAt = (head: Position, position: Position): boolean =>
   head.generation === position.generation && head.seq === position.seq && head.epoch === position.epoch
+
+/** On one line there is room for so many values. */
+const SHOWN = 3
+
+function whatOf({ values }: Batch): string {
+  const more = values.length - SHOWN
+  const shown = values.slice(0, SHOWN).map(({ kind, value }) => (value === "*" ? kind : `${kind} ${value}`))
+  return shown.join(", ") + (more > 0 ? ` and ${more} more` : "")
+}
 
 const isResync = ({ body }: LogEntry): boolean => body.kind === "resync"
 

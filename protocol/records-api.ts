@@ -2,9 +2,11 @@ import type { TargetScope } from "./concern.ts"
 import { type Epoch, parseEpoch } from "./epoch.ts"
 import { Problem } from "./errors.ts"
 import { isPattern, isWithin, matchesPattern } from "./namespace.ts"
+import { RELAYS_KEY } from "./keys.ts"
 import type { LogEntry } from "./log.ts"
 import { findEntry, type InvalidationRecord, readEntries, readRecords } from "./record.ts"
-import type { Store } from "./store.ts"
+import { asList, type Store } from "./store.ts"
+import { type Milliseconds, SECOND } from "./time.ts"
 import { mayTouch, type Principal, readsAll, scopePatterns } from "./tokens.ts"
 
 /** `GET /v1/invalidations…`, which the Worker and the relay answer alike. */
@@ -43,6 +45,17 @@ export async function getRecord(
   if (!record) throw new Problem("not_found", "There is no such invalidation.", { retryAfter: 1 })
   return record
 }
+
+/**
+ * Whether no relay says that it lives, by the heartbeat that each gives with every poll: what is pending stays so then.
+ * False also where that may not be asked, as by a user of Redis from before there was this.
+ */
+export const isUnattended = (store: Store, poll: Milliseconds, now: Milliseconds): Promise<boolean> =>
+  // Three polls and a while, after which a relay calls itself not ready.
+  store.pipeline([["ZRANGEBYSCORE", RELAYS_KEY, String(now - 3 * poll - 10 * SECOND), "+inf"]]).then(
+    ([alive]) => asList(alive).length === 0,
+    () => false,
+  )
 
 const DEFAULT_LIMIT = 100
 const MAX_LIMIT = 1_000

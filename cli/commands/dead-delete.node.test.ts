@@ -10,7 +10,7 @@ const deleted: Exchange = { method: "DELETE", path: `/v1/dead-letters/www-varnis
 
 async function forget(args: readonly string[], exchange: Exchange) {
   await using relay = await fakeWorker(TOKEN, [exchange])
-  const result = await run(["dead", "delete", "www-varnish", LETTER, ...args], {
+  const result = await run(["dead", "delete", "www-varnish", LETTER, "--yes", ...args], {
     env: { TIDEMARK_RELAY_URL: relay.url, TIDEMARK_TOKEN: TOKEN },
   })
   expect(relay.complaints()).toEqual([])

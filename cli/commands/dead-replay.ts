@@ -4,6 +4,7 @@ import type { Milliseconds } from "../../protocol/time.ts"
 import { CliError, EXIT, type ExitCode, exitsWith } from "../exit.ts"
 import { ALL_EXITS, addHelp } from "../help.ts"
 import { type Connection, RefusedCall, send } from "../http.ts"
+import { tellingLast } from "../interrupt.ts"
 import { isRecord } from "../json.ts"
 import {
   checkLetterId,
@@ -196,7 +197,8 @@ async function follow(
   { back, newest, wait }: Following,
 ): Promise<Followed> {
   const epochs = [...new Set(back.flatMap(epochsOf))].toSorted((a, b) => a - b)
-  const waited = await waitForTarget(connection, target, epochs, wait)
+  const lost = () => tell(`put back ${back.length} of ${target}, which go on; see: tidemark lanes`)
+  const waited = await tellingLast(lost, () => waitForTarget(connection, target, epochs, wait))
   const records = [...waited.records.values()]
   const outcomes = back.map((letter) => outcomeOf(letter, target, waited))
   const told = {

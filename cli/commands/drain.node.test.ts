@@ -29,7 +29,7 @@ const envOf = (url: string) => ({ TIDEMARK_RELAY_URL: url, TIDEMARK_TOKEN: TOKEN
 
 async function drain(args: readonly string[], exchanges: readonly Exchange[]) {
   await using relay = await fakeWorker(TOKEN, exchanges)
-  const result = await run(["drain", ...args], { env: envOf(relay.url) })
+  const result = await run(["drain", "--yes", ...args], { env: envOf(relay.url) })
   expect(relay.complaints()).toEqual([])
   return result
 }
@@ -59,7 +59,7 @@ it.for([{ json: false }, { json: true }])(
       health({ always: true }),
     ])
     try {
-      const args = ["drain", "--wait=60", ...(json ? ["--json"] : [])]
+      const args = ["drain", "--yes", "--wait=60", ...(json ? ["--json"] : [])]
       const { child, finished } = start(args, { env: envOf(relay.url) })
       await expect.poll(() => relay.count(), POLLED).toBeGreaterThanOrEqual(5)
       expect(child.exitCode).toBeNull()
@@ -87,7 +87,9 @@ it("with --wait does not take one that is too busy to answer for one that has en
   await new Promise<void>((listening) => server.listen(0, "127.0.0.1", listening))
   try {
     const { port } = server.address() as AddressInfo
-    const { code, stderr } = await run(["drain", "--wait", "0.4"], { env: envOf(`http://127.0.0.1:${port}`) })
+    const { code, stderr } = await run(["drain", "--yes", "--wait", "0.4"], {
+      env: envOf(`http://127.0.0.1:${port}`),
+    })
     expect({ code, stderr }).toEqual({ code: 3, stderr: "still there after 0.4 s\n" })
   } finally {
     server.closeAllConnections()

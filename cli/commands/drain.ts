@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises"
 import type { Command } from "commander"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
+import { addYesOption, confirm, type ConfirmOptions } from "../confirm.ts"
 import { CliError, EXIT, type ExitCode, exitsWith } from "../exit.ts"
 import { ALL_EXITS, addHelp } from "../help.ts"
 import { type Connection, send } from "../http.ts"
@@ -9,7 +10,7 @@ import { type AddressOptions, addCommonOptions, connectionOf } from "../options.
 import { plain, print, printJson, progress, tell } from "../output.ts"
 import { type Wait, waitOption, waitTime } from "../wait.ts"
 
-interface DrainOptions extends AddressOptions {
+interface DrainOptions extends AddressOptions, ConfirmOptions {
   readonly wait?: Wait
 }
 
@@ -25,13 +26,13 @@ export function addDrain(program: Command): void {
       "Tells the relay at the address to finish what is under way, and to end. What is left waits in Redis for\nanother relay, or for its next start.",
     )
     .addOption(waitOption("wait until it is gone"))
-  addCommonOptions(command, "operates").action(exitsWith(drain))
+  addCommonOptions(addYesOption(command), "operates").action(exitsWith(drain))
   addHelp(command, {
     notes: [
       "It has as long as relay.drain says. Whatever keeps relays running, as `tidemark dev` does, starts it again.",
       "The token needs the scope operate.",
     ],
-    examples: [["tidemark drain --wait=60", "before a machine is taken away"]],
+    examples: [["tidemark drain --yes --wait=60", "before a machine is taken away"]],
     environment: ["TIDEMARK_RELAY_URL", "TIDEMARK_TOKEN", "TIDEMARK_CONFIG"],
     exits: ALL_EXITS,
   })
@@ -39,6 +40,10 @@ export function addDrain(program: Command): void {
 
 async function drain(options: DrainOptions): Promise<ExitCode> {
   const connection = connectionOf(options, "relay")
+  await confirm(options, () => [
+    `The relay at ${connection.url.href} finishes what is under way, and ends.`,
+    "Where no other one runs, nothing is purged until one is started again.",
+  ])
   const answer = await send(connection, { method: "POST", path: "v1/drain" })
   if (!isRecord(answer) || typeof answer["id"] !== "string" || answer["draining"] !== true) {
     throw new CliError(

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs"
 import type { Command } from "commander"
+import { findConfigFile, loadConfigFile } from "../config-file.ts"
 import { CliError, EXIT, type ExitCode, exitsWith } from "../exit.ts"
 import { addHelp } from "../help.ts"
 import { send } from "../http.ts"
@@ -22,7 +23,7 @@ export function addExplain(program: Command): void {
     .command("explain")
     .summary("say what a publish, or a webhook, would do")
     .description(
-      "Says what a publish would do: calls, what is widened, cost, and how long the vendor's limits make it take.\nWith --source, what a webhook would: its body is read from a file or from standard input, and needs no signature.",
+      "Says what a publish would do: calls, what is widened, cost, and how long the vendor's limits make it take.\nWith --source, what a webhook would: its body is read from a file or from standard input, and needs no signature. No Worker needs to run for that: where no address is given, the configuration that lies here is asked.",
     )
     .argument("[namespace]", "the namespace; left out with --everything and with --source")
   addInvalidationOptions(command)
@@ -32,7 +33,7 @@ export function addExplain(program: Command): void {
   addCommonOptions(command, "selects").action(exitsWith(explain))
   addHelp(command, {
     notes: [
-      "Nothing is stored, and nobody is called. The token needs a publish scope, for a source publish:*.",
+      "Nothing is stored, and nobody is called. The token needs a publish scope, for a source publish:*; without an\naddress --source needs none.",
     ],
     examples: [
       ["tidemark explain blog --tag post-42", "what each target would be asked"],
@@ -47,19 +48,41 @@ export function addExplain(program: Command): void {
 }
 
 async function explain(namespace: string | undefined, options: ExplainOptions): Promise<ExitCode> {
+  const { source } = options
   const body =
-    options.source === undefined
+    source === undefined
       ? { invalidation: invalidationOf(namespace, options) }
-      : deliveryOf(options.source, namespace, options)
-  const connection = connectionOf(options)
-  const answer = await send(connection, { method: "POST", path: "v1/explain", body })
-  if (!isRecord(answer) || !isRecord(answer["targets"])) {
-    const detail = `${connection.url.href} answered something that is no explanation: is that a Tidemark?`
-    throw new CliError("failed", detail)
-  }
+      : deliveryOf(source, namespace, options)
+  const isNamed = options.worker !== undefined || Boolean(process.env["TIDEMARK_URL"])
+  const isHere = source !== undefined && !isNamed && findConfigFile(options.config) !== undefined
+  const answer = isHere ? await askHere(source, body, options.config) : await askWorker(body, options)
   if (options.json) printJson(answer)
   else for (const line of lines(answer, options.source !== undefined)) print(line)
   return EXIT.done
+}
+
+async function askWorker(body: object, options: ExplainOptions): Promise<Record<string, unknown>> {
+  const connection = connectionOf(options)
+  const answer = await send(connection, { method: "POST", path: "v1/explain", body })
+  if (isRecord(answer) && isRecord(answer["targets"])) return answer
+  const detail = `${connection.url.href} answered something that is no explanation: is that a Tidemark?`
+  throw new CliError("failed", detail)
+}
+
+/** By the source's adapter and its rules, as they stand in the configuration here. @throws {CliError} `usage`, `failed` */
+async function askHere(source: string, body: object, given?: string): Promise<Record<string, unknown>> {
+  const { config, directory } = await loadConfigFile(given)
+  const known = Object.keys(config.sources)
+  if (!known.includes(source)) {
+    throw new CliError("usage", `the configuration has no source ${JSON.stringify(source)}`, {
+      lines: [known.length > 0 ? `  it has ${known.join(", ")}` : "  it has none at all"],
+    })
+  }
+  const tenant = config.sources[source]?.tenant ?? "default"
+  const { askLocalWorker } = await import("../local-worker.ts")
+  const answer = await askLocalWorker({ config, directory, tenant, path: "v1/explain", body })
+  if (isRecord(answer)) return answer
+  throw new CliError("failed", "the Worker of this configuration answered something that is no explanation")
 }
 
 function deliveryOf(source: string, namespace: string | undefined, { header = [], body }: ExplainOptions) {

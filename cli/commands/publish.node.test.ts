@@ -58,7 +58,10 @@ describe("what is sent", () => {
         mode: "purge",
       },
     },
-    { args: ["--everything", "--reason", "new layout"], body: { everything: true, reason: "new layout" } },
+    {
+      args: ["--everything", "--yes", "--reason", "new layout"],
+      body: { everything: true, reason: "new layout" },
+    },
     {
       args: ["blog", "--mode", "invalidate", "--stale-for", "5m", "--settle", "500ms", "--second-pass", "0"],
       body: { namespace: "blog", mode: "invalidate", staleFor: "5m", settle: "500ms", secondPass: "0" },

@@ -1,5 +1,6 @@
 import type { Command } from "commander"
 import { parseAccepted, showOutcome } from "../accepted.ts"
+import { addYesOption, confirm, type ConfirmOptions } from "../confirm.ts"
 import { CliError, type ExitCode, exitsWith } from "../exit.ts"
 import { ALL_EXITS, addHelp } from "../help.ts"
 import { send } from "../http.ts"
@@ -7,7 +8,7 @@ import { addInvalidationOptions, invalidationOf, type InvalidationOptions } from
 import { type AddressOptions, addCommonOptions, connectionOf } from "../options.ts"
 import { type Wait, waitOption } from "../wait.ts"
 
-interface PublishOptions extends Omit<AddressOptions, "url">, InvalidationOptions {
+interface PublishOptions extends Omit<AddressOptions, "url">, InvalidationOptions, ConfirmOptions {
   readonly idempotencyKey?: string
   readonly wait?: Wait
 }
@@ -25,10 +26,12 @@ export function addPublish(program: Command): void {
       "the same key and request is one invalidation, however often it is sent",
     )
     .addOption(waitOption("wait until every target is done"))
+  addYesOption(command)
   addCommonOptions(command, "selects").action(exitsWith(publish))
   addHelp(command, {
     notes: [
       "Without a tag, url, prefix or host the whole namespace is meant. A duration is 500ms, 30s, 5m, 24h or 0.",
+      "With --everything it asks on a terminal, and needs --yes where there is none.",
     ],
     examples: [
       ["tidemark publish blog --tag post-42 --tag type-post", "two tags"],
@@ -37,7 +40,7 @@ export function addPublish(program: Command): void {
         "a page, never served again",
       ],
       ["tidemark publish blog --wait", "the whole namespace; ends when it is purged"],
-      ["tidemark publish --everything --reason 'new layout'", "all there is"],
+      ["tidemark publish --everything --yes --reason 'new layout'", "all there is"],
     ],
     environment: ["TIDEMARK_URL", "TIDEMARK_TOKEN", "TIDEMARK_CONFIG"],
     exits: ALL_EXITS,
@@ -51,6 +54,14 @@ async function publish(namespace: string | undefined, options: PublishOptions): 
     throw new CliError("usage", "--idempotency-key must be 1 to 255 printable ASCII characters")
   }
   const connection = connectionOf(options)
+  if (options.everything) {
+    const how =
+      options.mode === "purge" ? "It is never served again" : "It may be served while it is revalidated"
+    await confirm(options, () => [
+      `This invalidates every namespace of the tenant, in every target and at request time, by ${connection.url.href}.`,
+      `${how}; caches fill again from the origin, which has to bear that.`,
+    ])
+  }
   const accepted = await send(connection, {
     method: "POST",
     path: "v1/invalidations",

@@ -24,7 +24,7 @@ const read = (members: Partial<Exchange> = {}): Exchange => ({
 
 async function resync(args: readonly string[], exchanges: readonly Exchange[]) {
   await using relay = await fakeWorker(TOKEN, exchanges)
-  const result = await run(["resync", ...args], {
+  const result = await run(["resync", "--yes", ...args], {
     env: { TIDEMARK_RELAY_URL: relay.url, TIDEMARK_TOKEN: TOKEN },
   })
   expect(relay.complaints()).toEqual([])

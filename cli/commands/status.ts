@@ -2,6 +2,7 @@ import { type Command, Option } from "commander"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
 import { CliError, EXIT, type ExitCode, exitsWith } from "../exit.ts"
 import { ALL_EXITS, addHelp } from "../help.ts"
+import { tellingLast } from "../interrupt.ts"
 import { type AddressOptions, addCommonOptions, connectionOf, parseSeconds } from "../options.ts"
 import { print, printJson, tell } from "../output.ts"
 import { checkId, fetchRecord } from "../record.ts"
@@ -51,7 +52,8 @@ async function status(text: string, options: StatusOptions): Promise<ExitCode> {
     else for (const line of recordLines(record)) print(line)
     return EXIT.done
   }
-  const waited = await waitForRecord(connection, id, options.timeout)
+  const lost = () => tell(`${id} goes on; see: tidemark status ${id}`)
+  const waited = await tellingLast(lost, () => waitForRecord(connection, id, options.timeout))
   // Nothing was ever read: that is why it ends, and not the time.
   if (!waited.record) throw waited.trouble ?? new CliError("late", "nothing could be read in time")
   const code = showWaited(waited, json)

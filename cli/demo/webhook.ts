@@ -30,13 +30,19 @@ export function contentfulPublish(
  *
  * @see https://www.contentful.com/developers/docs/extensibility/webhooks/secrets/
  */
-export function signContentful(secret: string, path: string, body: string, now: number): SignedWebhook {
+export function signContentful(
+  secret: string,
+  path: string,
+  body: string,
+  now: number,
+  { topic = "ContentManagement.Entry.publish" }: { readonly topic?: string } = {},
+): SignedWebhook {
   const signed: Record<string, string> = {
     "content-type": "application/vnd.contentful.management.v1+json",
     "x-contentful-signed-headers":
       "content-type,x-contentful-signed-headers,x-contentful-timestamp,x-contentful-topic",
     "x-contentful-timestamp": String(now),
-    "x-contentful-topic": "ContentManagement.Entry.publish",
+    "x-contentful-topic": topic,
   }
   const lines = Object.entries(signed).map(([name, value]) => `${name}:${value}`)
   const canonical = ["POST", path, lines.join(";"), body].join("\n")

@@ -1,10 +1,13 @@
 import { relative } from "node:path"
 import { checkConfig } from "../../protocol/config/checks.ts"
+import type { Config } from "../../protocol/config/schema.ts"
 import { loadConfigFileOrDemo } from "../config-file.ts"
 import { CliError, EXIT } from "../exit.ts"
 import type { CommonOptions } from "../options.ts"
+import { moduleFile } from "../package-root.ts"
 import { paint, printJson, tell } from "../output.ts"
-import { readPorts, type RunningDev, startDev } from "./start.ts"
+import { devHints } from "./hints.ts"
+import { HURRIED_MS, readPorts, type RunningDev, startDev } from "./start.ts"
 
 /** Runs everything on this machine until SIGINT or SIGTERM. */
 export async function runDev(options: CommonOptions): Promise<number> {
@@ -17,7 +20,12 @@ export async function runDev(options: CommonOptions): Promise<number> {
   }
   const { path, config, directory } = await loadConfigFileOrDemo(options.config, checkConfig)
   const stopping = new AbortController()
-  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stopping.abort())
+  let isHurried = false
+  process.on("SIGINT", () => {
+    isHurried = true
+    stopping.abort()
+  })
+  process.on("SIGTERM", () => stopping.abort())
   const stopped = new Promise<void>((stop) =>
     stopping.signal.addEventListener("abort", () => stop(), { once: true }),
   )
@@ -38,6 +46,7 @@ export async function runDev(options: CommonOptions): Promise<number> {
       signal: stopping.signal,
       onEvent: printJson,
       onMessage: tell,
+      isTelling: true,
     })
   } catch (error) {
     if (stopping.signal.aborted) return EXIT.done
@@ -45,22 +54,32 @@ export async function runDev(options: CommonOptions): Promise<number> {
       cause: error,
     })
   }
-  introduce(dev)
+  introduce(dev, config, path === moduleFile("tidemark.config"))
   await stopped
-  await dev.stop()
+  await dev.stop(isHurried ? HURRIED_MS : undefined)
   return EXIT.done
 }
 
-function introduce({ urls, environment }: RunningDev): void {
-  const rows: [string, string | undefined][] = [
+/** @param isDemo whether it runs the demo's configuration, which is the one that the demo's site fits */
+function introduce({ urls, environment }: RunningDev, config: Config, isDemo: boolean): void {
+  const hasVarnish = Object.values(config.targets).some(
+    (target) => target.type === "varnish" && target.endpoints === "dev",
+  )
+  const rows: (readonly [string, string | undefined])[] = [
     ["publish to", urls.worker],
     ["relay", urls.relay],
-    ["site, cached at the edge", urls.site],
-    ["the same behind Varnish", urls.varnish],
+    ...(isDemo
+      ? ([
+          ["site, cached at the edge", urls.site],
+          ["the same behind Varnish", urls.varnish],
+        ] as const)
+      : ([["Varnish", hasVarnish ? urls.varnish : undefined]] as const)),
     ["token", relative(process.cwd(), environment.tokenFile)],
   ]
   tell("")
   for (const [name, value] of rows)
     if (value !== undefined) tell(`  ${name.padEnd(26)}${paint("bold", value)}`)
-  tell(`\n  ${paint("dim", "npx tidemark publish blog --tag post-hello --wait")}\n`)
+  tell("")
+  for (const hint of devHints(config, isDemo)) tell(`  ${paint("dim", hint)}`)
+  tell("")
 }

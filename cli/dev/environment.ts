@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto"
-import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { parseEnv } from "node:util"
 import { type MissingSecret, resolveSecrets } from "../../protocol/config/config.ts"
 import type { Config } from "../../protocol/config/schema.ts"
 import { newToken } from "../../protocol/tokens.ts"
 import { makeOwnFolder } from "../token-file.ts"
+import { writePrivate } from "../private-file.ts"
 
 /** The secrets of development: the environment's, then `.dev.vars`, then those that `dev` made up itself. */
 export interface DevEnvironment {
@@ -18,19 +19,11 @@ export interface DevEnvironment {
   readonly withoutHash: readonly string[]
 }
 
-const OWNER_ONLY = 0o600
-
 /** Where `dev` keeps the secrets that it made up. */
 const OWN_VARS = join(".tidemark", "dev.vars")
 
 const readVars = (path: string): Record<string, string> =>
   existsSync(path) ? { ...(parseEnv(readFileSync(path, "utf8")) as Record<string, string>) } : {}
-
-function writePrivate(path: string, text: string): void {
-  writeFileSync(path, text, { mode: OWNER_ONLY })
-  // The mode counts for a new file only.
-  chmodSync(path, OWNER_ONLY)
-}
 
 /** What a directory and the environment hold of variables: the environment's, then `.dev.vars`, then `dev`'s own. */
 export function heldVars(directory: string, env: NodeJS.ProcessEnv): Record<string, string> {
@@ -43,7 +36,7 @@ export function heldVars(directory: string, env: NodeJS.ProcessEnv): Record<stri
 }
 
 /** A secret in the form that a source's sender would have made it. */
-const newSourceSecret = (type: string): string =>
+export const newSourceSecret = (type: string): string =>
   ["payload", "standard-webhooks", "wordpress"].includes(type)
     ? `whsec_${randomBytes(32).toString("base64")}`
     : // Contentful's have exactly 64 characters; no other sender minds.

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { createInterface } from "node:readline"
-import { readableLine } from "./log-line.ts"
+import { isShown, readableLine } from "./log-line.ts"
 
 /** One process of `dev`: it is kept running, and says where it answers each time that it starts. */
 export interface PartOptions {
@@ -16,14 +16,16 @@ export interface PartOptions {
 export interface RunningPart {
   readonly url: string
   readonly exited: Promise<unknown>
-  stop(): Promise<void>
+  /** @param graceMs how long it may take to end before it is killed. Default: as long as it usually may */
+  stop(graceMs?: number): Promise<void>
 }
 
 const MAX_BACKOFF_MS = 5_000
 
 export interface Part {
   readonly url: string
-  stop(): Promise<void>
+  /** Ends it for good. @param graceMs as of `RunningPart` */
+  stop(graceMs?: number): Promise<void>
 }
 
 /**
@@ -61,9 +63,9 @@ export async function keepRunning({ name, start, onReady, onTrouble }: PartOptio
   const watching = watch()
   return {
     url,
-    async stop() {
+    async stop(graceMs) {
       ending.abort()
-      await running.stop()
+      await running.stop(graceMs)
       await watching
     },
   }
@@ -78,13 +80,21 @@ export interface NodePartOptions {
   readonly input?: string
   /** How long it may take to end after SIGTERM, before it is killed. */
   readonly graceMs: number
+  /** Whether all that it logs is shown, or what `isShown` says. */
+  readonly isVerbose: boolean
+  /** Ends a start half-way. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /**
  * Starts a part that is a process of Node and waits for its ready line. It ends with this process, however that ends:
  * its standard input is a pipe of ours, which then closes.
  *
- * @throws {Error} with what it said on standard error, when it ends before it is ready
+ * It has a process group of its own: Ctrl-C in a terminal would else end it, and the children that it has, before
+ * whoever keeps it running knows that all is to end.
+ *
+ * @throws {Error} with what it said on standard error, when it ends before it is ready; the signal's reason where that
+ * ended the start
  */
 export async function startNodePart({
   name,
@@ -92,9 +102,12 @@ export async function startNodePart({
   env,
   input,
   graceMs,
+  isVerbose,
+  signal,
 }: NodePartOptions): Promise<RunningPart> {
   const child = spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
     env: { ...env, TIDEMARK_END_WITH_STDIN: "1" },
+    detached: true,
     stdio: ["pipe", "pipe", "pipe"],
   })
   child.stdin.on("error", () => {})
@@ -105,20 +118,37 @@ export async function startNodePart({
   })
   let last = ""
   createInterface({ input: child.stderr }).on("line", (text) => {
+    // What it says of its end is nothing that whoever ended it has to know.
+    if (signal?.aborted || !(isVerbose || isShown(text))) return
     last = readableLine(name, text)
     process.stderr.write(`${last}\n`)
   })
+  const giveUp = () => killGroup(child)
+  signal?.addEventListener("abort", giveUp, { once: true })
+  if (signal?.aborted) giveUp()
   const url = await Promise.race([readyUrl(child, name), exited.then(() => undefined)])
+  signal?.removeEventListener("abort", giveUp)
+  signal?.throwIfAborted()
   if (url === undefined) throw new Error(`${name} did not start: ${last || "it said nothing"}`)
   return {
     url,
     exited,
-    async stop() {
+    async stop(grace = graceMs) {
       child.kill("SIGTERM")
-      const kill = setTimeout(() => child.kill("SIGKILL"), graceMs)
+      const kill = setTimeout(() => killGroup(child), grace)
       await exited
       clearTimeout(kill)
     },
+  }
+}
+
+/** With its children, which would outlive it: workerd and esbuild. */
+function killGroup({ pid }: ChildProcess): void {
+  if (pid === undefined) return
+  try {
+    process.kill(-pid, "SIGKILL")
+  } catch {
+    // Nobody left in the group.
   }
 }
 

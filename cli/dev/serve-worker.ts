@@ -13,6 +13,8 @@ export interface ServeOptions {
   readonly portVariable: string
   /** What `findDevTools` answered. Default: this package's own folder. */
   readonly tools?: string
+  /** Told of each line that the Worker writes on its console. Default: nobody is. */
+  readonly onLine?: (line: string) => void
 }
 
 /**
@@ -27,6 +29,7 @@ export async function serveWorker({
   port,
   portVariable,
   tools,
+  onLine,
 }: ServeOptions): Promise<{ url: string; stop(): Promise<void> }> {
   const { Miniflare: Runtime, convertV4MiniflareOptions, Log, LogLevel } = loadTool("miniflare", tools)
   const runtime: Miniflare = new Runtime(
@@ -41,6 +44,7 @@ export async function serveWorker({
       // Else it asks Cloudflare what `request.cf` would be.
       cf: false,
       log: new Log(LogLevel.ERROR),
+      ...(onLine ? { handleStructuredLogs: ({ message }) => onLine(message) } : {}),
     }),
   )
   try {

@@ -3,6 +3,7 @@ import { join } from "node:path"
 import type { Config } from "../../protocol/config/schema.ts"
 import { hashToken } from "../../protocol/tokens.ts"
 import { moduleFile, packageRoot, programFile } from "../package-root.ts"
+import { removeDevAddress, writeDevAddress } from "../dev-address.ts"
 import { startRedis } from "../servers/redis.ts"
 import type { RunningServer } from "../servers/process.ts"
 import { findVarnish, type VarnishInstall } from "../servers/provision.ts"
@@ -31,6 +32,8 @@ export interface DevSettings {
   readonly onMessage: (text: string) => void
   /** Stops the start where it is; what was started is stopped again. */
   readonly signal?: AbortSignal
+  /** Whether a line for people is written for each publish, webhook and purge. Default: only trouble is told. */
+  readonly isTelling?: boolean
   /** Extra bindings of the demo site. */
   readonly site?: Readonly<Record<string, string>>
   /** Where the relay is told that development's Varnish is, instead of where it is. */
@@ -46,11 +49,18 @@ export interface RunningDev {
   readonly urls: Readonly<Partial<Record<PartName, string>>>
   readonly environment: DevEnvironment
   readonly gatewayToken: string
-  stop(): Promise<void>
+  /** @param graceMs how long each part may take before it is killed. Default: 30 s */
+  stop(graceMs?: number): Promise<void>
 }
 
 const HOST = "127.0.0.1"
 const GRACE_MS = 30_000
+
+/**
+ * Somebody waits for the end at a terminal: what a part was in is left half done, as a crash would leave it, and is
+ * made good by the next start.
+ */
+export const HURRIED_MS = 800
 
 const PORT_VARIABLES: Readonly<Record<PartName, string>> = {
   worker: "TIDEMARK_WORKER_PORT",
@@ -93,7 +103,7 @@ export async function startDev(settings: DevSettings): Promise<RunningDev> {
   try {
     await dev.start()
   } catch (error) {
-    await dev.stop()
+    await dev.stop(settings.signal?.aborted ? HURRIED_MS : undefined)
     throw error
   }
   return dev
@@ -105,12 +115,21 @@ class Dev implements RunningDev {
   readonly gatewayToken: string
   readonly #settings: DevSettings
   readonly #parts: Part[] = []
+  readonly #startedAt = Date.now()
   #tools = ""
 
   constructor(settings: DevSettings) {
     this.#settings = settings
     this.environment = prepareEnvironment(settings.config, settings.directory, settings.env)
+    // What those left behind who were killed.
+    removeDevAddress(settings.directory, process.pid)
     this.gatewayToken = settings.env.UPSTASH_REDIS_REST_TOKEN || randomBytes(24).toString("base64url")
+  }
+
+  /** What ends a start half-way. */
+  get #ending(): { readonly signal?: AbortSignal } {
+    const { signal } = this.#settings
+    return signal ? { signal } : {}
   }
 
   async start(): Promise<void> {
@@ -147,9 +166,12 @@ class Dev implements RunningDev {
     this.#settings.onEvent({ event: "ready", part: "all" })
   }
 
-  async stop(): Promise<void> {
+  async stop(graceMs?: number): Promise<void> {
+    removeDevAddress(this.#settings.directory, process.pid)
+    const parts = this.#parts.splice(0)
     // The relay first: it drains, and needs the others for that.
-    for (const part of this.#parts.splice(0).toReversed()) await part.stop()
+    if (this.urls.relay !== undefined) await parts.pop()?.stop(graceMs)
+    await Promise.all(parts.map((part) => part.stop(graceMs)))
   }
 
   async #redis(): Promise<string> {
@@ -158,15 +180,16 @@ class Dev implements RunningDev {
       this.#ready("redis", withoutCredentials(env.REDIS_URL))
       return env.REDIS_URL
     }
-    return this.#server("redis", (port) => startRedis({ port, onProgress: onMessage }))
+    return this.#server("redis", (port) => startRedis({ port, onProgress: onMessage, ...this.#ending }))
   }
 
   /** Looked for first: without one, targets that mean it are off in every part. */
   async #findVarnish(): Promise<VarnishInstall | undefined> {
     const { onMessage, onEvent, config } = this.#settings
     try {
-      return await findVarnish({ onProgress: onMessage })
+      return await findVarnish({ onProgress: onMessage, ...this.#ending })
     } catch (error) {
+      this.#settings.signal?.throwIfAborted()
       onEvent({
         event: "skipped",
         part: "varnish",
@@ -182,7 +205,8 @@ class Dev implements RunningDev {
   #varnish(site: string, install: VarnishInstall): Promise<string> {
     const { hostname, port, host } = new URL(site)
     const backend = { host: hostname, port: Number(port || 80) }
-    return this.#server("varnish", (at) => startVarnish({ port: at, backend, vcl: originVcl(host), install }))
+    const vcl = originVcl(host)
+    return this.#server("varnish", (at) => startVarnish({ port: at, backend, vcl, install, ...this.#ending }))
   }
 
   async #worker(bindings: Readonly<Record<string, string>>): Promise<string> {
@@ -193,6 +217,7 @@ class Dev implements RunningDev {
       off: Object.keys(off),
       withoutHash,
       hosts: [HOST, "localhost", "[::1]"],
+      isTelling: this.#settings.isTelling ?? false,
     })
     return this.#workerd({ part: "worker", entry, from: configPath, bindings, tokenFile })
   }
@@ -220,6 +245,8 @@ class Dev implements RunningDev {
         env: this.#plainEnv(),
         input: JSON.stringify({ ...settings, ...where, tools: this.#tools } satisfies WorkerPartSettings),
         graceMs: GRACE_MS,
+        isVerbose: false,
+        ...this.#ending,
       })
     })
   }
@@ -229,18 +256,22 @@ class Dev implements RunningDev {
     args: readonly string[],
     env: Readonly<Record<string, string>>,
   ): Promise<string> {
+    const { isTelling, env: given } = this.#settings
     return this.#keep(part, (port) =>
       startNodePart({
         name: part,
         args,
         env: {
           ...this.environment.vars,
-          LOG_LEVEL: "warn",
+          // Purges are told at the level of what one debugs by; all else of that is left out again.
+          LOG_LEVEL: isTelling && part === "relay" ? "debug" : "warn",
           ...this.#plainEnv(),
           ...env,
           [PORT_VARIABLES[part]]: String(port),
         },
         graceMs: GRACE_MS,
+        isVerbose: given.LOG_LEVEL !== undefined,
+        ...this.#ending,
       }),
     )
   }
@@ -263,6 +294,9 @@ class Dev implements RunningDev {
 
   #ready(part: PartName, url: string): void {
     this.urls[part] = url
+    const { directory, configPath } = this.#settings
+    const urls = this.urls
+    writeDevAddress(directory, { pid: process.pid, config: configPath, urls, startedAt: this.#startedAt })
     const hasToken = part === "worker" || part === "relay"
     this.#settings.onEvent({
       event: "ready",

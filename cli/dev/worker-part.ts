@@ -22,7 +22,12 @@ async function serve(
   { part, entry, from, tokenFile, ...where }: WorkerPartSettings,
   over: Promise<void>,
 ): Promise<void> {
-  const worker = await serveWorker({ script: await bundleWorker(entry, from, where.tools), ...where })
+  const script = await bundleWorker(entry, from, where.tools)
+  const worker = await serveWorker({
+    script,
+    onLine: (text) => void process.stderr.write(`${text}\n`),
+    ...where,
+  })
   const line = { event: "ready", part, url: worker.url, ...(tokenFile === undefined ? {} : { tokenFile }) }
   process.stdout.write(`${JSON.stringify(line)}\n`)
   await over

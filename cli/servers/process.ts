@@ -57,6 +57,8 @@ interface ServerOptions {
    * refused connections are a no. Must settle within a second or so, and never reject.
    */
   readonly answers: (pid: number) => Promise<boolean>
+  /** Ends a start half-way. Default: nothing does. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** What to do if this process exits without `stop()`: synchronous, as nothing else runs by then. */
@@ -67,11 +69,13 @@ let watchesExit = false
 
 /**
  * Starts a server and waits until it answers.
- * @throws {Error} If it ends or stays silent for 20 s; with `code: "EADDRINUSE"` where its port was taken.
+ * @throws {Error} If it ends or stays silent for 20 s; with `code: "EADDRINUSE"` where its port was taken; the
+ * signal's reason where that ended the start
  */
 export async function startServer(options: ServerOptions): Promise<RunningServer> {
-  const { name, command, directory, url, port } = options
+  const { name, command, directory, url, port, signal } = options
   const [file = command.file, ...args] = [...(await lifeline()), command.file, ...command.args]
+  signal?.throwIfAborted()
   // A process group of its own: Ctrl-C in a terminal would else end the store before whoever still has to
   // write to it, and a SIGKILL can take a server's own children along.
   const child = spawn(file, args, {
@@ -112,10 +116,14 @@ export async function startServer(options: ServerOptions): Promise<RunningServer
     clearTimeout(timer)
   }
 
+  const giveUp = () => killGroup(child)
+  signal?.addEventListener("abort", giveUp, { once: true })
   const ready = await isReady(child, options.answers)
+  signal?.removeEventListener("abort", giveUp)
   if (ready === "silent") await stop()
   if (ready !== "answers") {
     await ended
+    signal?.throwIfAborted()
     if (/address already in use/i.test(output())) throw portTaken(port, options.portVariable)
     const reason = ready === "silent" ? `did not answer within ${START_DEADLINE_MS / 1000} s` : "ended"
     throw new Error(`${name} ${reason} while starting on port ${port}: ${output() || "it printed nothing"}`)

@@ -39,6 +39,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<RunningSer
         url: `redis://127.0.0.1:${port}`,
         port,
         portVariable: PORT_VARIABLE,
+        signal: options.signal,
         answers: (pid) => answersPing(port, pid),
       })
     })

@@ -72,6 +72,7 @@ export async function startVarnish(options: VarnishOptions): Promise<RunningServ
         url: `http://127.0.0.1:${port}`,
         port,
         portVariable: PORT_VARIABLE,
+        signal: options.signal,
         answers: () => answersReady(port, nonce),
       })
     })

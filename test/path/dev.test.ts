@@ -1,11 +1,13 @@
 import { mkdtemp, readFile, rm, stat, writeFile } from "node:fs/promises"
+import { readFileSync } from "node:fs"
 import { createServer } from "node:net"
 import { once } from "node:events"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { spawn } from "node:child_process"
+import { execFileSync, spawn } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { afterEach, beforeEach, expect, test } from "vitest"
+import { run as runCommand } from "../../cli/testing/run.ts"
 import { type DevProcess, startDevProcess } from "../support/dev-process.ts"
 
 /** `tidemark dev` as an outsider meets it: lines on standard output, files, signals. */
@@ -20,8 +22,8 @@ afterEach(async () => {
   await rm(directory, { recursive: true, force: true })
 })
 
-async function start(env: Readonly<Record<string, string>> = {}): Promise<DevProcess> {
-  const dev = await startDevProcess({ directory, env })
+async function start(env: Readonly<Record<string, string>> = {}, isGroup = false): Promise<DevProcess> {
+  const dev = await startDevProcess({ directory, env, isGroup })
   started.push(dev)
   return dev
 }
@@ -198,4 +200,187 @@ test("a taken port, a port that is none, an address that is not loopback, and a 
     "extra",
   ])
     expect(stderr).toContain(path)
+})
+
+/** Processes by what is in their environment: every part inherits it, Redis and Varnish excepted, and their children. */
+const processesOf = (mark: string): string[] =>
+  execFileSync("sh", ["-c", `grep -slz "^TIDEMARK_TEST_MARK=${mark}$" /proc/[0-9]*/environ || true`])
+    .toString()
+    .split("\n")
+    .filter((line) => line !== "")
+
+const commandsOf = (mark: string): string =>
+  processesOf(mark)
+    .map((path) => {
+      try {
+        return readFileSync(path.replace("environ", "cmdline"), "utf8")
+      } catch {
+        return ""
+      }
+    })
+    .join("\n")
+
+/** Whether it runs: one that has ended and was not yet waited for has no memory any more. */
+const isThere = async (pid: number): Promise<boolean> =>
+  (await readFile(`/proc/${pid}/status`, "utf8").catch(() => "")).includes("VmRSS")
+
+const descendantsOf = (pid: number): number[] => {
+  const children = execFileSync("sh", ["-c", `pgrep -P ${pid} || true`])
+    .toString()
+    .split("\n")
+    .flatMap((line) => (line === "" ? [] : [Number(line)]))
+  return [...children, ...children.flatMap(descendantsOf)]
+}
+
+test("Ctrl-C at its terminal ends all of it, with code 0, and starts nothing again", async () => {
+  const dev = await start({}, true)
+  const { pid = 0 } = dev.child
+  const parts = descendantsOf(pid)
+  expect(parts.length).toBeGreaterThan(5)
+  const exited = once(dev.child, "exit")
+  await expect.poll(dev.said, { timeout: 15_000 }).toContain("npx tidemark source test")
+  const before = dev.said().trimEnd().length
+  // As a terminal does it: to everyone in the foreground group.
+  process.kill(-pid, "SIGINT")
+  expect(await exited).toEqual([0, null])
+  expect(dev.said().slice(before).trim()).toBe("")
+  expect(dev.lines.at(-1)).toEqual({ event: "ready", part: "all" })
+  const left = async () => {
+    const are = await Promise.all(parts.map(isThere))
+    return parts.filter((_, index) => are[index])
+  }
+  await expect.poll(left, { timeout: 15_000 }).toEqual([])
+})
+
+test.for(["redis", "gateway", "worker", "site"])(
+  "Ctrl-C while it starts, once %s is up, ends it as quietly",
+  async (last) => {
+    const mark = `${process.pid}-${last}`
+    const command = fileURLToPath(new URL("../../cli/tidemark.js", import.meta.url))
+    const ports = { TIDEMARK_WORKER_PORT: "0", TIDEMARK_RELAY_PORT: "0", TIDEMARK_GATEWAY_PORT: "0" }
+    const child = spawn(process.execPath, [command, "dev"], {
+      cwd: directory,
+      env: {
+        PATH: process.env.PATH ?? "",
+        HOME: process.env.HOME ?? "",
+        ...ports,
+        TIDEMARK_SITE_PORT: "0",
+        TIDEMARK_TEST_MARK: mark,
+      },
+      detached: true,
+    })
+    let [stdout, stderr] = ["", ""]
+    child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()))
+    const exited = once(child, "exit")
+    await new Promise<void>((ready) =>
+      child.stdout.on("data", (chunk: Buffer) => {
+        stdout += chunk.toString()
+        if (stdout.includes(`"part":"${last}"`)) ready()
+      }),
+    )
+    expect(stdout).not.toContain(`"part":"all"`)
+    // The next part is a process already, and not yet ready; after the gateway, with a child of its own that bundles.
+    const isUnderWay = () =>
+      last === "gateway" ? commandsOf(mark).includes("esbuild") : processesOf(mark).length > 1
+    await expect.poll(isUnderWay, { timeout: 15_000, interval: 5 }).toBe(true)
+    process.kill(-(child.pid ?? 0), "SIGINT")
+    expect(await exited).toEqual([0, null])
+    expect(stderr).toBe("")
+    await expect.poll(() => processesOf(mark), { timeout: 15_000 }).toEqual([])
+  },
+)
+
+const OWN = {
+  namespaces: { press: { hosts: ["press.example.com"] }, shop: {} },
+  sources: {
+    "cms-main": {
+      type: "payload",
+      secret: { secret: "CMS_SECRET" },
+      namespace: "press",
+      rules: [{ tags: ["post-{id}", "all-posts"] }],
+    },
+  },
+  targets: {
+    front: { type: "varnish", endpoints: "dev", namespaces: ["press"] },
+    "dry-run": { type: "print", namespaces: ["*"] },
+  },
+}
+
+const configure = (config: object = OWN): Promise<void> =>
+  writeFile(join(directory, "tidemark.config.mjs"), `export default ${JSON.stringify(config)}\n`)
+
+test("tells of each publish, webhook and purge in a line, of the refused ones why, and of print what it prints", async () => {
+  await configure()
+  const dev = await start()
+  const tidemark = (...args: string[]) => runCommand(args, { cwd: directory })
+  const published = await tidemark("publish", "press", "--tag", "post-42", "--wait")
+  expect([published.code, published.stderr]).toEqual([0, ""])
+  const told = () => dev.said().split("\n")
+  const line = (pattern: RegExp) =>
+    expect.poll(told, { timeout: 15_000 }).toContainEqual(expect.stringMatching(pattern))
+  await line(/^worker {3}publish {2}press {2}tag post-42 {2}202 {2}accepted \d{16}$/)
+  await line(/^relay {4}purge {4}front {2}tag post-42 {2}200 {2}\d+ ms$/)
+  await line(/^relay {4}print {4}dry-run {2}\{.*"tags":\["post-42"\].*\}$/)
+  // As it was typed by `dev` itself.
+  expect(dev.said()).toContain("npx tidemark source test cms-main --wait")
+  const sample = await tidemark("source", "test", "cms-main", "--wait")
+  expect(sample.code).toBe(0)
+  await line(/^worker {3}webhook {2}cms-main {2}200 {2}accepted \d{16}$/)
+
+  const hidden = "whsec_that-no-line-may-hold"
+  const refused = await fetch(`${dev.urls.worker}/v1/hooks/cms-main`, {
+    method: "POST",
+    headers: { "webhook-id": "a", "webhook-timestamp": "1", "webhook-signature": `v1,${hidden}` },
+    body: `{"secret":"${hidden}"}`,
+  })
+  expect(refused.status).toBe(401)
+  await line(/^worker {3}webhook {2}cms-main {2}401 {2}No signature is by a secret of this source\.$/)
+  await fetch(`${dev.urls.worker}/v1/hooks/nobody`, { method: "POST", body: "{}" })
+  await line(/^worker {3}webhook {2}nobody {2}404 {2}No source of that name is configured\.$/)
+  await fetch(`${dev.urls.worker}/v1/invalidations`, {
+    method: "POST",
+    headers: { authorization: `Bearer tm_${"x".repeat(43)}` },
+    body: '{"namespace":"press"}',
+  })
+  await line(/^worker {3}publish {2}press {2}401 {2}/)
+  for (const secret of [hidden, dev.token, "tm_xx"]) expect(dev.said()).not.toContain(secret)
+})
+
+test("what it hints at is of the configuration that it runs, and the demo's site is the demo's", async () => {
+  await configure()
+  const dev = await start()
+  await expect.poll(dev.said, { timeout: 15_000 }).toContain("npx tidemark source test")
+  expect(dev.said()).toContain("npx tidemark publish press --tag all-posts --wait")
+  expect(dev.said()).not.toContain("blog")
+  expect(dev.said()).not.toContain("site, cached at the edge")
+  const hint = /npx tidemark (publish .*)/.exec(dev.said())?.[1] ?? ""
+  expect((await runCommand(hint.split(" "), { cwd: directory })).code).toBe(0)
+})
+
+test("other commands find where it answers; once it has ended they say that", async () => {
+  const dev = await start()
+  const file = join(directory, ".tidemark", `dev-${dev.child.pid}.json`)
+  expect(await modeOf(file)).toBe("600")
+  expect(await readFile(file, "utf8")).not.toContain(dev.token)
+  expect(await readFile(join(directory, ".tidemark", ".gitignore"), "utf8")).toBe("*\n")
+  const tidemark = (...args: string[]) => runCommand(args, { cwd: directory })
+  expect((await tidemark("log")).code).toBe(0)
+  expect((await tidemark("lanes")).code).toBe(0)
+  // A later one counts while it runs, and the earlier one after that.
+  const later = await start()
+  const epoch = await publishUntilDone(later)
+  expect((await tidemark("status", epoch)).code).toBe(0)
+  expect(await later.stop()).toBe(0)
+  expect((await tidemark("status", epoch)).code).toBe(1)
+
+  dev.child.kill("SIGKILL")
+  await once(dev.child, "exit")
+  const { code, stderr } = await tidemark("log", "--url", dev.urls.worker ?? "")
+  expect([code, stderr.includes("has ended")]).toEqual([5, false])
+  const stale = await tidemark("lanes")
+  // At the usual port somebody else may answer.
+  if (stale.code === 5) expect(stale.stderr).toContain(`the tidemark dev that wrote ${file} has ended`)
+  const next = await start()
+  await expect(stat(file)).rejects.toThrow("ENOENT")
+  expect(await next.stop()).toBe(0)
 })

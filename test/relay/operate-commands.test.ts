@@ -53,8 +53,10 @@ it("shows, puts back and deletes dead letters", async () => {
   expect([bad.code, bad.stderr]).toEqual([1, `dead again; see: tidemark dead list ${name}\n`])
   expect((await tidemark("dead", "replay", name, two.id)).code).toBe(1)
 
-  expect((await tidemark("dead", "delete", name, three.id)).stdout).toBe(`deleted ${three.id} of ${name}\n`)
-  expect((await tidemark("dead", "delete", name, three.id)).code).toBe(1)
+  expect((await tidemark("dead", "delete", name, three.id, "--yes")).stdout).toBe(
+    `deleted ${three.id} of ${name}\n`,
+  )
+  expect((await tidemark("dead", "delete", name, three.id, "--yes")).code).toBe(1)
   vendor.answer = () => undefined
   const all = await tidemark("dead", "replay", name, "--all", "--wait=60", "--json")
   expect([all.code, all.json()]).toEqual([
@@ -68,12 +70,12 @@ it("shows, puts back and deletes dead letters", async () => {
 it("resyncs, and waits until it is done", async () => {
   const { vendor, tidemark } = await withRelay()
   vendor.forget()
-  const one = await tidemark("resync", "blog", "--wait=60", "--json")
+  const one = await tidemark("resync", "--yes", "blog", "--wait=60", "--json")
   expect([one.code, one.json()]).toMatchObject([0, { namespace: "blog", state: "done" }])
   expect(vendor.purged("tag")).toContain("ns/blog")
-  const all = await tidemark("resync", "--wait=60", "--json")
+  const all = await tidemark("resync", "--yes", "--wait=60", "--json")
   expect([all.code, all.json()]).toMatchObject([0, { namespace: null, resync: true, state: "done" }])
-  const none = await tidemark("resync", "nobody")
+  const none = await tidemark("resync", "--yes", "nobody")
   expect([none.code, none.stderr]).toEqual([1, expect.stringContaining("unknown_namespace")])
 })
 
@@ -82,7 +84,7 @@ it("drains, and waits until the relay has ended", async () => {
   const letGo = vendor.hold()
   await press.publish({ namespace: "blog", tags: ["a"] })
   await poll(() => vendor.underWay).toBe(1)
-  const draining = start(["drain", "--wait=60"], { env })
+  const draining = start(["drain", "--yes", "--wait=60"], { env })
   await poll(async () => (await relay.get("/readyz")).status).toBe(503)
   expect(draining.child.exitCode).toBeNull()
   letGo()
@@ -94,7 +96,7 @@ it("drains, and waits until the relay has ended", async () => {
 it("is refused by its token", async () => {
   const { name, relay } = await withRelay()
   const env = { TIDEMARK_RELAY_URL: relay.url, TIDEMARK_TOKEN: TOKENS.reader }
-  for (const args of [["lanes"], ["dead", "list", name], ["resync"], ["drain"]]) {
+  for (const args of [["lanes"], ["dead", "list", name], ["resync", "--yes"], ["drain", "--yes"]]) {
     expect((await run(args, { env })).code).toBe(4)
   }
   expect(relay.isRunning).toBe(true)

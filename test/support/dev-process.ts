@@ -18,6 +18,8 @@ export interface DevProcess {
   readonly lines: readonly DevLine[]
   /** As read from the file that a ready line names. */
   readonly token: string
+  /** What it has told people so far. */
+  readonly said: () => string
   /** SIGTERM, and the exit code. */
   stop(): Promise<number | null>
 }
@@ -33,6 +35,8 @@ export interface DevProcessOptions {
   /** Default: a fresh one, removed at the end. */
   readonly directory?: string
   readonly env?: Readonly<Record<string, string>>
+  /** Whether it leads a process group of its own, as what a shell starts does. Default false. */
+  readonly isGroup?: boolean
 }
 
 /** The environment of a new user: nothing but what finds the programs. */
@@ -45,16 +49,21 @@ const plainEnv = (): Record<string, string> => ({
   TIDEMARK_SITE_PORT: "0",
 })
 
-export async function startDevProcess({ directory, env = {} }: DevProcessOptions = {}): Promise<DevProcess> {
+export async function startDevProcess({
+  directory,
+  env = {},
+  isGroup = false,
+}: DevProcessOptions = {}): Promise<DevProcess> {
   const own = directory === undefined ? await mkdtemp(join(tmpdir(), "tidemark-dev-")) : undefined
   const cwd = directory ?? own ?? tmpdir()
   const child = spawn(process.execPath, [COMMAND, "dev"], {
     cwd,
     env: { ...plainEnv(), ...env },
     stdio: ["ignore", "pipe", "pipe"],
+    detached: isGroup,
   })
   let said = ""
-  child.stderr.on("data", (chunk: Buffer) => (said = (said + chunk.toString()).slice(-4_000)))
+  child.stderr.on("data", (chunk: Buffer) => (said += chunk.toString()))
   const exited = once(child, "exit") as Promise<[number | null]>
   const lines: DevLine[] = []
   const urls: Record<string, string> = {}
@@ -65,7 +74,9 @@ export async function startDevProcess({ directory, env = {} }: DevProcessOptions
       if (line.url !== undefined) urls[line.part] = line.url
       if (line.part === "all") ready()
     })
-    void exited.then(([code]) => fail(new Error(`dev ended with ${code} before it was ready: ${said}`)))
+    void exited.then(([code]) =>
+      fail(new Error(`dev ended with ${code} before it was ready: ${said.slice(-4_000)}`)),
+    )
   })
   const tokenFile = lines.find((line) => line.tokenFile !== undefined)?.tokenFile ?? ""
   return {
@@ -74,6 +85,7 @@ export async function startDevProcess({ directory, env = {} }: DevProcessOptions
     urls,
     lines,
     token: (await readFile(tokenFile, "utf8")).trim(),
+    said: () => said,
     async stop() {
       child.kill("SIGTERM")
       const [code] = await exited

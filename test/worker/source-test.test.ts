@@ -1,13 +1,15 @@
+import { generateKeyPairSync } from "node:crypto"
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
-import { type Finished, run } from "../../cli/testing/run.ts"
+import { type Finished, run, start } from "../../cli/testing/run.ts"
 import type { ConfigInput } from "../../protocol/config/schema.ts"
 import { type Edge, startEdge } from "../support/edge.ts"
 
 /** The command against a Worker as it is. */
 
+const PAIR = generateKeyPairSync("rsa", { modulusLength: 2_048 })
 const OURS = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 const SECRETS = {
   CONTENTFUL_SECRET: "a".repeat(64),
@@ -15,6 +17,8 @@ const SECRETS = {
   SHOP_SECRET: OURS,
   WORDPRESS_SECRET: OURS,
   PLUGIN_SECRET: "a secret of WP Webhooks",
+  STACK_SECRET: "an organisation's secret",
+  STACK_KEY: PAIR.publicKey.export({ type: "spki", format: "pem" }).toString(),
   // These the Worker alone holds.
   ADOBE_CLIENT_ID: "client",
   NEXT_SECRET: "whsec_VGlkZW1hcmsncyB0ZXN0cyBvbmx5LCBubyBzZWNyZXQ=",
@@ -34,7 +38,7 @@ const source = (type: string, secret: string, more: object = {}) => ({
 })
 
 const CONFIG = {
-  namespaces: { blog: { prefixes: ["https://www.example.com/blog/"] } },
+  namespaces: { nothing: {}, blog: { prefixes: ["https://www.example.com/blog/"] } },
   sources: {
     "contentful-main": source("contentful", "CONTENTFUL_SECRET", { fields: { url: "/fields/url/@locale" } }),
     payload: source("payload", "PAYLOAD_SECRET"),
@@ -44,7 +48,11 @@ const CONFIG = {
     }),
     wordpress: source("wordpress", "WORDPRESS_SECRET"),
     plugin: source("wordpress", "PLUGIN_SECRET"),
+    // No relay runs here: what concerns a target stays pending.
+    slow: source("payload", "PAYLOAD_SECRET", { namespace: "nothing" }),
     commerce: source("adobe-io-events", "ADOBE_CLIENT_ID"),
+    stack: source("contentstack", "STACK_SECRET", { environments: ["stage"] }),
+    keyed: source("contentstack", "STACK_KEY"),
   },
   targets: {
     "www-http": {
@@ -110,8 +118,64 @@ describe("a sample that the Worker takes", () => {
     const { code, stdout } = await test(["payload", "--type", "note", "--id", "7"])
     expect(code).toBe(0)
     expect(stdout).toMatch(
-      /^sends to http:\/\/127\.0\.0\.1:\d+\/v1\/hooks\/payload, as payload would: note 7 was published\naccepted \d{16}\n$/,
+      /^sends to http:\/\/127\.0\.0\.1:\d+\/v1\/hooks\/payload, as payload would: note 7 was published\naccepted \d{16} {2}blog {2}invalidate {2}tag note-7, tag type-note, url https:\/\/www\.example\.com\/blog\/tidemark-test {2}→ no target\n$/,
     )
+  })
+
+  it.for([
+    ["publish", "was published", "invalidate"],
+    ["update", "was changed", "invalidate"],
+    ["unpublish", "was taken back", "purge"],
+    ["delete", "was deleted", "purge"],
+    ["rename", "was renamed", "invalidate"],
+  ])("says that something happened: %s", async ([kind = "", told = "", mode = ""]) => {
+    const { code, stdout, stderr } = await test(["payload", "--event", kind])
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
+    expect(stdout).toContain(`article tidemark-test ${told}\n`)
+    expect(stdout).toMatch(new RegExp(`\naccepted \\d{16} {2}blog {2}${mode} {2}tag article-tidemark-test, `))
+  })
+
+  it("is Contentstack's, by its secret and by a key", async () => {
+    const stack = await test(["stack", "--event", "delete"])
+    expect([stack.code, stack.stderr]).toEqual([0, ""])
+    expect(stack.stdout).toContain("blog  purge  tag article-tidemark-test, tag type-article  → no target\n")
+    const key = join(directory, "key.pem")
+    await writeFile(key, PAIR.privateKey.export({ type: "pkcs8", format: "pem" }))
+    const keyed = await test(["keyed", "--key", key])
+    expect([keyed.code, keyed.stderr]).toEqual([0, ""])
+    const without = await test(["keyed"])
+    expect([without.code, without.stderr]).toEqual([2, expect.stringContaining("--key <file>")])
+    const wrong = await test(["keyed", "--key", join(directory, "tidemark.config.mjs")])
+    expect([wrong.code, wrong.stderr]).toEqual([2, expect.stringContaining("holds no private key in PEM")])
+  })
+
+  it("is not sent where its sender has no such event", async () => {
+    const { code, stdout, stderr } = await test(["contentful-main", "--event", "rename"])
+    expect([code, stdout]).toEqual([2, ""])
+    expect(stderr).toContain(
+      "contentful has no delivery of the kind rename\n  it has publish, unpublish, delete\n",
+    )
+    expect((await test(["payload", "--event", "archive"])).code).toBe(2)
+  })
+
+  it("is told without what it invalidates, where that may not be read", async () => {
+    const { code, stdout, stderr } = await test(["payload"], { ...HELD, TIDEMARK_TOKEN: "tm_none" })
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/\naccepted \d{16}\n$/)
+    expect(stderr).toContain("what they invalidate cannot be shown: ")
+  })
+
+  it("is waited for until somebody gives up, and is told then", async () => {
+    const { child, output, finished } = start(["source", "test", "slow", "--wait=60"], {
+      cwd: directory,
+      env: { TIDEMARK_URL: edge.url, TIDEMARK_TOKEN: edge.tokens["reader"] ?? "", ...HELD },
+    })
+    await expect.poll(() => output.stdout, { timeout: 30_000 }).toMatch(/accepted \d{16}\n/)
+    const [, id = ""] = /accepted (\d{16})/.exec(output.stdout) ?? []
+    child.kill("SIGINT")
+    await finished
+    expect(child.signalCode).toBe("SIGINT")
+    expect(output.stderr).toContain(`see: tidemark status ${id}`)
   })
 
   it("is another one each time", async () => {
@@ -174,7 +238,7 @@ describe("where secrets come from", () => {
 describe("what cannot be", () => {
   it.for([
     [["nobody"], 'the configuration has no source "nobody"', "it has contentful-main, payload"],
-    [["commerce"], "there is no sample of adobe-io-events", "builder-io, contentful, datocms"],
+    [["commerce"], "there is no sample of adobe-io-events", "builder-io, contentful, contentstack, datocms"],
   ] as const)("%s", async ([args, message, more]) => {
     const { code, stdout, stderr } = await test(args)
     expect([code, stdout]).toEqual([2, ""])
@@ -216,4 +280,33 @@ it("the Worker answers Adobe's challenge, and nobody else's", async () => {
   expect(answer.headers.get("content-type")).toMatch(/^text\/plain/)
   expect((await edge.call("GET", "/v1/hooks/commerce?challenge=%3Cb%3E")).status).toBe(400)
   expect((await edge.call("GET", `/v1/hooks/payload?challenge=${challenge}`)).status).toBe(405)
+})
+
+describe("Allow lists what is allowed, and nothing else", () => {
+  const ALLOWED = [
+    ["/v1/hooks/payload", "POST"],
+    ["/v1/hooks/commerce", "GET, POST"],
+    ["/v1/hooks/nobody", "POST"],
+    ["/v1/invalidations", "GET, POST"],
+    ["/v1/invalidations/1", "GET"],
+    ["/v1/epochs", "GET, POST"],
+    ["/v1/explain", "POST"],
+    ["/healthz", "GET"],
+    ["/openapi.json", "GET"],
+  ] as const
+  const METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+  it.for(ALLOWED)("at %s", async ([path, allow]) => {
+    // Whoever may GET may ask for the head of it.
+    const taken = allow.split(", ").flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]))
+    for (const method of METHODS.filter((one) => !taken.includes(one))) {
+      const answer = await fetch(`${edge.url}${path}`, { method })
+      expect([method, answer.status, answer.headers.get("allow")]).toEqual([method, 405, allow])
+    }
+    for (const method of taken.filter((one) => one !== "POST")) {
+      expect((await fetch(`${edge.url}${path}`, { method })).status).not.toBe(405)
+    }
+    const posted = await fetch(`${edge.url}${path}`, { method: "POST", body: "{}" })
+    expect(posted.status === 405).toBe(!taken.includes("POST"))
+  })
 })

@@ -18,21 +18,6 @@ import type { Delivery, SourceAdapter, SourceContext, Verification } from "../so
  * and never one that makes a sender give up for good (3xx, 410, 422).
  */
 export function hookRoutes(app: Hono<EdgeEnv>): void {
-  app.get("/v1/hooks/:source", (c) => {
-    const edge = c.get("edge")
-    const name = c.req.param("source")
-    const config = Object.hasOwn(edge.resolved.sources, name) ? edge.resolved.sources[name] : undefined
-    const adapter = config && edge.sources.get(config.type)
-    if (!adapter?.challenge) {
-      throw new Problem("method_not_allowed", "GET is not allowed here.", { headers: { allow: "POST" } })
-    }
-    const answer = adapter.challenge(new URL(c.req.url).searchParams)
-    if (answer === undefined) {
-      throw new Problem("invalid_parameter", "The query holds no challenge of this sender.")
-    }
-    return c.text(answer)
-  })
-
   app.post("/v1/hooks/:source", async (c) => {
     const edge = c.get("edge")
     const name = c.req.param("source")
@@ -68,6 +53,24 @@ export function hookRoutes(app: Hono<EdgeEnv>): void {
     })
     const epochs = taken.accepted.map(({ epoch }) => epoch)
     return c.json({ accepted: epochs.length, duplicate: taken.duplicate, epochs, notes })
+  })
+
+  app.all("/v1/hooks/:source", (c) => {
+    const { resolved, sources } = c.get("edge")
+    const name = c.req.param("source")
+    const config = Object.hasOwn(resolved.sources, name) ? resolved.sources[name] : undefined
+    const adapter = config && sources.get(config.type)
+    const { method } = c.req
+    if (!adapter?.challenge || (method !== "GET" && method !== "HEAD")) {
+      throw new Problem("method_not_allowed", `${method} is not allowed here.`, {
+        headers: { allow: adapter?.challenge ? "GET, POST" : "POST" },
+      })
+    }
+    const answer = adapter.challenge(new URL(c.req.url).searchParams)
+    if (answer === undefined) {
+      throw new Problem("invalid_parameter", "The query holds no challenge of this sender.")
+    }
+    return c.text(answer)
   })
 }
 

@@ -4,7 +4,7 @@ import { Problem } from "../../protocol/errors.ts"
 import { MAX_BODY_BYTES } from "../../protocol/invalidation.ts"
 import { readRequest, requireAnyPublish, requirePublish } from "../../protocol/publish-request.ts"
 import type { Idempotency } from "../../protocol/publish.ts"
-import { getRecord, listRecords } from "../../protocol/records-api.ts"
+import { getRecord, isUnattended, listRecords } from "../../protocol/records-api.ts"
 import type { InvalidationRecord } from "../../protocol/record.ts"
 import type { Principal } from "../../protocol/tokens.ts"
 import { SECOND } from "../../protocol/time.ts"
@@ -52,8 +52,10 @@ export function invalidationRoutes(app: Hono<EdgeEnv>): void {
 
   app.get("/v1/invalidations/:id", async (c) => {
     const principal = await principalOf(c)
-    const { store, config } = c.get("edge")
-    return c.json(await getRecord({ store, principal, targets: config.targets }, c.req.param("id")))
+    const { store, config, now } = c.get("edge")
+    const record = await getRecord({ store, principal, targets: config.targets }, c.req.param("id"))
+    const noRelay = record.state === "pending" && (await isUnattended(store, config.relay.poll, now()))
+    return c.json(noRelay ? { ...record, noRelay } : record)
   })
 }
 
