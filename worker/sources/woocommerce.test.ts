@@ -139,6 +139,15 @@ describe("reading", () => {
     expect(read("product.updated", { ...VARIATION, parent_id: 0 })).toMatchObject({ events: [{ id: "801" }] })
   })
 
+  it.for([
+    ["action.wp_trash_post", "delete"],
+    ["action.before_delete_post", "delete"],
+    ["action.deleted_post", "delete"],
+    ["action.untrashed_post", "update"],
+  ] as const)("reads the name of WordPress' own hook in %s as %s", ([topic, kind]) => {
+    expect(read(topic, { action: "x", arg: 799 })).toEqual({ reading: "events", events: [{ kind, topic }] })
+  })
+
   it("leaves what a topic of one's own means to the rules", () => {
     const topic = "action.woocommerce_product_set_stock"
     expect(read(topic, { action: "woocommerce_product_set_stock", arg: 799 })).toEqual({

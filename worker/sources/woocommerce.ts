@@ -31,6 +31,9 @@ const MAX_PING_BYTES = 32
 const isPing = (body: Uint8Array<ArrayBuffer>): boolean =>
   body.length <= MAX_PING_BYTES && PING.test(new TextDecoder().decode(body))
 
+/** In the names of WordPress' own hooks, by which an `action.…` is called. */
+const GONE = /(?:^|_)(?:deleted?|trash(?:ed)?)(?:_|$)/
+
 function kindOf(event: string, status: string | undefined): EventKind | undefined {
   if (event === "deleted") return "delete"
   if (status !== undefined && status !== "publish") return event === "created" ? undefined : "unpublish"
@@ -60,11 +63,11 @@ export const woocommerce: SourceAdapter = {
 
   read(said) {
     const body = objectOf(said)
-    if (!body) return unreadable()
     const topic = said.headers.get("x-wc-webhook-topic") ?? ""
     const [, resource, event = ""] = /^(\w+)\.(\w+)$/.exec(topic) ?? []
     switch (resource) {
       case "product": {
+        if (!body) return unreadable(undefined, kindOf(event, undefined))
         const status = text(body, "/status")
         const kind = kindOf(event, status)
         if (!kind) return ignored(`the new product is not published: ${status}`)
@@ -87,10 +90,10 @@ export const woocommerce: SourceAdapter = {
       case "coupon":
         return ignored(`${topic} changes nothing published`)
       case "action":
-        return oneEvent({ kind: "update", topic })
+        return oneEvent({ kind: GONE.test(event) ? "delete" : "update", topic })
       case undefined:
       default:
-        return unreadable("no topic says what happened")
+        return unreadable("no topic says what happened", kindOf(event, undefined))
     }
   },
 }
