@@ -100,6 +100,7 @@ export function recordLines(record: InvalidationRecord): string[] {
     ["reason", text(record["reason"])],
     ["entity", isRecord(record["entity"]) ? plain(Object.values(record["entity"]).join(" ")) : ""],
     ["cause", text(record["cause"])],
+    ...notesOf(record).map((note): [string, string] => ["note", plain(note)]),
     ...passLines(record).map((line): [string, string] => ["pass", line]),
   ]
   const selectors = selectorsOf(record)
@@ -113,6 +114,9 @@ export function recordLines(record: InvalidationRecord): string[] {
     ...targetLines(record),
   ]
 }
+
+const notesOf = (record: InvalidationRecord): string[] =>
+  Array.isArray(record["notes"]) ? record["notes"].map(String) : []
 
 function passLines(record: InvalidationRecord): string[] {
   const passes = Array.isArray(record["passes"]) ? (record["passes"] as unknown[]) : []

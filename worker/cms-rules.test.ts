@@ -32,7 +32,7 @@ const PAGE: Rules = [
 ]
 
 const CONTENTFUL: Rules = [
-  { when: { type: "post" }, tags: ["post-{id}", "type-post"], urls: [`${SITE}/{locale}/blog/{slug}`] },
+  { when: { type: "post" }, tags: ["post-{id}", "type-post"], urls: [`${SITE}/{locale?}/blog/{slug?}`] },
 ]
 const entry = {
   sys: {
@@ -125,8 +125,25 @@ const CASES: readonly Case[] = [
     type: "shopify",
     headers: { "x-shopify-topic": "products/delete" },
     body: { id: 42 },
-    rules: [{ tags: ["product-{id}"], urls: [`${SITE}/products/{slug}`] }],
+    rules: [{ tags: ["product-{id}"], urls: [`${SITE}/products/{slug?}`] }],
     comes: ["purge blog: tag product-42"],
+    notes: 1,
+  },
+  {
+    name: "Shopify deletes a product, of which a rule wants to know more than the id",
+    type: "shopify",
+    headers: { "x-shopify-topic": "products/delete" },
+    body: { id: 42 },
+    rules: [{ tags: ["product-{id}"], urls: [`${SITE}/products/{slug}`] }],
+    comes: ["purge blog:"],
+    notes: 1,
+  },
+  {
+    name: "Sanity's guide projects no id: the page of the document is not told",
+    type: "sanity",
+    body: { _type: "post", slug: "hello" },
+    rules: [{ when: { type: "post" }, tags: ["post-{id}", "type-post"] }],
+    comes: ["invalidate blog:"],
     notes: 1,
   },
   {
@@ -182,11 +199,11 @@ const CASES: readonly Case[] = [
     notes: 1,
   },
   {
-    name: "an address outside the namespace beside a tag is dropped, and said so",
+    name: "an address outside the namespace is dropped where it is optional, and said so",
     type: "json",
     body: { id: "7", url: "https://evil.example/" },
     fields: { id: "/id", url: "/url" },
-    rules: [{ tags: ["post-{id}"], urls: ["{url}"] }],
+    rules: [{ tags: ["post-{id}"], urls: ["{url?}"] }],
     comes: ["invalidate blog: tag post-7"],
     notes: 1,
   },
