@@ -204,6 +204,17 @@ describe("reading other events", () => {
     expect(read(event, body)).toMatchObject({ events: [{ kind: "delete", type: event }] })
   })
 
+  it("leaves out no push by its branch that does not even tell its head", () => {
+    const context = contextOf("github", SECRET, { environments: ["production"] })
+    const headers = new Headers({ "x-github-event": "push" })
+    const told = (body: unknown) => github.read({ body, headers, path: "/" }, context)
+    expect(told({ ref: "refs/heads/main", forced: true, after: "a1" })).toMatchObject({ reading: "ignored" })
+    expect(told({ ref: "refs/heads/main", commits: [{ removed: ["a.md"] }] })).toMatchObject({
+      reading: "unreadable",
+      kind: "delete",
+    })
+  })
+
   it("cannot read what is no object, nor what has no event", () => {
     expect(read("push", undefined)).toMatchObject({ reading: "unreadable" })
     expect(read(undefined, push([]))).toMatchObject({ reading: "unreadable" })

@@ -60,6 +60,8 @@ function readPush(body: unknown, { config }: SourceContext): Reading {
     // No rule could say more of it than that it concerns everything; but not what another branch is published from.
     const { environments = ["*"], fields } = config
     const isElsewhere =
+      // Of a push that does not even tell its head, nothing else is certain either.
+      version !== undefined &&
       environment !== undefined &&
       fields?.["environment"] === undefined &&
       !environments.some((pattern) => matchesText(pattern, environment))
