@@ -207,9 +207,11 @@ describe("reading other events", () => {
   it("leaves out no push by its branch that does not even tell its head", () => {
     const context = contextOf("github", SECRET, { environments: ["production"] })
     const headers = new Headers({ "x-github-event": "push" })
-    const told = (body: unknown) => github.read({ body, headers, path: "/" }, context)
-    expect(told({ ref: "refs/heads/main", forced: true, after: "a1" })).toMatchObject({ reading: "ignored" })
-    expect(told({ ref: "refs/heads/main", commits: [{ removed: ["a.md"] }] })).toMatchObject({
+    const readIn = (body: unknown) => github.read({ body, headers, path: "/" }, context)
+    expect(readIn({ ref: "refs/heads/main", forced: true, after: "a1" })).toMatchObject({
+      reading: "ignored",
+    })
+    expect(readIn({ ref: "refs/heads/main", commits: [{ removed: ["a.md"] }] })).toMatchObject({
       reading: "unreadable",
       kind: "delete",
     })

@@ -65,6 +65,7 @@ const CASES: readonly Case[] = [
   { type: "storyblok", headers: { "x-storyblok-topic": "datasource.entries_updated" }, comes: undefined },
   { type: "storyblok", headers: { "x-storyblok-topic": "user.removed" }, comes: "ignored" },
   { type: "storyblok", headers: { "x-storyblok-topic": "workflow.stage.changed" }, comes: "ignored" },
+  { type: "storyblok", headers: { "x-storyblok-topic": "stage.changed" }, comes: "ignored" },
   { type: "storyblok", body: { action: "deleted" }, comes: "delete" },
   { type: "ghost", path: "/?event=post.deleted", comes: "delete" },
   { type: "ghost", path: "/?event=post.deleted", body: {}, comes: "delete" },

@@ -11,6 +11,7 @@ import {
   unreadable,
   verifyCarried,
 } from "./checks.ts"
+import { slugPairs } from "./slugs.ts"
 import type { EventKind, Reading, SourceAdapter, SourceContext, SourceEvent, Verified } from "./source.ts"
 
 /**
@@ -92,22 +93,18 @@ function readListed(body: Body, kind: EventKind, environment: string | undefined
 
 /** One document; several events where it has several slugs. */
 function readDocument(body: Body, told: Partial<SourceEvent> & Pick<SourceEvent, "kind">): SourceEvent[] {
-  const slugs = slugsAt(body, "slug")
-  const previousSlugs = slugsAt(body, "previousSlug")
   const tags = texts(find(body, "/tags"))
-  const count = Math.max(slugs.length, previousSlugs.length, 1)
-  return Array.from({ length: count }, (_, index) => {
-    const slug = slugs[index]
-    const previousSlug = previousSlugs[index]
-    return compact({
+  const pairs = slugPairs(slugsAt(body, "slug"), slugsAt(body, "previousSlug"))
+  return pairs.map(({ slug, previousSlug }) =>
+    compact({
       ...told,
       locale: text(body, "/locale"),
       slug: slug ?? (told.kind === "delete" ? previousSlug : undefined),
-      previousSlug: previousSlug === slug ? undefined : previousSlug,
+      previousSlug,
       version: text(body, "/_rev"),
       tags: tags.length > 0 ? tags : undefined,
-    })
-  })
+    }),
+  )
 }
 
 export const sanity: SourceAdapter = {

@@ -41,7 +41,7 @@ const kindOf = (
 ): EventKind | undefined => (Object.hasOwn(kinds, action) ? kinds[action] : "update")
 
 /** What never changes what visitors see; the legacy webhook tells of a workflow by its action alone. */
-const ELSEWHERE = ["workflow", "discussion", "user", "task"]
+const ELSEWHERE = ["workflow", "stage", "discussion", "user", "task"]
 const STAGE_CHANGED = ["workflow_stage_changed", "stage.changed"]
 
 /** Which kind of thing the body is about, for whoever is told no topic. */
