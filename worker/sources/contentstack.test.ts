@@ -377,7 +377,15 @@ describe("reading", () => {
     })
     const whole = [{ kind: "deploy", environment: "production", topic: "release.deploy" }]
     expect(deploy({})).toEqual({ reading: "events", events: whole })
-    expect(deploy({ items: [...items, { action: "publish" }] })).toEqual({ reading: "events", events: whole })
+    const published = { ...items[0], action: "publish" }
+    expect(deploy({ items: [published, { action: "publish" }] })).toEqual({
+      reading: "events",
+      events: whole,
+    })
+    expect(deploy({ items: [published, { action: "unpublish" }] })).toMatchObject({
+      reading: "unreadable",
+      kind: "unpublish",
+    })
   })
 
   it.for(["content_type", "content_types", "content types"])(

@@ -204,8 +204,12 @@ function readRelease(event: string, data: unknown, topic: string, environment: s
       topic,
     })
   })
-  const isWhole = events.length > 0 && events.every(({ id }) => id !== undefined)
-  return isWhole ? { reading: "events", events } : oneEvent({ kind: "deploy", environment, topic })
+  if (events.length > 0 && events.every(({ id }) => id !== undefined)) return { reading: "events", events }
+  // A deploy marks stale, and is what rules ask for: but what was taken back must go.
+  const hard = events.find(({ kind }) => kind === "unpublish" || kind === "delete")
+  return hard
+    ? unreadable("the release does not name every item", hard.kind)
+    : oneEvent({ kind: "deploy", environment, topic })
 }
 
 export const contentstack: SourceAdapter = {

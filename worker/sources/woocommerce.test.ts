@@ -135,6 +135,17 @@ describe("reading", () => {
     expect(read("product.updated", { ...PRODUCT, status: "draft" })).not.toHaveProperty("events.0.url")
   })
 
+  it("has no id where a variation, or what may be one, does not tell its product", () => {
+    for (const body of [
+      { ...VARIATION, parent_id: undefined },
+      { ...VARIATION, type: undefined },
+    ]) {
+      expect(read("product.updated", body)).toMatchObject({ events: [{ type: "product" }] })
+      expect(read("product.updated", body)).not.toHaveProperty("events.0.id")
+    }
+    expect(read("product.updated", { ...PRODUCT, type: undefined })).toHaveProperty("events.0.id", "799")
+  })
+
   it("says of a variation that is its own what it can", () => {
     expect(read("product.updated", { ...VARIATION, parent_id: 0 })).toMatchObject({ events: [{ id: "801" }] })
   })

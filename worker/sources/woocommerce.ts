@@ -40,6 +40,20 @@ function kindOf(event: string, status: string | undefined): EventKind | undefine
   return event === "created" || event === "restored" ? "publish" : "update"
 }
 
+/** Of the product on whose page it stands; undefined where a variation, or what may be one, does not tell it. */
+function idOf(body: unknown): string | undefined {
+  const parent = text(body, "/parent_id")
+  if (parent === "0") return text(body, "/id")
+  switch (text(body, "/type")) {
+    case "variation":
+      return parent
+    case undefined:
+      return parent === undefined ? text(body, "/id") : undefined
+    default:
+      return text(body, "/id")
+  }
+}
+
 export const woocommerce: SourceAdapter = {
   type: "woocommerce",
 
@@ -71,13 +85,12 @@ export const woocommerce: SourceAdapter = {
         const status = text(body, "/status")
         const kind = kindOf(event, status)
         if (!kind) return ignored(`the new product is not published: ${status}`)
-        const parent = text(body, "/type") === "variation" ? text(body, "/parent_id") : undefined
         const tags = texts(find(body, "/tags/*/slug"))
         return oneEvent({
           kind,
           type: "product",
           topic,
-          id: parent === undefined || parent === "0" ? text(body, "/id") : parent,
+          id: idOf(body),
           slug: text(body, "/slug"),
           // What is not published has an address that only its author can follow.
           url: kind === "unpublish" ? undefined : text(body, "/permalink"),
