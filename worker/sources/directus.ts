@@ -1,4 +1,4 @@
-import { parseJsonBytes, utf8 } from "../../protocol/bytes.ts"
+import { parseJsonText } from "../../protocol/bytes.ts"
 import { compact, MAX_SELECTORS } from "../../protocol/invalidation.ts"
 import { text, texts } from "../rules/pointer.ts"
 import { objectOf, oneEvent, unreadable, verifyCarried } from "./checks.ts"
@@ -42,7 +42,7 @@ const MODEL_COLLECTION = /^directus_(?:collections|fields|relations)$/
 
 /** A list or an object that a flow's template wrote into a text is JSON again. */
 const unwrap = (value: unknown): unknown =>
-  typeof value === "string" && /^[[{]/.test(value) ? (parseJsonBytes(utf8(value)) ?? value) : value
+  typeof value === "string" && /^[[{]/.test(value) ? (parseJsonText(value) ?? value) : value
 
 /** The keys of the items; undefined where there is none, or where something is told that can be none. */
 function keysOf({ key, keys, item }: Readonly<Record<string, unknown>>): string[] | undefined {
