@@ -64,6 +64,10 @@ describe("what triggered a flow", () => {
     expect(reading).toHaveProperty("events.0.id", "42")
   })
 
+  it("reads what a template wrote into a text as a whole", () => {
+    expect(read(JSON.stringify(DELETED))).toEqual(read(DELETED))
+  })
+
   it("reads the slug of a payload that a template wrote into a text", () => {
     expect(read({ ...UPDATED, keys: ["42"], payload: '{"slug":"tides"}' })).toMatchObject({
       events: [{ id: "42", slug: "tides" }],

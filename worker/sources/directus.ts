@@ -60,7 +60,7 @@ export const directus: SourceAdapter = {
   verify: (delivery, context) => verifyCarried(delivery, context),
 
   read(said) {
-    const body = objectOf(said)
+    const body = objectOf({ ...said, body: unwrap(said.body) })
     if (!body) return unreadable()
     const topic = text(body, "/event")
     const words = topic?.split(".") ?? []
