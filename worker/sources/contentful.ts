@@ -126,11 +126,9 @@ function environmentOf(
   headers: Headers,
   { config: { environments } }: SourceContext,
 ): string | undefined {
-  const told = text(body, "/sys/environment/sys/id")
   const [, named] = CRN.exec(headers.get("x-contentful-crn") ?? "") ?? []
-  const counts = (environment: string | undefined) =>
-    environment === undefined || !environments || environments.some((one) => matchesText(one, environment))
-  return told === undefined || (named !== undefined && !counts(told) && counts(named)) ? named : told
+  const told = texts([text(body, "/sys/environment/sys/id"), named])
+  return told.find((one) => environments?.some((pattern) => matchesText(pattern, one))) ?? told[0]
 }
 
 export const contentful: SourceAdapter = {
