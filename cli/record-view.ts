@@ -117,6 +117,7 @@ export function recordLines(record: InvalidationRecord): string[] {
     ["entity", isRecord(record["entity"]) ? plain(Object.values(record["entity"]).join(" ")) : ""],
     ["cause", text(record["cause"])],
     ["relay", hasNoRelay(record) ? paint("red", NO_RELAY) : ""],
+    ...notesOf(record).map((note): [string, string] => ["note", plain(note)]),
     ...passLines(record).map((line): [string, string] => ["pass", line]),
   ]
   const selectors = selectorsOf(record)
@@ -130,6 +131,9 @@ export function recordLines(record: InvalidationRecord): string[] {
     ...targetLines(record),
   ]
 }
+
+const notesOf = (record: InvalidationRecord): string[] =>
+  Array.isArray(record["notes"]) ? record["notes"].map(String) : []
 
 function passLines(record: InvalidationRecord): string[] {
   const passes = Array.isArray(record["passes"]) ? (record["passes"] as unknown[]) : []

@@ -73,6 +73,57 @@ it("bytes are read as JSON, or as nothing, whatever came before", () => {
   expect([utf8("null"), utf8("0"), utf8("\ufeff[]")].map(parseJsonBytes)).toEqual([null, 0, []])
 })
 
+describe("a number", () => {
+  const digits = fc.stringMatching(/^-?(?:0|[1-9]\d{0,39})(?:\.\d{0,20}[1-9])?$/)
+
+  it("is the digits that were sent, up to 40 of them, wherever it stands", () => {
+    fc.assert(
+      fc.property(digits, (number) => {
+        const [inList] = parseJsonBytes(utf8(`[${number}]`)) as unknown[]
+        const { a, b } = parseJsonBytes(utf8(`{"a": ${number}, "b": [{"c": ${number}}]}`)) as Record<
+          string,
+          unknown
+        >
+        expect([inList, a, b].map((each) => JSON.stringify(each).replaceAll(/[^-.\d]/g, ""))).toEqual([
+          number,
+          number,
+          number,
+        ])
+      }),
+      { numRuns: 1_000 },
+    )
+  })
+
+  it.each([
+    ["7", 7],
+    ["9007199254740991", 9_007_199_254_740_991],
+    ["9007199254740993", "9007199254740993"],
+    ["788032119674292922", "788032119674292922"],
+    ["42.0", 42],
+    ["9007199254740993.00", "9007199254740993"],
+    ["1.5", 1.5],
+    ["1.50", "1.50"],
+    ["0.1234567890123456789", "0.1234567890123456789"],
+    ["1e400", "1e400"],
+    ["1e-400", "1e-400"],
+    ["-0", "-0"],
+  ])("%s is %j", (source, value) => {
+    expect(parseJsonBytes(utf8(`{"n":${source}}`))).toEqual({ n: value })
+  })
+
+  it("is left alone in a text, and in the name of a member", () => {
+    const json = '{"788032119674292922":"788032119674292922.0, 1.50","__proto__":{"a":1.50}}'
+    expect(JSON.stringify(parseJsonBytes(utf8(json)))).toBe(json.replace(":1.50", ':"1.50"'))
+  })
+
+  it.each(["[0788032119674292922]", "[788032119674292922.]", "[1.50.1]", "[--0]"])(
+    "is none in %s",
+    (none) => {
+      expect(parseJsonBytes(utf8(none))).toBeUndefined()
+    },
+  )
+})
+
 it("bytes are joined in order", () => {
   fc.assert(
     fc.property(fc.array(bytes), (parts) => {

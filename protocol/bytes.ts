@@ -6,10 +6,32 @@ export const utf8 = (text: string): Uint8Array<ArrayBuffer> => encoder.encode(te
 
 const strict = /* @__PURE__ */ new TextDecoder("utf-8", { fatal: true })
 
-/** What bytes say as JSON in UTF-8; undefined where they say nothing. */
+/** What any number has that JavaScript would write with other digits. */
+const MAY_CHANGE = /\d{16}|\d[.eE]|-0/
+
+/** A number as it was sent, where JavaScript would write other digits. That `42.0` is 42 says nothing else. */
+function asSent(_key: string, value: unknown, context?: { readonly source?: string }): unknown {
+  const source = context?.source?.replace(/\.0+$/, "")
+  return typeof value === "number" && source !== undefined && String(value) !== source ? source : value
+}
+
+/**
+ * What a text says as JSON; undefined where it says nothing. A number that JavaScript cannot hold, or would write
+ * otherwise, is a text of the digits that were sent: an id beyond 2^53 would name another record.
+ */
+export function parseJsonText(text: string): unknown {
+  try {
+    // A reviver is asked for every value, which costs ten times as much.
+    return JSON.parse(text, MAY_CHANGE.test(text) ? asSent : undefined)
+  } catch {
+    return undefined
+  }
+}
+
+/** What bytes say as JSON in UTF-8, as `parseJsonText` reads it; undefined where they say nothing. */
 export function parseJsonBytes(bytes: Uint8Array): unknown {
   try {
-    return JSON.parse(strict.decode(bytes))
+    return parseJsonText(strict.decode(bytes))
   } catch {
     return undefined
   }

@@ -71,6 +71,8 @@ export interface Invalidation extends Selectors {
   readonly secondPass?: Milliseconds
   readonly entity?: Entity
   readonly reason?: string
+  /** Of a delivery: why it came to more, or to less, than its rules say. A few lines, of what the source was told. */
+  readonly notes?: readonly string[]
 }
 
 /** Who published: the one member that is set names it. */
@@ -87,6 +89,7 @@ export interface EntryBody extends Selectors {
   readonly by: Publisher
   readonly entity?: Entity
   readonly reason?: string
+  readonly notes?: readonly string[]
   readonly trace?: string
   /** Targets skip this entry: its settle pass follows and is what purges. */
   readonly settling?: true

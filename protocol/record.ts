@@ -379,6 +379,7 @@ function toRecord(
     mode: body.mode,
     ...(body.entity ? { entity: body.entity } : {}),
     ...(body.reason === undefined ? {} : { reason: body.reason }),
+    ...(body.notes ? { notes: body.notes } : {}),
     ...(body.pass ? { pass: body.pass } : {}),
     by: body.by,
     acceptedAt: isoTime(epochToMs(epoch)),

@@ -54,7 +54,7 @@ const blog = (more: Partial<Invalidation> = {}): Partial<Invalidation> => ({
 
 const one = (derived: Derived): Partial<Invalidation> => {
   expect(derived.invalidations).toHaveLength(1)
-  const { entity: _, ...rest } = derived.invalidations[0] ?? {}
+  const { entity: _, notes: _notes, ...rest } = derived.invalidations[0] ?? {}
   return rest
 }
 
@@ -63,22 +63,32 @@ const listOf = (length: number): string[] => Array.from({ length }, (_, index) =
 const POST: SourceEvent = { kind: "publish", type: "post", id: "42", slug: "tides" }
 
 describe("without rules", () => {
+  it.for(["prismic", "json"] as const)("a source that knows no types is known by its ids: %s", (type) => {
+    const derived = derive({ type, auth: "bearer" }, { kind: "update", id: "42" })
+    expect(one(derived)).toEqual(blog({ tags: ["id-42"] }))
+    const typed = { type: "json", auth: "bearer", fields: { type: "/type" } } as const
+    expect(one(derive(typed, { kind: "update", id: "42" }))).toEqual(blog())
+  })
+
   it.for([
     ["a type and an id", POST, blog({ tags: ["post-42", "type-post"] })],
-    ["no type", { kind: "update", id: "42" }, blog({ tags: ["id-42"] })],
+    ["no type, though the sender's records have one", { kind: "update", id: "42" }, blog()],
     [
       "a deletion",
       { kind: "delete", type: "post", id: "42" },
       blog({ mode: "purge", tags: ["post-42", "type-post"] }),
     ],
-    ["an unpublish", { kind: "unpublish", id: "42" }, blog({ mode: "purge", tags: ["id-42"] })],
+    ["an unpublish", { ...POST, kind: "unpublish" }, blog({ mode: "purge", tags: ["post-42", "type-post"] })],
+    ["an empty id", { kind: "delete", type: "post", id: "" }, blog({ mode: "purge" })],
+    ["an id that is no tag", { kind: "update", type: "post", id: "x".repeat(1_020) }, blog()],
     ["tags", { kind: "tags", tags: ["a", "b", "a"] }, blog({ tags: ["a", "b"] })],
     ["no id", { kind: "update", type: "post" }, blog()],
     ["nothing at all", { kind: "update" }, blog()],
     ["a deletion of no id", { kind: "delete", type: "post" }, blog({ mode: "purge" })],
     ["a deploy, whose id labels no page", { kind: "deploy", type: "site", id: "d1" }, blog()],
     ["tags of which none can be one", { kind: "tags", tags: ["ns/blog", "u:x", " "] }, blog()],
-    ["tags of which some can", { kind: "tags", tags: ["ns/blog", "a"] }, blog({ tags: ["a"] })],
+    ["tags of which some cannot", { kind: "tags", tags: ["ns/blog", "a"] }, blog()],
+    ["a tag that is too long among others", { kind: "tags", tags: ["x".repeat(1_025), "a"] }, blog()],
     ["more tags than can be listed", { kind: "tags", tags: listOf(1_001) }, blog()],
   ] satisfies [string, SourceEvent, Partial<Invalidation>][])("%s", ([, event, expected]) => {
     expect(one(derive({}, event))).toEqual(expected)
@@ -150,17 +160,23 @@ describe("a Contentful blog", () => {
   })
 
   it("deletes by a tombstone: by tag, as no slug is told", () => {
-    const derived = deliver({ sys: { ...sys, type: "DeletedEntry" } }, "Entry.delete")
+    const tombstone = { sys: { ...sys, type: "DeletedEntry" } }
+    const [rule] = source.rules ?? []
+    const urls = ["https://www.example.com/{locale?}/blog/{slug?}"]
+    const derived = deliver(tombstone, "Entry.delete", { rules: [{ ...rule, urls }] })
     expect(one(derived)).toEqual(blog({ mode: "purge", tags: ["post-5Ks", "type-post"] }))
     expect(derived.notes).toEqual([
-      "rules.0: https://www.example.com/{locale}/blog/{slug}: {locale} has no value",
+      "rules.0: https://www.example.com/{locale?}/blog/{slug?}: {locale} has no value",
     ])
+    expect(derived.invalidations[0]?.notes).toBeUndefined()
   })
 
-  it("widens for a change of the model, which names no entry, to its type or to all", () => {
-    const body = { sys: { type: "ContentType", id: "post", environment: link("master") } }
-    expect(one(deliver(body, "ContentType.publish"))).toEqual(blog({ tags: ["type-post"] }))
-    expect(one(deliver(body, "ContentType.publish", { rules: [] }))).toEqual(blog())
+  it("widens for a tombstone where a rule insists on what it does not tell", () => {
+    const derived = deliver({ sys: { ...sys, type: "DeletedEntry" } }, "Entry.delete")
+    expect(one(derived)).toEqual(blog({ mode: "purge" }))
+    const note =
+      "rules.0: https://www.example.com/{locale}/blog/{slug}: {locale} has no value: blog is invalidated as a whole"
+    expect([derived.notes, derived.invalidations[0]?.notes]).toEqual([[note], [note]])
   })
 
   it("counts the environments that are named, and what names none", () => {
@@ -365,14 +381,13 @@ describe("rules", () => {
   })
 
   it("come to the namespace for what says nothing usable", () => {
+    const notes = ["the body is not JSON: blog is invalidated as a whole"]
     expect(wholeNamespace(told({ settle: "5s" }).source, "the body is not JSON")).toEqual({
-      invalidations: [blog({ settle: 5_000 })],
-      notes: ["the body is not JSON: blog is invalidated as a whole"],
+      invalidations: [blog({ settle: 5_000, notes })],
+      notes,
       rules: [],
     })
-    expect(wholeNamespace(told({}).source, "no id", "unpublish").invalidations).toEqual([
-      blog({ mode: "purge" }),
-    ])
+    expect(one(wholeNamespace(told({}).source, "no id", "unpublish"))).toEqual(blog({ mode: "purge" }))
   })
 })
 
@@ -383,7 +398,11 @@ describe("a template without a value", () => {
   it.for([
     ["widens where no tag stands in", { urls: [url] }, blog()],
     ["widens although another url is there", { urls: [url, "https://www.example.com/{slug}"] }, blog()],
-    ["yields nothing beside a tag", { tags: ["{id}"], urls: [url] }, blog({ tags: ["42"] })],
+    ["widens beside a tag", { tags: ["{id}"], urls: [url] }, blog()],
+    ["widens where it is one tag of several", { tags: ["{previousSlug}", "type-post"] }, blog()],
+    ["widens as a prefix beside a tag", { tags: ["{id}"], prefixes: [url] }, blog()],
+    ["widens as a host beside a tag", { tags: ["{id}"], hosts: ["{previousSlug}"] }, blog()],
+    ["widens as hard as the rule asks", { tags: ["{version}", "x"], mode: "purge" }, blog({ mode: "purge" })],
     ["widens where it is itself the only tag", { tags: ["{previousSlug}"] }, blog()],
     [
       "yields nothing where it is optional",
@@ -405,6 +424,122 @@ describe("a template without a value", () => {
     expect(one(derive({ rules: [{ namespace: "news", urls: [url] }] }, POST))).toEqual(
       blog({ namespace: "news" }),
     )
+  })
+})
+
+describe("a condition on what the sender left out", () => {
+  const rules = (when: Record<string, string | string[]>) => [
+    { when, namespace: "news", tags: ["news-{id}"] },
+    { tags: ["all-{id}"] },
+  ]
+  const namespaces = (when: Record<string, string | string[]>, event: SourceEvent) =>
+    derive({ rules: rules(when) }, event).invalidations.map(({ namespace, tags }) => [namespace, ...tags])
+
+  it.for([
+    [{ type: "post" }, { kind: "update", id: "1" }],
+    [
+      { type: ["page", "post"], kind: "update" },
+      { kind: "update", id: "1" },
+    ],
+    [
+      { environment: "master", type: "post" },
+      { kind: "update", id: "1", type: "post" },
+    ],
+    [{ type: "post" }, { kind: "update", id: "1", type: "" }],
+  ] satisfies [Record<string, string | string[]>, SourceEvent][])("widens: %j of %j", ([when, event]) => {
+    expect(namespaces(when, event)).toEqual([["news"], ["blog", "all-1"]])
+  })
+
+  it.for([
+    [{ type: "post" }, { kind: "update", id: "1", type: "page" }],
+    [
+      { type: "post", kind: "delete" },
+      { kind: "update", id: "1" },
+    ],
+    [{ type: "*" }, { kind: "update", id: "1" }],
+    [{ type: "post" }, { kind: "deploy", id: "1" }],
+    [{ type: "post" }, { kind: "tags", id: "1", tags: ["a"] }],
+    [{ slug: "a" }, { kind: "update", id: "1" }],
+  ] satisfies [Record<string, string | string[]>, SourceEvent][])("is none: %j of %j", ([when, event]) => {
+    expect(namespaces(when, event)).toEqual([["blog", "all-1"]])
+  })
+
+  it("widens where no other rule matches, whatever is done otherwise", () => {
+    const derived = derive({ rules: [{ when: { type: "post" }, tags: ["x"] }] }, { kind: "delete", id: "1" })
+    expect(one(derived)).toEqual(blog({ mode: "purge" }))
+    expect(derived.rules).toEqual([0])
+    expect(derived.notes[0]).toContain("rules.0: ")
+  })
+})
+
+describe("what concerns the model, or cannot be read", () => {
+  const rules: Rule[] = [
+    { when: { type: "post" }, tags: ["post-{id}", "type-post"], mode: "purge" },
+    { when: { type: "page", kind: "delete" }, namespace: "news", tags: ["{id}"], mode: "purge" },
+  ]
+  const model: SourceEvent = { kind: "update", isModel: true, type: "page" }
+
+  it("is every namespace that the source speaks of, whatever the rules say", () => {
+    const { invalidations, notes, rules: matched } = derive({ rules }, model)
+    expect(invalidations.map(({ namespace, mode, tags }) => [namespace, mode, tags])).toEqual([
+      ["blog", "invalidate", []],
+      ["news", "invalidate", []],
+    ])
+    expect([notes.length, matched]).toEqual([2, []])
+  })
+
+  it("is as hard as its kind, or a rule that may be meant", () => {
+    const hard = (source: Partial<SourceInput>, event: SourceEvent) =>
+      derive(source, event).invalidations.map(({ mode }) => mode)
+    expect(hard({ rules }, { ...model, type: "post" })).toEqual(["purge", "invalidate"])
+    expect(hard({ rules }, { ...model, kind: "delete" })).toEqual(["purge", "purge"])
+    expect(hard({}, { ...model, kind: "delete" })).toEqual(["purge"])
+    const whole = (kind: "update" | "delete") =>
+      wholeNamespace(told({ rules }).source, "-", kind).invalidations.map(({ namespace, mode }) => [
+        namespace,
+        mode,
+      ])
+    expect(whole("update")).toEqual([
+      ["blog", "purge"],
+      ["news", "invalidate"],
+    ])
+    expect(whole("delete")).toEqual([
+      ["blog", "purge"],
+      ["news", "purge"],
+    ])
+  })
+
+  it("counts in the environments that are named", () => {
+    const source = { rules, environments: ["master"] }
+    expect(derive(source, { ...model, environment: "dev" }).invalidations).toEqual([])
+    expect(derive(source, { ...model, environment: "master" }).invalidations).toHaveLength(2)
+  })
+})
+
+describe("notes", () => {
+  it("are kept with what they are about, few and on one line", () => {
+    const event = {
+      ...POST,
+      environment: "a\u0000\r\nb\u202e".padEnd(500, "x"),
+      url: "https://evil.example/",
+    }
+    const urls = Array.from({ length: 12 }, (_, n) => `{url?}${n}`)
+    const { invalidations, notes } = derive({ rules: [{ tags: ["{id}"], urls }] }, event)
+    expect([notes.length, invalidations[0]?.notes?.length]).toEqual([12, 8])
+    expect(invalidations[0]?.notes?.at(-1)).toBe("and 5 more")
+    const [ignored = ""] = derive({ environments: ["c"] }, event).notes
+    expect(ignored).toMatch(/^the environment a {3}b x+ is none/)
+    const long = derive({ rules: [{ tags: [`${"y".repeat(1_000)}{version}`] }] }, event)
+    expect(long.invalidations[0]?.notes?.[0]?.length).toBeLessThanOrEqual(240)
+  })
+
+  it("tell what is optional and absent, but for what only a rename has", () => {
+    const rules = [
+      { tags: ["{id}", "{version?}"], urls: ["https://www.example.com/{previousSlug?}", "{previousUrl?}"] },
+    ]
+    const derived = derive({ rules }, POST)
+    expect(one(derived)).toEqual(blog({ tags: ["42"] }))
+    expect(derived.notes).toEqual(["rules.0: {version?}: {version} has no value"])
   })
 })
 
@@ -514,7 +649,7 @@ describe("values", () => {
     const event = { ...POST, slug: value, url: value }
     expect(one(derive({ rules: [{ urls: [template] }] }, event))).toEqual(blog())
     const derived = derive({ rules: [{ tags: ["{id}"], urls: [template] }] }, event)
-    expect(one(derived)).toEqual(blog({ tags: ["42"] }))
+    expect(one(derived)).toEqual(blog())
     expect(derived.notes).toHaveLength(1)
   })
 
@@ -546,6 +681,11 @@ describe("values", () => {
     const derived = derive({ rules: [{ urls: ["{url?}"] }] }, event)
     expect(derived.invalidations).toEqual([])
     expect(derived.notes).toEqual(["rules.0: {url?}: what it names lies outside the namespace"])
+  })
+
+  it("of an optional placeholder widen where they are a tag that cannot be one", () => {
+    const event = { ...POST, tags: ["a", "x".repeat(1_025)] }
+    expect(one(derive({ rules: [{ tags: ["{id}", "{tags?}"] }] }, event))).toEqual(blog())
   })
 
   it("name no url in a namespace that lies nowhere", () => {

@@ -40,45 +40,87 @@ interface Judging extends Told {
   readonly gathering: Gathering
 }
 
-/** What events invalidate under the source's rules. Pure; in doubt it widens to the namespace and never narrows. */
+/**
+ * What events invalidate under the source's rules. Pure; in doubt it widens to the namespace and never narrows: what
+ * comes of an event covers the record that it is about, whatever the sender left out of it.
+ */
 export function deriveInvalidations(told: Told): Derived {
   const gathering = new Gathering()
   const matched = new Set<number>()
   for (const event of told.events) {
     const variants = readVariants(event, told.body, told.source.fields ?? {})
-    if (!variants)
-      gathering.whole(likenessOf(told.source, modeFor([event.kind])), "the delivery names too many locales")
+    if (!variants) everywhere(gathering, told.source, onlyKind(event.kind), "the delivery names too much")
     for (const variant of variants ?? []) {
-      for (const rule of judge({ ...told, variant, gathering })) matched.add(rule)
+      const judging = { ...told, variant, gathering }
+      if (isElsewhere(judging)) continue
+      if (event.isModel) everywhere(gathering, told.source, variant, "the model changed")
+      else for (const rule of judge(judging)) matched.add(rule)
     }
   }
   return { ...gathering.result(), rules: [...matched] }
 }
 
-/** A source's namespace as a whole: what a delivery comes to that is signed and says nothing usable. */
+/** A source's namespaces as a whole: what a delivery comes to that is signed and says nothing usable. */
 export function wholeNamespace(
   source: Resolved<SourceConfig>,
   why: string,
   kind: EventKind = "update",
 ): Derived {
   const gathering = new Gathering()
-  gathering.whole(likenessOf(source, modeFor([kind])), why)
+  everywhere(gathering, source, onlyKind(kind), why)
   return { ...gathering.result(), rules: [] }
+}
+
+/**
+ * Every namespace that a source can speak of: its own, and those that its rules name. As hard as the kind asks, or a
+ * rule that may be meant.
+ */
+function everywhere(
+  gathering: Gathering,
+  source: Resolved<SourceConfig>,
+  variant: Variant,
+  why: string,
+): void {
+  const rules = source.rules ?? []
+  const mode = modeFor(valuesOf(variant, "kind"))
+  const isHard = (rule: RuleConfig) => rule.mode === "purge" && matches(rule.when ?? {}, variant) !== false
+  const namespaces = new Map([[source.namespace, mode]])
+  for (const rule of rules) {
+    const { namespace = source.namespace } = rule
+    namespaces.set(namespace, isHard(rule) ? "purge" : (namespaces.get(namespace) ?? mode))
+  }
+  for (const [namespace, hardest] of namespaces) {
+    gathering.whole(likenessOf(source, hardest, { namespace }), why)
+  }
 }
 
 /** Applies every rule that matches, or what stands in for rules; answers which of the configured ones did. */
 function judge(judging: Judging): number[] {
-  const { source, variant } = judging
-  if (isElsewhere(judging)) return []
+  const { source, variant, gathering } = judging
   if (!source.rules?.length) {
     applyDefault(judging)
     return []
   }
-  const applying = [...source.rules.entries()].filter(([, rule]) => matches(rule.when ?? {}, variant))
-  for (const [index, rule] of applying) applyRule(rule, `rules.${index}`, judging)
+  const applying: number[] = []
+  for (const [index, rule] of source.rules.entries()) {
+    const match = matches(rule.when ?? {}, variant)
+    if (match === false) continue
+    applying.push(index)
+    const name = `rules.${index}`
+    if (match === true) applyRule(rule, name, judging)
+    else {
+      const likeness = likenessOf(source, modeFor(valuesOf(variant, "kind")), rule)
+      gathering.whole(likeness, `${name}: the delivery does not tell what its \`when\` asks for`)
+    }
+  }
   if (applying.length === 0) applyOtherwise(judging)
-  return applying.map(([index]) => index)
+  return applying
 }
+
+/** All that is known of a delivery that says nothing else. */
+const onlyKind = (kind: EventKind): Variant => ({
+  values: (from) => ("variable" in from && from.variable === "kind" ? [kind] : []),
+})
 
 const valuesOf = (variant: Variant, variable: Variable): readonly string[] => variant.values({ variable })
 
@@ -114,6 +156,10 @@ function applyOtherwise({ variant, source, sourceName, gathering }: Judging): vo
   else gathering.whole(likenessOf(source, modeFor(kind)), why)
 }
 
+/** Whether a source tells no types at all, so that no page is labelled by one. */
+const isTypeless = ({ type, fields }: Resolved<SourceConfig>): boolean =>
+  type === "prismic" || (type === "json" && fields?.["type"] === undefined)
+
 /** What applies where no rules are configured. */
 function applyDefault(judging: Judging): void {
   const { variant, source, gathering } = judging
@@ -125,6 +171,8 @@ function applyDefault(judging: Judging): void {
   // No page is labelled with the id of a deploy.
   if (kind.includes("deploy")) return whole("a deploy concerns every page")
   if (valuesOf(variant, "id").length === 0) return whole("the delivery names no id")
+  // A page is labelled by both, unless the sender never tells a type.
+  if (!hasType && !isTypeless(source)) return whole("the delivery names no type")
   applyRule({ tags: hasType ? ["{type}-{id}", "type-{type}"] : ["id-{id}"] }, name, judging)
 }
 
@@ -145,14 +193,13 @@ function applyRule(rule: RuleConfig, name: string, { variant, source, config, ga
     where: `${name}: ${template}`,
     ...render(template, list, variant, territory),
   }))
-  const tooMany = rendered.find((each) => each.tooMany)
-  if (tooMany) return gathering.whole(likeness, `${tooMany.where}: names too much`)
-  const hasTag = rendered.some(({ list, values }) => list === "tags" && values.length > 0)
-  const lacking = hasTag ? undefined : rendered.find((each) => each.required)
+  // Also where another template says something: a list's tag does not stand on the page of its item.
+  const lacking = rendered.find((each) => each.required)
   if (lacking) return gathering.whole(likeness, `${lacking.where}: ${lacking.fault}`)
-  for (const { list, where, values, fault } of rendered) {
+  for (const { list, where, values, fault, absent } of rendered) {
     gathering.add(likeness, list, values)
-    if (fault !== undefined) gathering.note(`${where}: ${fault}`)
+    if (fault !== undefined) gathering.note(`${where}: ${fault}`, likeness)
+    if (absent !== undefined) gathering.note(`${where}: ${absent}`)
   }
 }
 

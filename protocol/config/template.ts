@@ -24,7 +24,7 @@ export interface Placeholder {
   readonly from: Reference
   /** `{+name}`: `/` is kept as it is in a url (RFC 6570). */
   readonly keepsSlash: boolean
-  /** `{name?}`: without a value the template yields nothing, and nothing is widened for it. */
+  /** `{name?}`: without a value the template yields nothing. One that is not optional widens to the namespace then. */
   readonly optional: boolean
 }
 

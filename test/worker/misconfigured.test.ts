@@ -73,10 +73,17 @@ describe("a delivery that is refused", () => {
         cms: { type, secret: [secret("OLD"), secret("CMS")], namespace: "blog", ...(auth ? { auth } : {}) },
       },
     }
-    const event = { type: "post", id: "1", slug: "a", url: "https://www.example.com/a" }
+    const event = {
+      kind: "publish" as const,
+      type: "post",
+      id: "1",
+      slug: "a",
+      url: "https://www.example.com/a",
+    }
     const other = type in right ? (right[type] ?? "").replace("a", "b").replace("Q", "R") : "another-secret"
     const path = "/v1/hooks/cms"
     const sample = await SAMPLERS[type]!({
+      sourceType: type,
       event,
       fields: {},
       secret: other,

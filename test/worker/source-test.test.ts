@@ -104,7 +104,8 @@ describe("a sample that the Worker takes", () => {
   ] as const)("of %s", async ([name, urls]) => {
     const { code, stderr, json } = await test([name, "--json"])
     expect({ code, stderr }).toEqual({ code: 0, stderr: "" })
-    expect(json()).toEqual({ accepted: 1, duplicate: false, epochs: [expect.any(Number)], notes: [] })
+    const notes = urls ? [] : ["rules.1: {url?}: {url} has no value"]
+    expect(json()).toEqual({ accepted: 1, duplicate: false, epochs: [expect.any(Number)], notes })
     const record = await recordOf(json().epochs[0])
     expect(record).toMatchObject({
       by: { source: name },

@@ -21,7 +21,7 @@ beforeAll(async () => {
           auth: "body",
           // What nobody would write on purpose.
           fields: { slug: "/secret" },
-          rules: [{ tags: ["doc-{id}", "{field:/secret}", "{slug}", "{field:/*}"] }],
+          rules: [{ tags: ["doc-{id}", "{field:/secret?}", "{slug?}", "{field:/*}"] }],
         },
         directus: { ...source, type: "directus", auth: "bearer" },
         builder: { ...source, type: "builder-io", auth: "header:X-Token" },

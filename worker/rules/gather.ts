@@ -25,6 +25,23 @@ interface Group extends Likeness {
   whole: boolean
   readonly lists: Readonly<Record<SelectorList, Set<string>>>
   readonly entities: Map<string, Entity>
+  /** Why it is wider or narrower than the rules say. */
+  readonly notes: Set<string>
+}
+
+/** What a record keeps of the notes that concern it. */
+const MAX_NOTES = 8
+const MAX_NOTE = 240
+
+/** A note holds names of the configuration and of the body: on one line, and not enough to fill a log. */
+const clean = (note: string): string =>
+  (note.length > MAX_NOTE ? `${note.slice(0, MAX_NOTE - 1)}…` : note)
+    .replaceAll(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, " ")
+    .toWellFormed()
+
+function kept(notes: ReadonlySet<string>): string[] | undefined {
+  if (notes.size <= MAX_NOTES) return notes.size === 0 ? undefined : [...notes]
+  return [...[...notes].slice(0, MAX_NOTES - 1), `and ${notes.size - MAX_NOTES + 1} more`]
 }
 
 const selectorsOf = (group: Group): string[] =>
@@ -37,8 +54,11 @@ export class Gathering {
   readonly #groups = new Map<string, Group>()
   readonly #notes = new Set<string>()
 
-  note(note: string): void {
-    this.#notes.add(note)
+  /** @param likeness of the invalidation whose record is to keep the note; none where it is for the answer alone */
+  note(note: string, likeness?: Likeness): void {
+    const cleaned = clean(note)
+    this.#notes.add(cleaned)
+    if (likeness) this.#group(likeness).notes.add(cleaned)
   }
 
   /** Whether the namespace is already named as a whole, so that nothing more need be said. */
@@ -49,7 +69,7 @@ export class Gathering {
   /** @param why shown to whoever reads the answer; none where the rule itself says so */
   whole(likeness: Likeness, why?: string): void {
     this.#group(likeness).whole = true
-    if (why !== undefined) this.note(`${why}: ${likeness.namespace} is invalidated as a whole`)
+    if (why !== undefined) this.note(`${why}: ${likeness.namespace} is invalidated as a whole`, likeness)
   }
 
   add(likeness: Likeness, list: SelectorList, values: readonly string[]): void {
@@ -73,7 +93,8 @@ export class Gathering {
         `the delivery names more than ${MAX_SELECTORS} selectors or ${MAX_BODY_BYTES / 1024} KiB of them`,
       )
     }
-    const invalidations = groups.map(({ namespace, mode, settle, secondPass, whole, lists, entities }) => {
+    const invalidations = groups.map((group) => {
+      const { namespace, mode, settle, secondPass, whole, lists, entities, notes } = group
       const [entity] = entities.size === 1 ? entities.values() : []
       const listed = (name: SelectorList) => (whole ? [] : [...lists[name]])
       const selectors = {
@@ -82,7 +103,7 @@ export class Gathering {
         prefixes: listed("prefixes"),
         hosts: listed("hosts"),
       }
-      return { namespace, mode, ...selectors, ...compact({ settle, secondPass, entity }) }
+      return { namespace, mode, ...selectors, ...compact({ settle, secondPass, entity, notes: kept(notes) }) }
     })
     return { invalidations, notes: [...this.#notes] }
   }
@@ -98,7 +119,16 @@ export class Gathering {
       prefixes: new Set<string>(),
       hosts: new Set<string>(),
     }
-    const group: Group = { namespace, mode, settle, secondPass, whole: false, lists, entities: new Map() }
+    const group: Group = {
+      namespace,
+      mode,
+      settle,
+      secondPass,
+      whole: false,
+      lists,
+      entities: new Map(),
+      notes: new Set(),
+    }
     this.#groups.set(key, group)
     return group
   }

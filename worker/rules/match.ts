@@ -17,10 +17,28 @@ export function matchesText(pattern: string, text: string): boolean {
   return at <= text.length - last.length
 }
 
-/** Whether every condition holds: a value of the variable is one of the texts. One without a value does not hold. */
-export const matches = (when: NonNullable<RuleConfig["when"]>, variant: Variant): boolean =>
-  Object.entries(when).every(([name, patterns]) => {
+/** What every record has, and a sender can only have left out. */
+const IDENTITY: readonly string[] = ["type", "id", "environment"]
+
+/** Whether what a sender left out decides about a condition. `*` asks no more than whether there is a value. */
+const isUnsure = (name: string, patterns: string | readonly string[], values: readonly string[]): boolean =>
+  IDENTITY.includes(name) && values.length === 0 && ![patterns].flat().includes("*")
+
+/**
+ * Whether every condition holds: a value of the variable is one of the texts. One without a value does not hold, but
+ * for what every record has: without its type nobody knows whether a rule for posts concerns it. Of tags and deploys,
+ * which are no records, nothing is missing.
+ */
+export function matches(when: NonNullable<RuleConfig["when"]>, variant: Variant): boolean | "unsure" {
+  const kinds = variant.values({ variable: "kind" })
+  const isRecord = !kinds.includes("tags") && !kinds.includes("deploy")
+  let result: boolean | "unsure" = true
+  for (const [name, patterns] of Object.entries(when)) {
     const from = parseReference(name)
     const values = from ? variant.values(from) : []
-    return values.some((value) => [patterns].flat().some((pattern) => matchesText(pattern, value)))
-  })
+    if (isRecord && isUnsure(name, patterns, values)) result = "unsure"
+    else if (!values.some((value) => [patterns].flat().some((pattern) => matchesText(pattern, value))))
+      return false
+  }
+  return result
+}

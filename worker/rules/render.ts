@@ -17,10 +17,10 @@ export interface Rendered {
   readonly values: readonly string[]
   /** Something that it should have said and did not. */
   readonly fault?: string
-  /** Whether a wider selector must stand in for that where nothing else does. */
+  /** Whether the namespace must stand in for that. */
   readonly required?: boolean
-  /** More than could be listed: the namespace stands in for it whatever else there is. */
-  readonly tooMany?: boolean
+  /** Which optional placeholder has no value, where that says something. */
+  readonly absent?: string
 }
 
 const CHECKS: Readonly<Record<SelectorList, (text: string) => Checked>> = {
@@ -79,9 +79,13 @@ export function render(
   const missing = placeholders.filter((placeholder) => variant.values(placeholder.from).length === 0)
   const [lacking] = missing.filter(({ optional }) => !optional)
   if (lacking) return { values: [], fault: `${nameOf(lacking)} has no value`, required: true }
-  if (missing.length > 0) return { values: [] }
+  if (missing.length > 0) {
+    // Only a rename has a previous one.
+    const [absent] = missing.map(nameOf).filter((name) => !name.startsWith("{previous"))
+    return { values: [], ...(absent === undefined ? {} : { absent: `${absent} has no value` }) }
+  }
   if (choices.reduce((product, values) => product * values.length, 1) > MAX_SELECTORS) {
-    return { values: [], tooMany: true }
+    return { values: [], fault: "names too much", required: true }
   }
   let filled = [""]
   for (const values of choices) filled = filled.flatMap((start) => values.map((value) => start + value))
@@ -97,6 +101,7 @@ export function render(
   return {
     values,
     fault,
-    required: placeholders.length === 0 || placeholders.some(({ optional }) => !optional),
+    // A tag that cannot be one stands on a page in some other form. Urls may be optional as they lie elsewhere at times.
+    required: list === "tags" || placeholders.length === 0 || placeholders.some(({ optional }) => !optional),
   }
 }

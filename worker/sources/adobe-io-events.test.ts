@@ -302,6 +302,50 @@ describe("reading", () => {
     ).toMatchObject({ events: [{ kind: "delete", type: "x" }] })
   })
 
+  it.for([
+    ["stage.observer.catalog_product_save_commit_after", "update", "catalog_product"],
+    ["my_app.plugin.order_shipped", "update", "order_shipped"],
+    ["my_app.observer.catalog_product_delete_commit_after", "delete", "catalog_product"],
+    [
+      "stage.plugin.magento.catalog.api.product_repository.save",
+      "update",
+      "magento.catalog.api.product_repository",
+    ],
+  ] as const)("leaves out of %s the app that subscribed", ([code, kind, type]) => {
+    const topic = `com.adobe.commerce.${code}`
+    expect(read({ type: topic, data: { value: { entity_id: 7 } } })).toEqual({
+      reading: "events",
+      events: [{ kind, type, id: "7", topic }],
+    })
+  })
+
+  // As in https://experienceleague.adobe.com/en/docs/experience-manager-learn/cloud-service/aem-eventing/examples/webhook
+  const FRAGMENT = {
+    id: "9a2d3e6a",
+    path: "/content/dam/site/en/tides",
+    model: { id: "/conf/site/models/post" },
+  }
+
+  it.for([
+    ["aem.sites.contentFragment.modified", "update", "aem.sites.contentFragment"],
+    ["aem.sites.contentFragment.variation", "update", "aem.sites.contentFragment"],
+    ["aem.sites.contentFragment.unpublished", "unpublish", "aem.sites.contentFragment"],
+  ] as const)("reads %s, whose id is its path", ([topic, kind, type]) => {
+    expect(read({ type: topic, data: FRAGMENT })).toEqual({
+      reading: "events",
+      events: [{ kind, type, id: FRAGMENT.path, topic }],
+    })
+  })
+
+  it.for([
+    ["aem.sites.page.moved", "update", "aem.sites.page"],
+    ["aem.sites.contentFragmentModel.deleted", "delete", "aem.sites.contentFragmentModel"],
+  ] as const)("takes %s for a change of everything", ([topic, kind, type]) => {
+    expect(read({ type: topic, data: FRAGMENT })).toMatchObject({
+      events: [{ kind, isModel: true, type, topic }],
+    })
+  })
+
   it("reads what another of Adobe's products tells, by its path", () => {
     expect(read({ type: "aem.sites.page.unpublished", data: { path: "/content/site/en/tides" } })).toEqual({
       reading: "events",

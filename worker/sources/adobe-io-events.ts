@@ -15,8 +15,11 @@ import type { Delivery, EventKind, SourceAdapter, SourceContext } from "./source
  *
  * - `topic`  the body's `type`, such as `com.adobe.commerce.observer.catalog_product_save_commit_after`
  * - `kind`   by its last word; `unpublish` for what was saved as disabled
- * - `type`   what stands before that word, without `com.adobe.commerce.observer.`: `catalog_product`
- * - `id`, `slug`, `previousSlug`  from `data.value`: `entity_id` and the like, `url_key`, that of `_origData`
+ * - `type`   what stands before that word, without `com.adobe.commerce.observer.` and the app that may stand in there:
+ *            `catalog_product`
+ * - `id`, `slug`, `previousSlug`  from `data.value`: `entity_id` and the like, `url_key`, that of `_origData`; the id of
+ *            what Experience Manager tells of is its path. Of what was moved there no earlier path is told, nor what
+ *            lies below: everything is concerned, as it is by a changed model of fragments
  *
  * @see https://developer.adobe.com/events/docs/guides/#security-considerations
  * @see https://github.com/adobe/aio-lib-events/blob/master/src/signatureUtils.js
@@ -26,7 +29,7 @@ import type { Delivery, EventKind, SourceAdapter, SourceContext } from "./source
 const KEYS_ORIGIN = "https://static.adobeioevents.com"
 
 /** As documented: `/prod/keys/pub-key-<random-uuid>.pem`. */
-const KEY_PATH = /^\/prod\/keys\/pub-key-[0-9A-Za-z-]{1,64}\.pem$/
+const KEY_PATH = /^\/prod\/keys\/pub-key-[\w-]{1,64}\.pem$/
 
 /** Ours. Adobe allows no more than 24 hours. */
 const KEY_LIFE: Milliseconds = HOUR
@@ -104,20 +107,30 @@ const ACTIONS: Readonly<Record<string, EventKind>> = {
   update: "update",
   updated: "update",
   modified: "update",
+  moved: "update",
+  variation: "update",
   publish: "publish",
   published: "publish",
   unpublish: "unpublish",
   unpublished: "unpublish",
   delete: "delete",
   deleted: "delete",
+  remove: "delete",
+  removed: "delete",
 }
+
+/**
+ * What comes before what Commerce tells of; the id of an app where that app subscribed by Adobe's library for them.
+ *
+ * @see https://github.com/adobe/aio-commerce-sdk
+ */
+const COMMERCE = /^com\.adobe\.commerce\.(?:(?:\w+\.)?(?:observer|plugin)\.)?/
+
+const MODEL = /^aem\..+(?:model\.\w+|\.moved)$/i
 
 /** Splits `com.adobe.commerce.observer.catalog_product_save_commit_after` into what it concerns and what happened. */
 function readTopic(topic: string): { readonly kind: EventKind; readonly type: string } {
-  const subject = topic
-    .replace(/^com\.adobe\.commerce\./, "")
-    .replace(/^(?:observer|plugin)\./, "")
-    .replace(/_(?:commit_)?(?:after|before)$/, "")
+  const subject = topic.replace(COMMERCE, "").replace(/_(?:commit_)?(?:after|before)$/, "")
   const [, type = "", action = ""] = /^(.+)[._]([a-z]+)$/i.exec(subject) ?? []
   const kind = Object.hasOwn(ACTIONS, action.toLowerCase()) ? ACTIONS[action.toLowerCase()] : undefined
   return kind ? { kind, type } : { kind: "update", type: subject }
@@ -170,6 +183,7 @@ export const adobeIoEvents: SourceAdapter = {
     const previousSlug = value("_origData/url_key") ?? value("_origData/identifier")
     const event = compact({
       ...told,
+      ...(MODEL.test(topic) && { isModel: true as const }),
       kind: told.kind === "update" && isDisabled(value) ? ("unpublish" as const) : told.kind,
       id: IDS.map(value).find((id) => id !== undefined) ?? text(body, "/data/path"),
       slug,

@@ -48,8 +48,26 @@ describe("reading", () => {
     const same = read({ ...body, newValue: at("/tides"), previousValue: at("/tides") })
     expect(same).toHaveProperty("events.0.slug", "/tides")
     expect(same).not.toHaveProperty("events.0.previousSlug")
-    const several = read({ ...body, newValue: at(["/a", "/b"]), previousValue: null })
-    expect(several).not.toHaveProperty("events.0.slug")
+  })
+
+  it("is an event for each path of a page that has several", () => {
+    const body = { modelName: "page", operation: "publish" }
+    const at = (url: unknown) => content("published", { url })
+    const told = { kind: "publish", type: "page", id: "cs3df", topic: "publish" }
+    expect(read({ ...body, newValue: at(["/a", "/b"]), previousValue: at("/a") })).toEqual({
+      reading: "events",
+      events: [
+        { ...told, slug: "/a" },
+        { ...told, slug: "/b" },
+      ],
+    })
+    const localized = { "@type": "@builder.io/core:LocalizedValue", Default: "/a", de: "/b" }
+    expect(read({ ...body, newValue: at(localized), previousValue: null })).toMatchObject({
+      events: [{ slug: "/a" }, { slug: "/b" }],
+    })
+    expect(read({ newValue: null, previousValue: at(["/a", "/b"]), operation: "delete" })).toMatchObject({
+      events: [{ kind: "delete", slug: "/a" }, { slug: "/b" }],
+    })
   })
 
   it("tells of a deletion what was there", () => {

@@ -1,5 +1,7 @@
+import { compact } from "../../protocol/invalidation.ts"
 import { find, text, texts } from "../rules/pointer.ts"
-import { ignored, objectOf, oneEvent, unreadable, verifyCarried } from "./checks.ts"
+import { ignored, objectOf, unreadable, verifyCarried } from "./checks.ts"
+import { slugPairs } from "./slugs.ts"
 import type { EventKind, SourceAdapter } from "./source.ts"
 
 /**
@@ -12,7 +14,7 @@ import type { EventKind, SourceAdapter } from "./source.ts"
  *            published and was not told to be so before
  * - `type`   `modelName`
  * - `id`     of the new value, else of the previous one
- * - `slug`, `previousSlug`  `data.url`, a path such as `/about`, where it is one text
+ * - `slug`, `previousSlug`  `data.url`, a path such as `/about`. A page with several is an event for each
  *
  * @see https://www.builder.io/c/docs/webhooks
  */
@@ -44,10 +46,10 @@ function kindOf(operation: string | undefined, { newValue, previousValue }: Body
   return isTold && !isPublished(previousValue) ? undefined : "unpublish"
 }
 
-/** A page may have several paths: which of them it is now, nobody can tell. */
-function pathOf(value: unknown): string | undefined {
-  const paths = texts(find(value, "/data/url"))
-  return paths.length === 1 ? paths[0] : undefined
+/** One path, a list of them, or one for each language, beside which stands that they are such. */
+const pathsOf = (value: unknown): string[] => {
+  const localized = texts(find(value, "/data/url/*")).filter((path) => path.startsWith("/"))
+  return texts([find(value, "/data/url")[0], localized])
 }
 
 export const builderIo: SourceAdapter = {
@@ -64,15 +66,10 @@ export const builderIo: SourceAdapter = {
     if (!kind) return ignored("a draft was saved: nothing published changed")
     const id = text(newValue, "/id") ?? text(previousValue, "/id")
     if (id === undefined) return unreadable("the content that it is about is missing", kind)
-    const previous = pathOf(previousValue)
-    const slug = pathOf(newValue) ?? (newValue === null ? previous : undefined)
-    return oneEvent({
-      kind,
-      type: text(body, "/modelName"),
-      id,
-      slug,
-      previousSlug: previous === slug ? undefined : previous,
-      topic: operation,
-    })
+    const previous = pathsOf(previousValue)
+    // Of what was deleted, where it was.
+    const pairs = newValue === null ? slugPairs(previous, []) : slugPairs(pathsOf(newValue), previous)
+    const told = { kind, type: text(body, "/modelName"), id, topic: operation }
+    return { reading: "events", events: pairs.map((pair) => compact({ ...told, ...pair })) }
   },
 }

@@ -50,9 +50,9 @@ export const unreadable = (note = "the body is no JSON object", kind?: EventKind
 
 export const ignored = (note: string): Reading => ({ reading: "ignored", note })
 
-/** A list that names something: one that is empty tells nobody what changed. */
+/** A list that names something: one that is empty, or holds an empty one, tells nobody what changed. */
 export const isTagList = (value: unknown): value is readonly string[] =>
-  Array.isArray(value) && value.length > 0 && value.every((tag) => typeof tag === "string")
+  Array.isArray(value) && value.length > 0 && value.every((tag) => typeof tag === "string" && tag !== "")
 
 /** One event, of whose members those are left out that have no value. */
 export const oneEvent = (

@@ -262,12 +262,54 @@ describe("reading", () => {
     })
   })
 
-  it("takes a change of the model for one of everything of its type", () => {
-    const model = { sys: { type: "ContentType", id: "post", environment: link("Environment", "master") } }
-    const topic = "ContentManagement.ContentType.publish"
-    expect(read(model, "ContentType.publish")).toEqual({
-      reading: "events",
-      events: [{ kind: "update", type: "post", environment: "master", topic }],
+  it.for(["publish", "unpublish", "delete"] as const)(
+    "takes %s of a content type for a change of the model",
+    (kind) => {
+      const model = { sys: { type: "ContentType", id: "post", environment: link("Environment", "master") } }
+      expect(read(model, `ContentType.${kind}`)).toEqual({
+        reading: "events",
+        events: [
+          {
+            kind,
+            isModel: true,
+            type: "post",
+            environment: "master",
+            topic: `ContentManagement.ContentType.${kind}`,
+          },
+        ],
+      })
+    },
+  )
+
+  describe("the environment", () => {
+    const crn = (environment: string) =>
+      `crn:contentful:::content:spaces/s/environments/${environment}/entries/e1`
+    const environmentOf = (told: string | undefined, named: string, environments?: string[]) => {
+      const environment = told === undefined ? undefined : link("Environment", told)
+      const headers = new Headers({
+        "x-contentful-topic": "ContentManagement.Entry.publish",
+        "x-contentful-crn": named,
+      })
+      const reading = contentful.read(
+        { body: { ...ENTRY, sys: { ...ENTRY.sys, environment } }, headers, path: "/" },
+        contextOf("contentful", SECRET, environments ? { environments } : {}),
+      )
+      return reading.reading === "events" ? reading.events[0]?.environment : undefined
+    }
+
+    it.for([
+      // Which of the two names an alias is not documented.
+      ["release-2", crn("master"), ["master"], "master"],
+      ["master", crn("release-2"), ["master"], "master"],
+      ["release-2", crn("master"), ["release-*"], "release-2"],
+      ["release-2", crn("master"), undefined, "release-2"],
+      [undefined, crn("master"), ["master"], "master"],
+      [undefined, crn("staging"), ["master"], "staging"],
+      ["staging", crn("staging"), ["master"], "staging"],
+      ["staging", "crn:contentful:::content:spaces/s/entries/e1", ["master"], "staging"],
+      ["staging", "environments/master", ["master"], "staging"],
+    ] as const)("of a body that names %s and the header %s, for %j, is %s", ([told, named, of, expected]) => {
+      expect(environmentOf(told, named, of && [...of])).toBe(expected)
     })
   })
 
@@ -278,7 +320,14 @@ describe("reading", () => {
     }
     expect(read(alias, "EnvironmentAlias.save")).toEqual({
       reading: "events",
-      events: [{ kind: "update", environment: "master", topic: "ContentManagement.EnvironmentAlias.save" }],
+      events: [
+        {
+          kind: "update",
+          isModel: true,
+          environment: "master",
+          topic: "ContentManagement.EnvironmentAlias.save",
+        },
+      ],
     })
   })
 

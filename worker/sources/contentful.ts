@@ -1,9 +1,9 @@
 import { concatBytes, constantTimeEqual, hmac, toHex, utf8 } from "../../protocol/bytes.ts"
 import { CONTENTFUL_SECRET } from "../../protocol/config/source-secret.ts"
-import { compact } from "../../protocol/invalidation.ts"
+import { matchesText } from "../rules/match.ts"
 import { find, text, texts } from "../rules/pointer.ts"
-import { invalid, objectOf, secretsOf, timely, unreadable } from "./checks.ts"
-import type { Delivery, EventKind, Reading, SourceAdapter, SourceEvent, Verified } from "./source.ts"
+import { ignored, invalid, objectOf, oneEvent, secretsOf, timely, unreadable } from "./checks.ts"
+import type { Delivery, EventKind, SourceAdapter, SourceContext, Verified } from "./source.ts"
 
 /**
  * Contentful: HMAC-SHA256 over a canonical request of method, path, chosen headers and body.
@@ -14,9 +14,12 @@ import type { Delivery, EventKind, Reading, SourceAdapter, SourceEvent, Verified
  * - `kind`         by its action; drafts (create, save, auto_save, unarchive) and whatever is neither content nor
  *                  its model (releases, tasks, comments …) are ignored, as the Delivery API shows none of it
  * - `type`         the id of the content type; `asset` for assets
- * - `id`           of the entry or asset. A change of the model itself has none: it concerns everything of its type
+ * - `id`           of the entry or asset. A change of the model itself has none: it concerns everything, as does an
+ *                  alias that was pointed elsewhere
  * - `version`      `sys.revision`
- * - `environment`  of the content; the alias itself where an alias was pointed elsewhere
+ * - `environment`  of the content, by the body or the header `X-Contentful-CRN`: the one of the two may name an alias
+ *                  and the other what it stands for, so that it is the one that counts here, if either does. The alias
+ *                  itself where an alias was pointed elsewhere
  * - `tags`         the ids of `metadata.tags`
  *
  * @see https://github.com/contentful/node-apps-toolkit/blob/main/src/requests/verify-request.ts
@@ -98,22 +101,36 @@ function kindOf(action: string): EventKind | undefined {
   }
 }
 
+/** What the Delivery API shows, or is shown by. */
+const SHOWN = ["Entry", "Asset", "ContentType", "EnvironmentAlias"]
+
 const TOPIC = /^ContentManagement\.(\w+)\.(\w+)$/
 
 /** What the delivery concerns, and what became of it; where no topic says so, only a tombstone speaks for itself. */
-function readTopic(topic: string | null, body: unknown): { entity: string; action: string } | undefined {
+function readTopic(topic: string | undefined, body: unknown): { entity: string; action: string } | undefined {
   const [, entity, action] = TOPIC.exec(topic ?? "") ?? []
   if (entity !== undefined && action !== undefined) return { entity, action }
   const [, deleted] = /^Deleted(Entry|Asset)$/.exec(text(body, "/sys/type") ?? "") ?? []
   return deleted === undefined ? undefined : { entity: deleted, action: "delete" }
 }
 
-const event = (
-  value: { [K in keyof SourceEvent]: SourceEvent[K] | undefined } & { kind: EventKind },
-): Reading => ({
-  reading: "events",
-  events: [compact(value)],
-})
+/** `crn:contentful:::content:spaces/<space>/environments/<environment>/entries/<id>` */
+const CRN = /\/environments\/([\w.-]+)(?:\/|$)/
+
+/**
+ * The environment that the content is in: by the body, or by the header where that is the one that counts here.
+ *
+ * @see https://www.contentful.com/developers/docs/concepts/environment-aliases/
+ */
+function environmentOf(
+  body: unknown,
+  headers: Headers,
+  { config: { environments } }: SourceContext,
+): string | undefined {
+  const [, named] = CRN.exec(headers.get("x-contentful-crn") ?? "") ?? []
+  const told = texts([text(body, "/sys/environment/sys/id"), named])
+  return told.find((one) => environments?.some((pattern) => matchesText(pattern, one))) ?? told[0]
+}
 
 export const contentful: SourceAdapter = {
   type: "contentful",
@@ -143,41 +160,30 @@ export const contentful: SourceAdapter = {
     )
   },
 
-  read(said) {
-    const body = objectOf(said)
-    if (!body) return unreadable()
+  read(said, context) {
     const { headers } = said
+    const body = objectOf(said)
     const topic = headers.get("x-contentful-topic") ?? undefined
-    const told = readTopic(topic ?? null, body)
-    if (!told) return { reading: "unreadable", note: "neither a topic nor a tombstone says what happened" }
-    const kind = kindOf(told.action)
-    const ignored: Reading = {
-      reading: "ignored",
-      note: `${told.entity}.${told.action} changes nothing published`,
-    }
+    const { entity, action } = readTopic(topic, body) ?? { entity: undefined, action: "" }
+    // An alias has no drafts.
+    const kind = entity === "EnvironmentAlias" ? "update" : kindOf(action)
+    if (entity !== undefined && (!kind || !SHOWN.includes(entity)))
+      return ignored(`${entity}.${action} changes nothing published`)
+    if (!body) return unreadable(undefined, kind)
+    if (!entity) return unreadable("neither a topic nor a tombstone says what happened")
     const id = text(body, "/sys/id")
-    const environment = text(body, "/sys/environment/sys/id")
-    switch (told.entity) {
-      case "Entry":
-      case "Asset": {
-        if (!kind) return ignored
-        const tags = texts(find(body, "/metadata/tags/*/sys/id"))
-        return event({
-          kind,
-          type: told.entity === "Asset" ? "asset" : text(body, "/sys/contentType/sys/id"),
-          id,
-          version: text(body, "/sys/revision"),
-          environment,
-          topic,
-          tags: tags.length > 0 ? tags : undefined,
-        })
-      }
-      case "ContentType":
-        return kind ? event({ kind: "update", type: id, environment, topic }) : ignored
-      case "EnvironmentAlias":
-        return event({ kind: "update", environment: id, topic })
-      default:
-        return ignored
-    }
+    const environment = environmentOf(body, headers, context)
+    const told = { kind: kind ?? "update", topic }
+    if (entity === "ContentType") return oneEvent({ ...told, isModel: true, type: id, environment })
+    if (entity === "EnvironmentAlias") return oneEvent({ ...told, isModel: true, environment: id })
+    const tags = texts(find(body, "/metadata/tags/*/sys/id"))
+    return oneEvent({
+      ...told,
+      type: entity === "Asset" ? "asset" : text(body, "/sys/contentType/sys/id"),
+      id,
+      version: text(body, "/sys/revision"),
+      environment,
+      tags: tags.length > 0 ? tags : undefined,
+    })
   },
 }

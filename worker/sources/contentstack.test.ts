@@ -377,23 +377,37 @@ describe("reading", () => {
     })
     const whole = [{ kind: "deploy", environment: "production", topic: "release.deploy" }]
     expect(deploy({})).toEqual({ reading: "events", events: whole })
-    expect(deploy({ items: [...items, { action: "publish" }] })).toEqual({ reading: "events", events: whole })
+    const published = { ...items[0], action: "publish" }
+    expect(deploy({ items: [published, { action: "publish" }] })).toEqual({
+      reading: "events",
+      events: whole,
+    })
+    expect(deploy({ items: [published, { action: "unpublish" }] })).toMatchObject({
+      reading: "unreadable",
+      kind: "unpublish",
+    })
   })
 
   it.for(["content_type", "content_types", "content types"])(
-    "takes a change of a %s for one of everything of its type",
+    "takes a change of a %s for one of the model",
     (module) => {
-      expect(read({ module, event: "update", data: { content_type: { uid: "post" } } })).toEqual({
-        reading: "events",
-        events: [{ kind: "update", type: "post", topic: `${module}.update` }],
-      })
+      for (const [event, kind] of [
+        ["create", "update"],
+        ["update", "update"],
+        ["delete", "delete"],
+      ]) {
+        expect(read({ module, event, data: { content_type: { uid: "post" } } })).toEqual({
+          reading: "events",
+          events: [{ kind, isModel: true, type: "post", topic: `${module}.${event}` }],
+        })
+      }
     },
   )
 
-  it.for(["global_field", "taxonomy", "term"])("takes a change of a %s for one without an id", (module) => {
+  it.for(["global_field", "taxonomy", "term"])("takes a change of a %s for one of the model", (module) => {
     expect(read({ module, event: "delete", data: { [module]: { uid: "seo" } } })).toEqual({
       reading: "events",
-      events: [{ kind: "update", type: module, topic: `${module}.delete` }],
+      events: [{ kind: "delete", isModel: true, type: module, topic: `${module}.delete` }],
     })
   })
 

@@ -40,9 +40,9 @@ import type {
  * What an event is, unless `fields` say otherwise:
  *
  * - `topic`        module and event, such as `entry.publish`
- * - `kind`         by the event; what is only saved, begun or failed is ignored. A change of the model is an `update`
+ * - `kind`         by the event; what is only saved, begun or failed is ignored, except of the model
  * - `type`         the uid of an entry's content type; `asset` for assets. Of a changed content type its own uid
- * - `id`           of the entry or asset
+ * - `id`           of the entry or asset. A change of the model has none: it concerns everything
  * - `slug`         an entry's `url`, which is a path
  * - `locale`, `version`, `tags`  `locale`, `_version` and `tags` of the entry
  * - `environment`  the name of the one that it was published to
@@ -150,7 +150,9 @@ async function verifyByKey(
   if (!key) return undefined
   const json = parseJsonBytes(body)
   // The vendor's examples verify now the bytes, now the JSON written anew: what a proxy may have spaced differently.
-  const written = json === undefined ? body : utf8(JSON.stringify(json))
+  const plain: unknown = json === undefined ? undefined : JSON.parse(new TextDecoder().decode(body))
+  // Not of `json`, in which long numbers are texts.
+  const written = plain === undefined ? body : utf8(JSON.stringify(plain))
   const signable = constantTimeEqual(body, written) ? [body] : [body, written]
   for (const signature of membersOf(headers.get(KEY_SIGNATURE) ?? "", "v1")) {
     const bytes = fromBase64(signature)
@@ -203,8 +205,12 @@ function readRelease(event: string, data: unknown, topic: string, environment: s
       topic,
     })
   })
-  const isWhole = events.length > 0 && events.every(({ id }) => id !== undefined)
-  return isWhole ? { reading: "events", events } : oneEvent({ kind: "deploy", environment, topic })
+  if (events.length > 0 && events.every(({ id }) => id !== undefined)) return { reading: "events", events }
+  // A deploy marks stale, and is what rules ask for: but what was taken back must go.
+  const hard = events.find(({ kind }) => kind === "unpublish" || kind === "delete")
+  return hard
+    ? unreadable("the release does not name every item", hard.kind)
+    : oneEvent({ kind: "deploy", environment, topic })
 }
 
 export const contentstack: SourceAdapter = {
@@ -235,6 +241,7 @@ export const contentstack: SourceAdapter = {
     const topic = `${module}.${event}`
     const { data } = body
     const environment = text(data, "/environment/name")
+    const model = { kind: kindOf(event) ?? ("update" as const), isModel: true as const, topic }
     switch (module) {
       case "entry":
       case "asset": {
@@ -261,11 +268,11 @@ export const contentstack: SourceAdapter = {
       case "content_type":
       case "content_types":
       case "content types":
-        return oneEvent({ kind: "update", type: text(data, "/content_type/uid"), topic })
+        return oneEvent({ ...model, type: text(data, "/content_type/uid") })
       case "global_field":
       case "taxonomy":
       case "term":
-        return oneEvent({ kind: "update", type: module, topic })
+        return oneEvent({ ...model, type: module })
       case "comment":
       case "workflow":
         return ignored(`${topic} changes nothing published`)

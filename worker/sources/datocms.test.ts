@@ -88,14 +88,34 @@ describe("a record", () => {
     })
   })
 
-  it("has no previous slug that is the present one, and none that is localised", () => {
+  it("has no previous slug that is the present one", () => {
     const same = item("published", { slug: "tides" })
     const reading = read(delivery("item", "update", { entity: same, previous_entity: same }))
     expect(reading).not.toHaveProperty("events.0.previousSlug")
-    const localised = item("published", { slug: { en: "tides", de: "gezeiten" } })
-    const other = read(delivery("item", "update", { entity: localised, previous_entity: localised }))
-    expect(other).not.toHaveProperty("events.0.slug")
-    expect(other).not.toHaveProperty("events.0.previousSlug")
+  })
+
+  it("with a localised slug is an event for each locale that it has, or had", () => {
+    const entity = item("published", { slug: { en: "tides", de: "gezeiten", fr: null } })
+    const previous_entity = item("published", { slug: { en: "tides", de: "ebbe", it: "maree" } })
+    const told = {
+      kind: "update",
+      type: "example_model",
+      id: entity.id,
+      version: entity.meta.current_version,
+      topic: "item.update",
+      environment: "main",
+    }
+    expect(read(delivery("item", "update", { entity, previous_entity }))).toEqual({
+      reading: "events",
+      events: [
+        { ...told, locale: "en", slug: "tides" },
+        { ...told, locale: "de", slug: "gezeiten", previousSlug: "ebbe" },
+        { ...told, locale: "fr" },
+        { ...told, locale: "it", previousSlug: "maree" },
+      ],
+    })
+    const none = read(delivery("item", "update", { entity: item("published", { slug: {} }) }))
+    expect(none).toMatchObject({ events: [{ id: entity.id }] })
   })
 
   it("is of its model's id where no model is told along", () => {
@@ -171,7 +191,7 @@ describe("an environment", () => {
     })
     expect(read(promoted, { environments: ["main"] })).toEqual({
       reading: "events",
-      events: [{ kind: "update", topic: "environment.promote" }],
+      events: [{ kind: "update", isModel: true, topic: "environment.promote" }],
     })
     expect(read(delivery("environment", "delete"))).toMatchObject({ reading: "ignored" })
   })
@@ -216,20 +236,21 @@ describe("what is no record", () => {
     expect(read(delivery("upload", event))).toMatchObject({ reading: "unreadable", kind })
   })
 
-  it("a model concerns everything of its type, by each of its names", () => {
+  it("a model concerns everything, in one event", () => {
     const entity = { id: MODEL, attributes: { api_key: "article" } }
     const previous_entity = { id: MODEL, attributes: { api_key: "post" } }
-    const told = { kind: "update", topic: "item_type.update", environment: "main" }
+    const told = { kind: "update", isModel: true, topic: "item_type.update", environment: "main" }
     expect(read(delivery("item_type", "update", { entity, previous_entity }))).toEqual({
       reading: "events",
-      events: [
-        { ...told, type: "article" },
-        { ...told, type: "post" },
-        { ...told, type: MODEL },
-      ],
+      events: [{ ...told, type: "article" }],
+    })
+    expect(read(delivery("item_type", "update", { entity: { id: MODEL } }))).toMatchObject({
+      events: [{ isModel: true, type: MODEL }],
     })
     expect(read(delivery("item_type", "create", { entity }))).toMatchObject({ reading: "ignored" })
-    expect(read(delivery("item_type", "delete"))).toMatchObject({ reading: "unreadable" })
+    expect(read(delivery("item_type", "delete"))).toMatchObject({
+      events: [{ kind: "delete", isModel: true }],
+    })
   })
 
   it("a build that succeeded is a deploy", () => {

@@ -1,6 +1,6 @@
 import { parseJsonBytes } from "../../protocol/bytes.ts"
 import { compact } from "../../protocol/invalidation.ts"
-import { find, text } from "../rules/pointer.ts"
+import { find, localesAt, text, texts } from "../rules/pointer.ts"
 import { ignored, isTagList, objectOf, oneEvent, unreadable, verifyCarried } from "./checks.ts"
 import type { EventKind, Reading, SourceAdapter, SourceEvent } from "./source.ts"
 
@@ -12,9 +12,11 @@ import type { EventKind, Reading, SourceAdapter, SourceEvent } from "./source.ts
  * - `topic`        `entity_type` and `event_type`, such as `item.publish`
  * - `kind`         of a record by its event. What was saved and not published is ignored; a record that is a draft now
  *                  and was not told to be one before is `unpublish`. `tags` for cache tags, `deploy` for a build
- * - `type`         the model's `api_key`, else its id; `asset` for an upload. A change of the model itself has no id
- * - `id`           of the record or upload
- * - `slug`, `previousSlug`  `attributes.slug` now and before, where it is not localised
+ * - `type`         the model's `api_key`, else its id; `asset` for an upload
+ * - `id`           of the record or upload. A change of a model has none: it concerns everything, as does an environment
+ *                  that was promoted
+ * - `slug`, `previousSlug`  `attributes.slug` now and before. Where it is localised, one event for each locale
+ * - `locale`       of that slug
  * - `version`      `meta.current_version`
  * - `environment`  of the content
  * - `tags`         of cache tags
@@ -62,31 +64,38 @@ function modelOf(body: Body): string | undefined {
   return text(model, "/attributes/api_key") ?? id
 }
 
+const SLUG = "/entity/attributes/slug"
+const PREVIOUS_SLUG = "/previous_entity/attributes/slug"
+const LOCALE = "@locale"
+
+/** The locales that the slug of a record has, or had; one of no name where it is not localised. */
+function localesOf(body: Body): (string | undefined)[] {
+  const locales = [SLUG, PREVIOUS_SLUG].flatMap((pointer) => localesAt(body, `${pointer}/${LOCALE}`))
+  return locales.length > 0 ? [...new Set(locales)] : [undefined]
+}
+
 function readRecord(body: Body, event: string, told: Pick<SourceEvent, "topic" | "environment">): Reading {
   const kind = kindOf(event, body)
   if (!kind) return ignored("a draft was saved: nothing published changed")
   const id = text(body, "/entity/id")
   if (id === undefined) return unreadable("the record that it is about is missing", kind)
-  const slug = text(body, "/entity/attributes/slug")
-  const previousSlug = text(body, "/previous_entity/attributes/slug")
-  return oneEvent({
-    kind,
-    type: modelOf(body),
-    id,
-    slug,
-    previousSlug: previousSlug === slug ? undefined : previousSlug,
-    version: text(body, "/entity/meta/current_version"),
-    topic: told.topic,
-    environment: told.environment,
+  const version = text(body, "/entity/meta/current_version")
+  const events = localesOf(body).map((locale): SourceEvent => {
+    const at = locale === undefined ? "" : `/${LOCALE}`
+    const slug = texts(find(body, SLUG + at, locale))[0]
+    const previousSlug = texts(find(body, PREVIOUS_SLUG + at, locale))[0]
+    return compact({
+      kind,
+      type: modelOf(body),
+      id,
+      locale,
+      slug,
+      previousSlug: previousSlug === slug ? undefined : previousSlug,
+      version,
+      ...told,
+    })
   })
-}
-
-/** A model that got another name is still called by the old one where pages were tagged before. */
-function readModel(body: Body, told: Pick<SourceEvent, "topic" | "environment">): Reading {
-  const names = ["/entity", "/previous_entity"].map((entity) => text(body, `${entity}/attributes/api_key`))
-  const types = new Set([...names, text(body, "/entity/id")].filter((name) => name !== undefined))
-  if (types.size === 0) return unreadable("the model that it is about is missing")
-  return { reading: "events", events: [...types].map((type) => ({ kind: "update", type, ...told })) }
+  return { reading: "events", events }
 }
 
 function readTags(body: Body, told: Pick<SourceEvent, "topic" | "environment">): Reading {
@@ -111,13 +120,14 @@ export const datocms: SourceAdapter = {
     if (!body) return unreadable()
     const entity = text(body, "/entity_type")
     const event = text(body, "/event_type")
+    const hard = event === "unpublish" || event === "delete" ? event : undefined
     if (entity === undefined || event === undefined)
-      return unreadable("neither an entity nor an event is told")
+      return unreadable("neither an entity nor an event is told", hard)
     const topic = `${entity}.${event}`
     if (entity === "environment") {
       // Everything is another environment's now. It names none itself, or `environments` might not know the new one.
       return event === "promote"
-        ? oneEvent({ kind: "update", topic })
+        ? oneEvent({ kind: "update", isModel: true, topic })
         : ignored("an environment that is not promoted shows nothing")
     }
     if (body["is_environment_primary"] === false && environments === undefined) {
@@ -134,7 +144,13 @@ export const datocms: SourceAdapter = {
         return oneEvent({ kind, type: "asset", id, ...told })
       }
       case "item_type":
-        return event === "create" ? ignored("a new model shows nothing") : readModel(body, told)
+        if (event === "create") return ignored("a new model shows nothing")
+        return oneEvent({
+          kind: event === "delete" ? event : "update",
+          isModel: true,
+          type: text(body, "/entity/attributes/api_key") ?? text(body, "/entity/id"),
+          ...told,
+        })
       case "cda_cache_tags":
         return readTags(body, told)
       case "build_trigger":
@@ -145,7 +161,7 @@ export const datocms: SourceAdapter = {
       case "sso_user":
         return ignored("it is not about content")
       default:
-        return unreadable("it is no event that DatoCMS documents")
+        return unreadable("it is no event that DatoCMS documents", hard)
     }
   },
 }

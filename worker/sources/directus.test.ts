@@ -50,6 +50,9 @@ describe("what triggered a flow", () => {
     [{ ...UPDATED, payload: { status: "published" } }, "update"],
     [{ ...UPDATED, payload: { status: "draft" } }, "unpublish"],
     [{ ...UPDATED, payload: { status: "archived" } }, "unpublish"],
+    [{ ...UPDATED, payload: '{"status":"archived"}' }, "unpublish"],
+    [{ ...UPDATED, payload: '{"status":"published"}' }, "update"],
+    [{ ...UPDATED, payload: "{status" }, "update"],
     [{ ...UPDATED, event: "items.update" }, "update"],
     [{ ...UPDATED, event: "of-tomorrow" }, "update"],
     [{ event: "items.promote", collection: "posts", item: "42", version: "v2" }, "publish"],
@@ -59,6 +62,37 @@ describe("what triggered a flow", () => {
     expect(reading).toHaveProperty("events.0.kind", kind)
     expect(reading).toHaveProperty("events.0.type", "posts")
     expect(reading).toHaveProperty("events.0.id", "42")
+  })
+
+  it("reads what a template wrote into a text as a whole", () => {
+    expect(read(JSON.stringify(DELETED))).toEqual(read(DELETED))
+  })
+
+  it("reads the slug of a payload that a template wrote into a text", () => {
+    expect(read({ ...UPDATED, keys: ["42"], payload: '{"slug":"tides"}' })).toMatchObject({
+      events: [{ id: "42", slug: "tides" }],
+    })
+  })
+
+  it.for([
+    ["fields.update", "posts", "update"],
+    ["fields.delete", "posts", "delete"],
+    ["collections.update", "directus_collections", "update"],
+    ["relations.create", "posts", "update"],
+    ["items.update", "directus_fields", "update"],
+  ] as const)("takes %s of %s for a change of the model", ([event, collection, kind]) => {
+    expect(read({ event, collection, keys: ["title"] })).toEqual({
+      reading: "events",
+      events: [{ kind, isModel: true, type: collection, topic: event }],
+    })
+  })
+
+  it("leaves a collection of one's own alone that is called so", () => {
+    const reading = read({ event: "collections.items.update", collection: "collections", keys: ["1"] })
+    expect(reading).toEqual({
+      reading: "events",
+      events: [{ kind: "update", type: "collections", id: "1", topic: "collections.items.update" }],
+    })
   })
 
   it("calls a file an asset", () => {
@@ -93,6 +127,7 @@ describe("keys", () => {
     [{ keys: "a" }, ["a"]],
     [{ keys: 7 }, ["7"]],
     [{ keys: "[draft" }, ["[draft"]],
+    [{ keys: "[9007199254740993]" }, ["9007199254740993"]],
     [{ key: "a" }, ["a"]],
     [{ key: "a", keys: null }, ["a"]],
     [{ key: "a", keys: ["a", "b"] }, ["a", "b"]],

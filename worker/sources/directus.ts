@@ -1,6 +1,7 @@
+import { parseJsonText } from "../../protocol/bytes.ts"
 import { compact, MAX_SELECTORS } from "../../protocol/invalidation.ts"
 import { text, texts } from "../rules/pointer.ts"
-import { objectOf, unreadable, verifyCarried } from "./checks.ts"
+import { objectOf, oneEvent, unreadable, verifyCarried } from "./checks.ts"
 import type { EventKind, SourceAdapter } from "./source.ts"
 
 /**
@@ -11,7 +12,8 @@ import type { EventKind, SourceAdapter } from "./source.ts"
  *
  * - `topic`  `event`, such as `posts.items.update`
  * - `kind`   by its last word; `unpublish` for an update by which the field `status` becomes `draft` or `archived`
- * - `type`   `collection`; `asset` for files
+ * - `type`   `collection`; `asset` for files. A change of a collection itself, of its fields or relations has no id: it
+ *            concerns everything
  * - `id`     of `keys` and `key`
  * - `slug`   `payload.slug`, where only one item is told of: an update tells no more than what it changed
  *
@@ -34,15 +36,13 @@ function kindOf(action: string, status: string | undefined): EventKind {
   }
 }
 
-/** A list that a flow's template wrote into a text is JSON again. */
-function unwrap(value: unknown): unknown {
-  if (typeof value !== "string" || !value.startsWith("[")) return value
-  try {
-    return JSON.parse(value)
-  } catch {
-    return value
-  }
-}
+/** What decides how all items of a collection look: by the topic, or as a collection of Directus' own. */
+const MODEL = /^(?:collections|fields|relations)\.\w+$/
+const MODEL_COLLECTION = /^directus_(?:collections|fields|relations)$/
+
+/** A list or an object that a flow's template wrote into a text is JSON again. */
+const unwrap = (value: unknown): unknown =>
+  typeof value === "string" && /^[[{]/.test(value) ? (parseJsonText(value) ?? value) : value
 
 /** The keys of the items; undefined where there is none, or where something is told that can be none. */
 function keysOf({ key, keys, item }: Readonly<Record<string, unknown>>): string[] | undefined {
@@ -60,15 +60,19 @@ export const directus: SourceAdapter = {
   verify: (delivery, context) => verifyCarried(delivery, context),
 
   read(said) {
-    const body = objectOf(said)
+    const body = objectOf({ ...said, body: unwrap(said.body) })
     if (!body) return unreadable()
     const topic = text(body, "/event")
     const words = topic?.split(".") ?? []
-    const kind = kindOf(words.at(-1) ?? "", text(body, "/payload/status"))
+    const payload = unwrap(body["payload"])
+    const kind = kindOf(words.at(-1) ?? "", text(payload, "/status"))
     // `posts.items.update` names its collection, `items.update` does not.
     const collection = text(body, "/collection") ?? (words.length === 3 ? words[0] : undefined)
     if (topic === undefined || collection === undefined) {
       return unreadable("neither an event nor a collection is told", kind)
+    }
+    if (MODEL.test(topic) || MODEL_COLLECTION.test(collection)) {
+      return oneEvent({ kind, isModel: true, type: collection, topic })
     }
     const keys = keysOf(body)
     if (!keys) return unreadable("the keys of the items are missing", kind)
@@ -76,7 +80,7 @@ export const directus: SourceAdapter = {
     const told = compact({
       kind,
       type: collection === "directus_files" ? "asset" : collection,
-      slug: keys.length === 1 ? text(body, "/payload/slug") : undefined,
+      slug: keys.length === 1 ? text(payload, "/slug") : undefined,
       topic,
     })
     return { reading: "events", events: keys.map((id) => ({ ...told, id })) }

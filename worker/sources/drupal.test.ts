@@ -31,6 +31,7 @@ it.for([
   [{ tags: "" }],
   [{ tags: " | , " }],
   [{ tags: ["node:12", 12] }],
+  [{ tags: ["node:12", ""] }],
   [{ tags: { 0: "node:12" } }],
   [{ urls: ["https://www.example.com/"] }],
 ])("has no use for %j", ([body]) => {

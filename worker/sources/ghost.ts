@@ -25,7 +25,7 @@ import type { EventKind, SourceAdapter } from "./source.ts"
  */
 
 /** A header that came twice is joined by a comma, and is none. */
-const SIGNATURE = /^sha256=([0-9a-f]{64}), t=([1-9]\d{12,14})$/
+const SIGNATURE = /^sha256=([0-9a-f]{64}), *t=([1-9]\d{12,14})$/
 
 const TYPES = ["post", "page", "tag", "member"] as const
 
@@ -46,6 +46,9 @@ interface Change {
   /** Whether `previous` says what changed. */
   readonly tellsChanges: boolean
 }
+
+/** Where the topic alone says what happened. */
+const UNKNOWN = { isGone: false, status: undefined, previousStatus: undefined, tellsChanges: false }
 
 /** What visitors notice of it; undefined: nothing, it was hidden before and still is. */
 function kindOf({ action, isGone, status, previousStatus, tellsChanges }: Change): EventKind | undefined {
@@ -83,20 +86,21 @@ export const ghost: SourceAdapter = {
 
   read(said) {
     const body = objectOf(said)
-    if (!body) return unreadable()
     const topic = eventOf(said.path) ?? text(body, "/event")
-    const type = TYPES.find((name) => Object.hasOwn(body, name))
-    if (topic === "site.changed" || type === undefined) {
-      return unreadable(`${topic ?? "the delivery"} does not say what changed`)
+    const [entity = "", ...words] = topic?.split(".") ?? []
+    const type = TYPES.find((name) => body && Object.hasOwn(body, name))
+    const action = type === undefined || type === entity ? words.join(".") : ""
+    if ((type ?? entity) === "member") return ignored("members are not published")
+    if (topic === "site.changed" || !type) {
+      const note = `${topic ?? "the delivery"} does not say what changed`
+      return unreadable(note, kindOf({ ...UNKNOWN, action }))
     }
-    if (type === "member") return ignored("members are not published")
     const now = `/${type}/current`
     const before = `/${type}/previous`
     const isGone = find(body, `${now}/*`).length === 0
     const tellsChanges = find(body, `${before}/*`).length > 0
     if (isGone && !tellsChanges) return unreadable(`the ${type} is empty`, "delete")
     const status = text(body, `${now}/status`)
-    const action = topic?.startsWith(`${type}.`) ? topic.slice(type.length + 1) : ""
     const previousStatus = text(body, `${before}/status`)
     const kind = kindOf({ action, isGone, status, previousStatus, tellsChanges })
     if (!kind) return ignored(`the ${type} is a draft, and was one before`)

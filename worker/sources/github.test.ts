@@ -26,8 +26,9 @@ describeSource(github, {
   sign: async (secret, body) => sign(secret, body),
   signedHeaders: ["x-hub-signature-256"],
   signsPath: false,
+  ignoresCase: true,
   spoilt: {
-    "an upper-case signature": spoil((value) => value.replace(/[0-9a-f]{64}/, (mac) => mac.toUpperCase())),
+    "an upper-case prefix": spoil((value) => value.toUpperCase()),
     "no prefix": spoil((value) => value.slice("sha256=".length)),
     "another hash": spoil((value) => value.replace("sha256", "sha1")),
     "two signatures": spoil((value) => `${value}, ${value}`),
@@ -191,10 +192,32 @@ describe("reading other events", () => {
     ["workflow_run", { action: "completed" }, "workflow_run.completed"],
     ["public", {}, "public"],
   ] as const)("leaves what %s means to the rules", ([event, body, topic]) => {
-    expect(read(event, body)).toEqual({ reading: "events", events: [{ kind: "update", topic }] })
+    expect(read(event, body)).toEqual({ reading: "events", events: [{ kind: "update", type: event, topic }] })
   })
 
-  it("cannot read a form, nor what has no event", () => {
+  it.for([
+    ["release", { action: "deleted" }],
+    ["release", { action: "unpublished" }],
+    ["repository", { action: "privatized" }],
+    ["delete", { ref: "v1", ref_type: "tag" }],
+  ] as const)("takes %s of %j for something that must no longer be seen", ([event, body]) => {
+    expect(read(event, body)).toMatchObject({ events: [{ kind: "delete", type: event }] })
+  })
+
+  it("leaves out no push by its branch that does not even tell its head", () => {
+    const context = contextOf("github", SECRET, { environments: ["production"] })
+    const headers = new Headers({ "x-github-event": "push" })
+    const readIn = (body: unknown) => github.read({ body, headers, path: "/" }, context)
+    expect(readIn({ ref: "refs/heads/main", forced: true, after: "a1" })).toMatchObject({
+      reading: "ignored",
+    })
+    expect(readIn({ ref: "refs/heads/main", commits: [{ removed: ["a.md"] }] })).toMatchObject({
+      reading: "unreadable",
+      kind: "delete",
+    })
+  })
+
+  it("cannot read what is no object, nor what has no event", () => {
     expect(read("push", undefined)).toMatchObject({ reading: "unreadable" })
     expect(read(undefined, push([]))).toMatchObject({ reading: "unreadable" })
   })

@@ -13,8 +13,10 @@ import type { EventKind, Reading, SourceAdapter, SourceContext } from "./source.
  * - `topic`        the header `X-GitHub-Event`, with the body's `action` where there is one: `push`,
  *                  `deployment_status.created`
  * - `kind`         of a push one event for each changed file: publish, update or delete; of a deployment that
- *                  succeeded and of a built GitHub Pages site `deploy`; of anything else `update`
- * - `type`         of a file its extension, `file` where it has none
+ *                  succeeded and of a built GitHub Pages site `deploy`; of anything else `delete` where something was
+ *                  deleted or is no longer public, else `update`
+ * - `type`         of a file its extension, `file` where it has none; of what is neither a push nor a deploy the header's
+ *                  own word, such as `release`
  * - `slug`         of a file its path without the extension
  * - `id`           none: no page is labelled by what stands here, and without rules everything is concerned
  * - `environment`  of a push the branch, or the whole ref of what is none; of a deployment its environment
@@ -58,12 +60,15 @@ function readPush(body: unknown, { config }: SourceContext): Reading {
     // No rule could say more of it than that it concerns everything; but not what another branch is published from.
     const { environments = ["*"], fields } = config
     const isElsewhere =
+      // Of a push that does not even tell its head, nothing else is certain either.
+      version !== undefined &&
       environment !== undefined &&
       fields?.["environment"] === undefined &&
       !environments.some((pattern) => matchesText(pattern, environment))
+    const isRemoving = text(body, "/deleted") === "true" || find(body, "/commits/*/removed/*").length > 0
     return isElsewhere
       ? ignored("the branch is none of this source's environments")
-      : unreadable("the push does not tell every file that changed")
+      : unreadable("the push does not tell every file that changed", isRemoving ? "delete" : undefined)
   }
   // A commit can be empty, to make something run.
   if (files.size === 0) return oneEvent({ kind: "deploy", topic: "push", environment, version })
@@ -74,13 +79,17 @@ function readPush(body: unknown, { config }: SourceContext): Reading {
   return { reading: "events", events }
 }
 
+/** What must no longer be seen, by the last word of a topic. */
+const GONE = /(?:^|\.)(?:deleted?|unpublished|privatized)$/
+
 export const github: SourceAdapter = {
   type: "github",
 
   async verify({ headers, body }, context) {
-    const [, mac] = /^sha256=([0-9a-f]{64})$/.exec(headers.get("x-hub-signature-256") ?? "") ?? []
+    // In capitals too, as in GitHub's own library.
+    const [, mac] = /^sha256=([0-9a-fA-F]{64})$/.exec(headers.get("x-hub-signature-256") ?? "") ?? []
     if (mac === undefined) return invalid("The signature is missing or not of the form sha256=….")
-    if (!(await isSigned(mac, "SHA-256", body, toHex, context))) {
+    if (!(await isSigned(mac.toLowerCase(), "SHA-256", body, toHex, context))) {
       return invalid("The signature is by no secret of this source.")
     }
     // Not signed, so that it counts together with the body. A delivery that is sent again by hand keeps it.
@@ -94,13 +103,13 @@ export const github: SourceAdapter = {
     const name = said.headers.get("x-github-event") ?? ""
     if (name === "ping") return ignored("GitHub tried the address")
     const body = objectOf(said)
-    if (!body)
-      return unreadable("the body is no JSON object: the webhook's content type must be application/json")
     const action = text(body, "/action")
     const topic = action === undefined ? name : `${name}.${action}`
+    const kind = GONE.test(topic) ? "delete" : "update"
+    if (!body) return unreadable(undefined, kind)
     switch (name) {
       case "":
-        return unreadable("no event says what happened")
+        return unreadable("no event says what happened", kind)
       case "push":
         return readPush(body, context)
       case "deployment":
@@ -125,7 +134,7 @@ export const github: SourceAdapter = {
         })
       }
       default:
-        return oneEvent({ kind: "update", topic })
+        return oneEvent({ kind, type: name, topic })
     }
   },
 }

@@ -22,7 +22,7 @@ import type { EventKind, SourceAdapter, SourceEvent } from "./source.ts"
 const SIGNATURE_HEADER = "gcms-signature"
 
 /** The one way of writing 32 bytes in base64, and milliseconds since September 2001. */
-const SIGNATURE = /^sign=([A-Za-z0-9+/]{43}=), env=([^,]+), t=([1-9]\d{12})$/
+const SIGNATURE = /^sign=([A-Za-z0-9+/]{43}=), *env=([^,]+), *t=([1-9]\d{12})$/
 
 interface Signature {
   readonly mac: string

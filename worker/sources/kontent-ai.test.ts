@@ -140,17 +140,17 @@ describe("reading", () => {
   })
 
   it.for([
-    ["content_type", "changed", "article"],
-    ["content_type", "deleted", "article"],
-    ["taxonomy", "term_changed", "taxonomy"],
-    ["taxonomy", "deleted", "taxonomy"],
-    ["language", "changed", "language"],
-    ["collection", "changed", "collection"],
-  ] as const)("takes %s.%s for an update of everything of the type %s", ([objectType, action, type]) => {
+    ["content_type", "changed", "article", "update"],
+    ["content_type", "deleted", "article", "delete"],
+    ["taxonomy", "term_changed", "taxonomy", "update"],
+    ["taxonomy", "deleted", "taxonomy", "delete"],
+    ["language", "changed", "language", "update"],
+    ["collection", "changed", "collection", "update"],
+  ] as const)("takes %s.%s for a change of the model", ([objectType, action, type, kind]) => {
     const notification = told(objectType, action, "published", { ...SYSTEM, codename: "article" })
     expect(read({ notifications: [notification] })).toEqual({
       reading: "events",
-      events: [{ ...COMMON, kind: "update", type, topic: `${objectType}.${action}` }],
+      events: [{ ...COMMON, kind, isModel: true, type, topic: `${objectType}.${action}` }],
     })
   })
 
@@ -183,15 +183,30 @@ describe("reading", () => {
   })
 
   it("says that something is gone, where it cannot read all of it", () => {
-    for (const action of ["unpublished", "deleted"]) {
+    for (const [action, kind] of [
+      ["unpublished", "unpublish"],
+      ["deleted", "delete"],
+    ] as const) {
       expect(read({ notifications: [told("content_item", action), {}] })).toMatchObject({
         reading: "unreadable",
-        kind: "delete",
+        kind,
       })
       const without = read({ notifications: [told("content_item", action, "preview"), {}] })
       expect(without).toMatchObject({ reading: "unreadable" })
       expect(without).not.toHaveProperty("kind")
     }
+  })
+
+  it.for([
+    ["unpublish", "unpublish"],
+    ["archive", "unpublish"],
+    ["delete", "delete"],
+    ["publish", undefined],
+    ["upsert", undefined],
+  ] as const)("says of what older webhooks %s that it is %s", ([operation, kind]) => {
+    const data = { items: [{ id: "a", codename: "b", language: "default", type: "article" }] }
+    const reading = read({ data, message: { type: "content_item_variant", operation } })
+    expect(reading).toEqual({ reading: "unreadable", note: expect.any(String), ...(kind && { kind }) })
   })
 
   it.for([

@@ -13,7 +13,7 @@ import type { EventKind, SourceAdapter, SourceEvent } from "./source.ts"
  * - `kind`         by the action. What concerns the preview alone is ignored
  * - `type`         the codename of an item's type; `asset` for assets. Of a changed content type its own codename, else
  *                  `taxonomy` or `language`
- * - `id`           of the item or asset. A change of the model has none: it concerns everything that is made of it
+ * - `id`           of the item or asset. A change of the model has none: it concerns everything
  * - `locale`       the codename of an item's language
  * - `version`      `last_modified`
  * - `environment`  `environment_id`
@@ -44,26 +44,27 @@ function withSentLineEnds(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
   return sent.slice(0, length)
 }
 
-/** After these something must no longer be seen. */
-const HARD: ReadonlySet<string> = new Set(["unpublished", "deleted"])
+/** By the action, also as older webhooks call it. One of tomorrow counts as update. */
+const KINDS: ReadonlyMap<string, EventKind> = new Map([
+  ["published", "publish"],
+  ["unpublished", "unpublish"],
+  ["unpublish", "unpublish"],
+  ["archive", "unpublish"],
+  ["deleted", "delete"],
+  ["delete", "delete"],
+])
 
-/** An action of tomorrow counts as update. */
-function kindOf(objectType: string, action: string): EventKind {
-  if (objectType !== "content_item" && objectType !== "asset") return "update"
-  switch (action) {
-    case "published":
-      return "publish"
-    case "unpublished":
-      return "unpublish"
-    case "deleted":
-      return "delete"
-    default:
-      return "update"
-  }
-}
+const kindOf = (action: string): EventKind => KINDS.get(action) ?? "update"
 
-/** What changed: what has an id, or everything of a type. */
-function entityOf(objectType: string, notification: unknown): Pick<SourceEvent, "type" | "id" | "locale"> {
+/** What was done, also as webhooks say it that were made before there were several notifications. */
+const actionOf = (notification: unknown): string =>
+  text(notification, "/message/action") ?? text(notification, "/message/operation") ?? ""
+
+/** What changed: what has an id, or the model. */
+function entityOf(
+  objectType: string,
+  notification: unknown,
+): Pick<SourceEvent, "type" | "id" | "locale" | "isModel"> {
   const system = (name: string) => text(notification, `/data/system/${name}`)
   switch (objectType) {
     case "content_item":
@@ -71,9 +72,9 @@ function entityOf(objectType: string, notification: unknown): Pick<SourceEvent, 
     case "asset":
       return compact({ type: "asset", id: system("id") })
     case "content_type":
-      return compact({ type: system("codename") })
+      return compact({ isModel: true as const, type: system("codename") })
     default:
-      return { type: objectType }
+      return { isModel: true, type: objectType }
   }
 }
 
@@ -83,7 +84,7 @@ function readNotification(notification: unknown): SourceEvent | undefined {
   const action = text(notification, "/message/action")
   if (objectType === undefined || action === undefined) return undefined
   return compact({
-    kind: kindOf(objectType, action),
+    kind: kindOf(action),
     ...entityOf(objectType, notification),
     version: text(notification, "/data/system/last_modified"),
     environment: text(notification, "/message/environment_id"),
@@ -115,9 +116,12 @@ export const kontentAi: SourceAdapter = {
     const events = concerned.map(readNotification)
     const known = events.filter((event) => event !== undefined)
     if (notifications.length === 0 || known.length < events.length) {
-      const isHard = concerned.some((each) => HARD.has(text(each, "/message/action") ?? ""))
+      const kinds = [body, ...concerned].map((each) => kindOf(actionOf(each)))
       const note = "the body lacks notifications, or one says not what became of what"
-      return unreadable(note, isHard ? "delete" : undefined)
+      return unreadable(
+        note,
+        kinds.find((kind) => kind === "unpublish" || kind === "delete"),
+      )
     }
     if (known.length === 0) return ignored("the preview alone changes nothing published")
     return { reading: "events", events: known }

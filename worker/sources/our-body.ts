@@ -25,8 +25,8 @@ export function readOurBody(said: Said): Reading {
   if (!body) return unreadable()
   const topic = text(body, "/type")
   const data: unknown = body["data"]
-  const told = text(data, "/kind")
-  const kind = isKind(told) ? told : undefined
+  // The topic ends with the kind, and says how hard to purge where the rest is missing.
+  const kind = [text(data, "/kind"), topic?.split(".").at(-1)].find(isKind)
   const type = text(data, "/type")
   const id = text(data, "/id")
   if (type === undefined && id === undefined)

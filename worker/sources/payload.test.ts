@@ -67,3 +67,13 @@ it.for([undefined, [], {}, { type: "posts.update" }, { data: {} }, { data: { kin
   "has no event for %j, and so means all",
   (body) => expect(read(body).reading).toBe("unreadable"),
 )
+
+it("knows by the topic how hard to purge where the rest is missing", () => {
+  expect(read({ type: "posts.delete" })).toMatchObject({ reading: "unreadable", kind: "delete" })
+  expect(read({ type: "posts.unpublish", data: { type: "posts", id: 1 } })).toMatchObject({
+    events: [{ kind: "unpublish" }],
+  })
+  expect(read({ type: "posts.delete", data: { kind: "update", type: "posts", id: 1 } })).toMatchObject({
+    events: [{ kind: "update" }],
+  })
+})

@@ -122,8 +122,7 @@ describe("reading", () => {
   it.for([
     { documents: [] },
     { documents: [], masterRef: undefined },
-    { documents: [], masterRef: undefined, masks: { update: [{ id: "post" }] } },
-    { documents: [], masterRef: undefined, experiments: { update: [{ id: "e" }] }, tags: { addition: [{}] } },
+    { documents: [], masterRef: undefined, masks: { update: [] } },
     { documents: undefined },
     { documents: "XxE8aREAAB8APoCs" },
     { documents: ["XxE8aREAAB8APoCs", null] },
@@ -133,6 +132,16 @@ describe("reading", () => {
   ])("cannot read an update with %j", (changed) => {
     expect(read(JSON.parse(JSON.stringify({ ...UPDATE, ...changed })))).toMatchObject({
       reading: "unreadable",
+    })
+  })
+
+  it.for([
+    { masks: { update: [{ id: "post" }] } },
+    { documents: [], masterRef: undefined, masks: { addition: [{ id: "post" }] } },
+    { documents: [], masterRef: undefined, experiments: { update: [{ id: "e" }] }, tags: { addition: [{}] } },
+  ])("takes an update with %j for a change of the model, whatever else it lists", (changed) => {
+    expect(read(JSON.parse(JSON.stringify({ ...UPDATE, ...changed })))).toMatchObject({
+      events: [{ kind: "update", isModel: true, topic: "api-update" }],
     })
   })
 

@@ -1,6 +1,6 @@
 import { compact, MAX_SELECTORS } from "../../protocol/invalidation.ts"
-import { text } from "../rules/pointer.ts"
-import { ignored, objectOf, unreadable, verifyCarried } from "./checks.ts"
+import { find, text } from "../rules/pointer.ts"
+import { ignored, objectOf, oneEvent, unreadable, verifyCarried } from "./checks.ts"
 import type { SourceAdapter } from "./source.ts"
 
 /**
@@ -11,7 +11,8 @@ import type { SourceAdapter } from "./source.ts"
  *
  * - `topic`        `type`: `api-update`
  * - `kind`         `update`, always: a document that is no longer published is listed like one that is
- * - `id`           the document's. Neither its type nor its language nor its name in urls is told
+ * - `id`           the document's. Neither its type nor its language nor its name in urls is told. A change of a type, or
+ *                  of an experiment, has none: it concerns everything
  * - `version`      the ref under which it is published now
  * - `environment`  the repository
  *
@@ -24,6 +25,9 @@ const ALWAYS = new Set(["type", "domain", "apiUrl", "secret"])
 
 /** What may change without a new ref of what is published: all that is read by a ref stays as it is. */
 const BESIDE = new Set(["releases", "tags"])
+
+/** What decides how documents look, whichever of them are listed besides. */
+const MODELS = ["/masks/*/*", "/experiments/*/*"]
 
 const isFilled = (value: unknown): boolean =>
   value !== null && (typeof value !== "object" || Object.keys(value).length > 0)
@@ -44,12 +48,15 @@ export const prismic: SourceAdapter = {
     if (changed.length > 0 && changed.every((name) => BESIDE.has(name))) {
       return ignored("releases and tags alone show nothing")
     }
+    const told = compact({ topic, version: text(body, "/masterRef"), environment: text(body, "/domain") })
+    if (MODELS.some((at) => find(body, at).length > 0)) {
+      return oneEvent({ kind: "update", isModel: true, ...told })
+    }
     const ids = documents.filter((id) => typeof id === "string" && id !== "")
     if (ids.length === 0 || ids.length < documents.length) {
       return unreadable("something changed, and not every document is named")
     }
     if (ids.length > MAX_SELECTORS) return unreadable("it lists too many documents")
-    const told = compact({ topic, version: text(body, "/masterRef"), environment: text(body, "/domain") })
     return { reading: "events", events: ids.map((id: string) => ({ kind: "update", id, ...told })) }
   },
 }

@@ -195,6 +195,7 @@ describe("reading", () => {
     [{}, { "sanity-operation": "create" }, "publish"],
     [{}, {}, "update"],
     [{ operation: "rewrite" }, {}, "update"],
+    [{ operation: "rewrite" }, { "sanity-operation": "delete" }, "delete"],
     [{ operation: "constructor" }, {}, "update"],
   ] as const)("of %j and the headers %j makes the kind %s", ([body, headers, kind]) => {
     expect(read({ _id: "a", ...body }, headers)).toMatchObject({ events: [{ kind }] })
@@ -236,6 +237,74 @@ describe("reading", () => {
     }
   })
 
+  it("takes the id from the header where the projection leaves it out, as that of Sanity's own guide does", () => {
+    const headers = { "sanity-operation": "update", "sanity-document-id": "5f2c1d7e" }
+    expect(read({ _type: "post", slug: "tides" }, headers)).toEqual({
+      reading: "events",
+      events: [{ kind: "update", type: "post", id: "5f2c1d7e", slug: "tides", topic: "update" }],
+    })
+    // What is signed counts.
+    expect(read({ _id: "a", _type: "post" }, headers)).toMatchObject({ events: [{ id: "a" }] })
+    expect(read({ _id: "a" }, { "sanity-document-id": "drafts.a" })).toMatchObject({ events: [{ id: "a" }] })
+    // No page has a tag of its id alone.
+    expect(read({ slug: "tides" }, headers)).toMatchObject({ reading: "unreadable", kind: "update" })
+    expect(read({ path: "/tides" }, headers, { slug: "/path" })).toMatchObject({
+      events: [{ id: "5f2c1d7e" }],
+    })
+  })
+
+  it.for([{ _type: "post", slug: "tides" }, {}, { tags: ["s1:a"] }, undefined, "drafts.a", null])(
+    "ignores a draft that the header alone names, with the body %j",
+    (body) => {
+      for (const id of ["drafts.a", "versions.r4u.a"]) {
+        const headers = { "sanity-operation": "delete", "sanity-document-id": id }
+        expect(read(body, headers)).toMatchObject({ reading: "ignored" })
+      }
+    },
+  )
+
+  it("is an event for each slug of a document that has several", () => {
+    const told = { kind: "update", type: "post", id: "a" }
+    const slug = [
+      { _key: "en", value: { _type: "slug", current: "tides" } },
+      { _key: "de", value: { _type: "slug", current: "gezeiten" } },
+    ]
+    expect(read({ _id: "a", _type: "post", slug })).toEqual({
+      reading: "events",
+      events: [
+        { ...told, slug: "tides" },
+        { ...told, slug: "gezeiten" },
+      ],
+    })
+    const renamed = { slug: ["tides", "gezeiten"], previousSlug: ["tides", "ebbe", "marea"] }
+    expect(read({ _id: "a", _type: "post", ...renamed })).toEqual({
+      reading: "events",
+      events: [
+        { ...told, slug: "tides" },
+        { ...told, slug: "gezeiten", previousSlug: "ebbe" },
+        { ...told, previousSlug: "marea" },
+      ],
+    })
+    const localised = {
+      _type: "localeSlug",
+      en: { _type: "slug", current: "tides" },
+      de: { current: "ebbe" },
+    }
+    expect(read({ _id: "a", _type: "post", slug: localised })).toMatchObject({
+      events: [{ slug: "tides" }, { slug: "ebbe" }],
+    })
+  })
+
+  it("takes tags of what was deleted for no sync tags, which are only ever marked stale", () => {
+    expect(read({ tags: ["post-1"] }, { "sanity-operation": "delete" })).toMatchObject({
+      reading: "unreadable",
+      kind: "delete",
+    })
+    expect(read({ tags: ["post-1"] }, { "sanity-operation": "update" })).toMatchObject({
+      events: [{ kind: "tags" }],
+    })
+  })
+
   it.for(["tags", "syncTags"])("takes a body of only %s for tags", (name) => {
     expect(read({ [name]: ["s1:a/b", "s1:c"] })).toEqual({
       reading: "events",
@@ -265,6 +334,9 @@ describe("reading", () => {
       ],
     })
     const none = { created: [], updated: [], deleted: [] }
+    expect(read({ ids: { all: ["a"] } }, { "sanity-operation": "delete" })).toMatchObject({
+      events: [{ kind: "delete", id: "a" }],
+    })
     expect(read({ ids: { ...none, all: ["a"] } })).toMatchObject({ events: [{ kind: "update", id: "a" }] })
     expect(read({ ids: { ...none, all: ["drafts.a"] } })).toMatchObject({ reading: "ignored" })
     expect(read({ ids: { ...none, all: [] } })).toMatchObject({ reading: "unreadable" })

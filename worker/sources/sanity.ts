@@ -11,27 +11,20 @@ import {
   unreadable,
   verifyCarried,
 } from "./checks.ts"
-import type {
-  EventKind,
-  Reading,
-  Said,
-  SourceAdapter,
-  SourceContext,
-  SourceEvent,
-  Verified,
-} from "./source.ts"
+import { slugPairs } from "./slugs.ts"
+import type { EventKind, Reading, SourceAdapter, SourceContext, SourceEvent, Verified } from "./source.ts"
 
 /**
  * Sanity: HMAC-SHA256 over `t.body`. The body is whatever the webhook's projection makes of a document.
  *
  * What an event is, unless `fields` say otherwise:
  *
- * - `id`, `type`    `_id` and `_type`. Documents below `drafts.` and `versions.` are ignored: only the published one
- *                   has an id without a prefix
+ * - `id`, `type`    `_id`, else the header `sanity-document-id`, and `_type`. Documents below `drafts.` and `versions.`
+ *                   are ignored: only the published one has an id without a prefix
  * - `kind`, `topic` the member `operation`, else the header `sanity-operation`; to unpublish is to delete the published
  *                   document
  * - `slug`          `slug` or `slug.current`; `previousSlug` likewise, where it is another one. Of what was deleted the
- *                   slug that it had
+ *                   slug that it had. A document with several, as one for each language, is an event for each
  * - `version`       `_rev`
  * - `locale`, `tags` the members of that name
  * - `environment`   the member `dataset`, else the header `sanity-dataset`
@@ -42,8 +35,11 @@ import type {
  * @see https://github.com/sanity-io/webhook-toolkit/blob/main/src/signature.ts
  */
 
-/** Milliseconds since September 2001, and the one way of writing 32 bytes in base64url. */
-const SIGNATURE = /^t=([1-9]\d{12}),v1=([A-Za-z0-9_-]{43})$/
+/**
+ * Milliseconds since September 2001, and the one way of writing 32 bytes in base64url. Between them as in the library of
+ * Sanity: what joins the parts of a header anew puts a blank there.
+ */
+const SIGNATURE = /^t=([1-9]\d{12})[, ]+v1=([A-Za-z0-9_-]{43})$/
 
 const IDEMPOTENCY_KEY = "idempotency-key"
 
@@ -53,8 +49,11 @@ const KINDS: Readonly<Record<string, EventKind>> = {
   delete: "delete",
 }
 
-const kindOf = (operation: string | undefined): EventKind =>
-  (operation !== undefined && Object.hasOwn(KINDS, operation) ? KINDS[operation] : undefined) ?? "update"
+/** By the first of some words that is an operation of Sanity. */
+function kindOf(...operations: readonly (string | null | undefined)[]): EventKind {
+  const known = operations.find((operation) => Object.hasOwn(KINDS, operation ?? ""))
+  return KINDS[known ?? ""] ?? "update"
+}
 
 const UNPUBLISHED = "drafts and versions change nothing published"
 
@@ -71,43 +70,41 @@ function syncTagsOf(body: Body): readonly string[] | undefined {
   return isTagList(tags) ? tags : undefined
 }
 
-/** A slug as a projection gives it, or as it stands in a document. */
-const slugAt = (body: Body, pointer: string): string | undefined =>
-  text(body, pointer) ?? text(body, `${pointer}/current`)
+/** Where a slug may stand: as a projection gives it, in a document, or in one that has it in several languages. */
+const SLUGS = ["", "/current", "/*/current", "/*/value", "/*/value/current"]
+
+const slugsAt = (body: Body, member: string): string[] =>
+  texts(SLUGS.flatMap((at) => find(body, `/${member}${at}`)))
 
 /** The events of the body that the first webhooks had: nothing but ids, by what became of them. */
-function listedEvents(body: Body, environment: string | undefined): SourceEvent[] {
-  const told = (list: string, kind: EventKind) =>
-    texts(find(body, `/ids/${list}`)).map((id) => compact({ kind, id, environment }))
+function listedEvents(body: Body, kind: EventKind, environment: string | undefined): SourceEvent[] {
+  const told = (list: string, became: EventKind) =>
+    texts(find(body, `/ids/${list}`)).map((id) => compact({ kind: became, id, environment }))
   const events = [...told("created", "publish"), ...told("updated", "update"), ...told("deleted", "delete")]
-  return events.length > 0 ? events : told("all", "update")
+  return events.length > 0 ? events : told("all", kind)
 }
 
-function readListed(body: Body, environment: string | undefined): Reading {
-  const events = listedEvents(body, environment)
-  if (events.length === 0) return unreadable("its lists of ids name nothing")
+function readListed(body: Body, kind: EventKind, environment: string | undefined): Reading {
+  const events = listedEvents(body, kind, environment)
+  if (events.length === 0) return unreadable("its lists of ids name nothing", kind)
   const published = events.filter(({ id }) => id === undefined || !isUnpublished(id))
   return published.length > 0 ? { reading: "events", events: published } : ignored(UNPUBLISHED)
 }
 
-function readDocument(body: Body, { headers }: Said, environment: string | undefined): SourceEvent {
-  const topic = text(body, "/operation") ?? headers.get("sanity-operation") ?? undefined
-  const kind = kindOf(topic)
-  const slug = slugAt(body, "/slug")
-  const previousSlug = slugAt(body, "/previousSlug")
+/** One document; several events where it has several slugs. */
+function readDocument(body: Body, told: Partial<SourceEvent> & Pick<SourceEvent, "kind">): SourceEvent[] {
   const tags = texts(find(body, "/tags"))
-  return compact({
-    kind,
-    type: text(body, "/_type"),
-    id: text(body, "/_id"),
-    locale: text(body, "/locale"),
-    slug: slug ?? (kind === "delete" ? previousSlug : undefined),
-    previousSlug: previousSlug === slug ? undefined : previousSlug,
-    version: text(body, "/_rev"),
-    environment,
-    topic,
-    tags: tags.length > 0 ? tags : undefined,
-  })
+  const pairs = slugPairs(slugsAt(body, "slug"), slugsAt(body, "previousSlug"))
+  return pairs.map(({ slug, previousSlug }) =>
+    compact({
+      ...told,
+      locale: text(body, "/locale"),
+      slug: slug ?? (told.kind === "delete" ? previousSlug : undefined),
+      previousSlug,
+      version: text(body, "/_rev"),
+      tags: tags.length > 0 ? tags : undefined,
+    }),
+  )
 }
 
 export const sanity: SourceAdapter = {
@@ -138,19 +135,28 @@ export const sanity: SourceAdapter = {
   },
 
   read(said, { config }: SourceContext) {
+    const { headers } = said
     const body = objectOf(said)
-    if (!body) return unreadable()
+    const operation = text(body, "/operation")
+    const header = headers.get("sanity-operation") ?? undefined
+    const kind = kindOf(operation, header)
+    const ownId = text(body, "/_id")
+    const id = ownId ?? headers.get("sanity-document-id") ?? undefined
+    // Lists of ids say of each whether it is published.
+    const isListed = find(body, "/ids/all").length > 0
+    if (!isListed && id !== undefined && isUnpublished(id)) return ignored(UNPUBLISHED)
+    if (!body) return unreadable(undefined, kind)
     const tags = syncTagsOf(body)
-    if (tags) return { reading: "events", events: [{ kind: "tags", tags }] }
-    const environment = text(body, "/dataset") ?? said.headers.get("sanity-dataset") ?? undefined
-    if (find(body, "/ids/all").length > 0) return readListed(body, environment)
-    const event = readDocument(body, said, environment)
-    if (event.id !== undefined && isUnpublished(event.id)) {
-      return ignored(UNPUBLISHED)
+    // Tags are only ever marked stale: of what a webhook says was deleted, more must go.
+    if (tags && kind !== "delete") return { reading: "events", events: [{ kind: "tags", tags }] }
+    const environment = text(body, "/dataset") ?? headers.get("sanity-dataset") ?? undefined
+    if (isListed) return readListed(body, kind, environment)
+    const type = text(body, "/_type")
+    // The id alone, of a header, would be no tag that pages have without rules.
+    if (ownId === undefined && type === undefined && config.fields === undefined) {
+      return unreadable("the projection gives neither _id nor _type", kind)
     }
-    if (event.id === undefined && event.type === undefined && config.fields === undefined) {
-      return unreadable("the projection gives neither _id nor _type", event.kind)
-    }
-    return { reading: "events", events: [event] }
+    const told = compact({ kind, type, id, environment, topic: operation ?? header })
+    return { reading: "events", events: readDocument(body, told) }
   },
 }

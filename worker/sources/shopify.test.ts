@@ -177,10 +177,52 @@ describe("reading webhooks", () => {
     ["orders/create", { id: 1 }],
     ["draft_orders/update", { id: 1 }],
     ["customers/data_request", { id: 1 }],
+    ["customers/redact", { shop_id: 1 }],
+    ["shop/redact", { shop_id: 1, shop_domain: SHOP }],
+    ["companies/update", { id: 1 }],
+    ["company_locations/update", { id: 1 }],
+    ["reverse_deliveries/attach_deliverable", { id: 1 }],
+    ["customer.tags_added", { customerId: "gid://shopify/Customer/1" }],
+    ["segments/update", { id: 1 }],
     ["customer_groups/create", { id: 1 }],
     ["app/uninstalled", { id: 1 }],
   ] as const)("ignores %s of %j", ([topic, body]) => {
     expect(read(topic, body)).toMatchObject({ reading: "ignored" })
+  })
+
+  it("finds the id where whoever subscribed left it out, but not the one of GraphQL", () => {
+    const { id: _, ...body } = PRODUCT
+    const admin_graphql_api_id = "gid://shopify/Product/788032119674292922"
+    expect(read("products/update", { ...body, admin_graphql_api_id })).toMatchObject({
+      events: [{ id: "788032119674292922" }],
+    })
+    expect(read("products/delete", { admin_graphql_api_id })).toMatchObject({
+      events: [{ kind: "delete", id: "788032119674292922" }],
+    })
+    expect(read("products/update", { ...PRODUCT, admin_graphql_api_id })).toMatchObject({
+      events: [{ id: "9554194432293" }],
+    })
+    expect(read("products/update", body)).not.toHaveProperty("events.0.id")
+  })
+
+  it.for([
+    ["metafield_definitions/update", "update", "metafield_definition"],
+    ["metafield_definitions/delete", "delete", "metafield_definition"],
+    ["metaobject_definitions/create", "update", "metaobject_definition"],
+  ] as const)("takes %s for a change of the model", ([topic, kind, type]) => {
+    expect(read(topic, { id: 1 })).toEqual({
+      reading: "events",
+      events: [{ kind, isModel: true, type, topic }],
+    })
+  })
+
+  it("calls one of several by its singular", () => {
+    expect(read("product_categories/update", { id: 1 })).toMatchObject({
+      events: [{ type: "product_category" }],
+    })
+    expect(read("products/create", { ...PRODUCT, status: "draft" })).toMatchObject({
+      note: "the new product is a draft",
+    })
   })
 
   it.for([[undefined], ["products"], ["products/update, products/delete"], [""]])(

@@ -14,7 +14,7 @@ import type { EventKind, Reading, SourceAdapter } from "./source.ts"
  *                  product are about the product
  * - `kind`         by the action. What is a draft, archived or taken from the shop counts as unpublish, whatever it was
  *                  before, as that is not told; but what was only just created as a draft is ignored
- * - `id`           the number, also of what is named by `gid://shopify/Product/1`
+ * - `id`           the number, also of what is named by `gid://shopify/Product/1` alone
  * - `slug`         `handle`; of Events it is not told
  * - `version`      `updated_at`
  * - `environment`  the shop's `myshopify.com` domain: all shops of an app share one secret
@@ -28,9 +28,12 @@ import type { EventKind, Reading, SourceAdapter } from "./source.ts"
 const either = (headers: Headers, name: string): string | undefined =>
   headers.get(`shopify-${name}`) ?? headers.get(`x-shopify-${name}`) ?? undefined
 
-/** What happens between a shop and its customers: no page that is cached shows it. */
+/**
+ * What happens between a shop and its customers, by the start of the topic: no page that is cached shows it. A shop's
+ * data are to be erased two days after it gave up the app, which every app is told.
+ */
 const PRIVATE =
-  /^(?:app|bulk_operations|carts?|checkouts?|company|customers?|disputes?|draft_orders?|fulfillments?|orders?|payment|refunds?|returns?|subscription|tender)(?:_|\b)/
+  /^(?:app|bulk_operations|carts?|checkouts?|company|companies|customers?|disputes?|draft_orders?|fulfillments?|orders?|payment|refunds?|returns?|reverse|segments?|shop\/redact|subscription|tax|tender)(?:_|\b)/
 
 /** By the end of the topic; any other action counts as update. */
 const KINDS: Readonly<Record<string, EventKind>> = {
@@ -43,6 +46,20 @@ const KINDS: Readonly<Record<string, EventKind>> = {
 const kindOf = (action: string): EventKind | undefined =>
   Object.hasOwn(KINDS, action) ? KINDS[action] : undefined
 
+/** What became of something listed or published in a channel: what is no longer listed is not gone. */
+const LISTING = /^(product|collection)_(?:listing|publication)s$/
+
+/** What must no longer be seen, by the topic alone. */
+function hardOf(topic: string): EventKind | undefined {
+  const [resource = "", action = ""] = topic.split("/")
+  const kind = kindOf(action)
+  if (kind === "delete" && LISTING.test(resource)) return "unpublish"
+  return kind === "publish" ? undefined : kind
+}
+
+/** `reverse_deliveries` in the singular. */
+const singular = (resource: string): string => resource.replace(/ies$/, "y").replace(/s$/, "")
+
 const HIDDEN = ["draft", "archived"]
 
 /** `gid://shopify/Product/1` and `1` name the same. */
@@ -52,7 +69,6 @@ const numberOf = (id: string | undefined): string | undefined =>
 /** `products/update`, by what is true of the record now. */
 function readWebhook(body: unknown, topic: string, environment: string | undefined): Reading {
   const [resource = "", action = ""] = topic.split("/")
-  if (PRIVATE.test(resource)) return ignored(`${topic} changes nothing published`)
   const told = { topic, environment, version: text(body, "/updated_at") }
   if (resource === "themes") {
     const role = text(body, "/role")
@@ -61,13 +77,16 @@ function readWebhook(body: unknown, topic: string, environment: string | undefin
   }
   // The settings of a shop show on every page.
   if (resource === "shop") return oneEvent({ ...told, kind: "update", type: "shop" })
-  const [, owner] = /^(product|collection)_(?:listing|publication)s$/.exec(resource) ?? []
+  // Fields of one's own are on anything that is of their kind.
+  if (resource.endsWith("_definitions")) {
+    return oneEvent({ ...told, kind: hardOf(topic) ?? "update", isModel: true, type: singular(resource) })
+  }
+  const [, owner] = LISTING.exec(resource) ?? []
   if (owner !== undefined) {
     const listing = `/${resource.slice(0, -1)}`
     return oneEvent({
       ...told,
-      // What is no longer listed is not gone.
-      kind: action === "delete" ? "unpublish" : (kindOf(action) ?? "update"),
+      kind: hardOf(topic) ?? kindOf(action) ?? "update",
       type: owner,
       id: text(body, `${listing}/${owner}_id`) ?? text(body, `/${owner}_id`),
       slug: text(body, `${listing}/handle`),
@@ -77,14 +96,15 @@ function readWebhook(body: unknown, topic: string, environment: string | undefin
     return oneEvent({ ...told, kind: "update", type: "product", id: text(body, "/product_id") })
   }
   const isHidden = HIDDEN.includes(text(body, "/status") ?? "")
-  if (isHidden && action === "create") return ignored(`the new ${resource} is a draft`)
+  if (isHidden && action === "create") return ignored(`the new ${singular(resource)} is a draft`)
   const isUnlisted = find(body, "/published_at")[0] === null && action === "update"
   const tags = texts(find(body, "/tags")).flatMap((list) => list.split(","))
   return oneEvent({
     ...told,
     kind: kindOf(action) ?? (isHidden || isUnlisted ? "unpublish" : "update"),
-    type: resource.replace(/s$/, ""),
-    id: numberOf(text(body, "/id")),
+    type: singular(resource),
+    // Which of its members are sent is for whoever subscribes to say.
+    id: numberOf(text(body, "/id") ?? text(body, "/admin_graphql_api_id")),
     slug: text(body, "/handle"),
     tags: tags.length > 0 ? texts([tags.map((tag) => tag.trim())]) : undefined,
   })
@@ -131,17 +151,17 @@ export const shopify: SourceAdapter = {
 
   read(said) {
     const body = objectOf(said)
-    if (!body) return unreadable()
     const { headers } = said
     const environment = either(headers, "shop-domain")
     const action = text(body, "/action") ?? headers.get("shopify-action") ?? undefined
     const resource = text(body, "/topic") ?? headers.get("shopify-topic") ?? undefined
-    if (resource !== undefined && /^\w+$/.test(resource) && action !== undefined) {
-      return readEvent(body, resource, action, { headers, environment })
-    }
-    const topic = either(headers, "topic")
-    return topic !== undefined && /^\w+\/\w+$/.test(topic)
+    const isEvent = resource !== undefined && /^\w+$/.test(resource) && action !== undefined
+    const topic = isEvent ? `${resource}/${action}` : (either(headers, "topic") ?? "")
+    if (!isEvent && PRIVATE.test(topic)) return ignored(`${topic} changes nothing published`)
+    if (!body) return unreadable(undefined, hardOf(topic))
+    if (isEvent) return readEvent(body, resource, action, { headers, environment })
+    return /^\w+\/\w+$/.test(topic)
       ? readWebhook(body, topic, environment)
-      : unreadable("no topic says what happened")
+      : unreadable("no topic says what happened", hardOf(topic))
   },
 }

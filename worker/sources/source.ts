@@ -36,9 +36,18 @@ export type Verified = Extract<Verification, { readonly verdict: "verified" }>
 
 export type EventKind = "publish" | "unpublish" | "update" | "delete" | "deploy" | "tags"
 
-/** What a delivery says happened. Only what the sender told: absent is not empty. */
+/**
+ * What a delivery says happened. Only what the sender told: absent is not empty. What tells two deliveries apart and
+ * stands in headers or in the address alone belongs here too (`kind`, `topic`): a repetition is one whose events are
+ * the same.
+ */
 export interface SourceEvent {
   readonly kind: EventKind
+  /**
+   * The model of the content changed, or the content below some place as a whole, and no record is named: every
+   * namespace of the source is invalidated as a whole, whatever its rules say, as hard as `kind` asks.
+   */
+  readonly isModel?: true
   readonly type?: string
   readonly id?: string
   readonly locale?: string
@@ -57,8 +66,8 @@ export interface SourceEvent {
  *
  * - `events`      one or more things that happened
  * - `ignored`     nothing that any cache holds changed (a draft, a ping); `note` says so to whoever reads the answer
- * - `unreadable`  signed, but it says nothing usable: the source's namespace is invalidated instead, as hard as `kind`
- *                 asks where that is known all the same
+ * - `unreadable`  signed, but it says nothing usable: every namespace of the source is invalidated instead, as hard as
+ *                 `kind` asks where a header, the topic, the address or a member of an older form says so all the same
  */
 export type Reading =
   | { readonly reading: "events"; readonly events: readonly SourceEvent[] }
@@ -74,7 +83,10 @@ export interface SourceContext {
 
 /** What a delivery says, once it is verified. */
 export interface Said {
-  /** The body as JSON; undefined where it is none. */
+  /**
+   * The body as JSON, whatever it came in (gzip, Latin-1, UTF-16, a form); undefined where it is none. A number whose
+   * digits JavaScript could not hold is a text of those digits.
+   */
   readonly body: unknown
   readonly headers: Headers
   /** Path and query as they were asked for: some senders' events stand in the address that they were given. */

@@ -79,6 +79,21 @@ describe("reading", () => {
     expect(read({ story_id: 1 }, "story.deleted")).toMatchObject({ events: [{ kind: "delete", id: "1" }] })
   })
 
+  // Asked for in https://github.com/storyblok/storyblok/issues/398, and told by no documented payload yet.
+  it.for([
+    ["story.published", { type: "folder" }, "publish"],
+    ["story.unpublished", { is_folder: true }, "unpublish"],
+    ["folder.moved", {}, "update"],
+  ] as const)("takes %s of %j for a change of all that lies below", ([topic, told, kind]) => {
+    const [, action = ""] = topic.split(".")
+    expect(read({ ...story(action), ...told }, topic)).toMatchObject({
+      events: [{ kind, isModel: true, type: "story", topic }],
+    })
+    expect(read({ ...story(action), is_folder: false, type: "story" }, `story.${action}`)).not.toHaveProperty(
+      "events.0.isModel",
+    )
+  })
+
   it.for([
     ["blog/", "blog"],
     ["blog/tides", "blog/tides"],
@@ -129,6 +144,7 @@ describe("reading", () => {
     [undefined, { text: TEXT, release_id: 313, space_id: 9 }],
     ["pipeline.deployed", { action: "branch_deployed", text: TEXT, branch_id: 3, space_id: 9 }],
     ["experiment.started", { action: "started", space_id: 9 }],
+    [undefined, { action: "started", experiment_id: 5, story_id: 123, space_id: 9 }],
     ["nonsense", { action: "published" }],
     [undefined, {}],
     [undefined, undefined],

@@ -62,11 +62,12 @@ export const strapi: SourceAdapter = {
 
   read(said) {
     const body = objectOf(said)
-    if (!body) return unreadable()
     const topic = text(body, "/event") ?? said.headers.get("x-strapi-event") ?? ""
     if (topic === TEST) return ignored(`${TEST} only tries the address`)
     if (topic === "entry.draft-discard") return ignored(`${topic} changes nothing published`)
     const [entity = "", action = ""] = topic.split(".")
+    if (entity === "review-workflows") return ignored("a stage of a review changes nothing published")
+    if (!body) return unreadable(undefined, kindOf(action))
     switch (entity) {
       case "entry":
         return readEntry(body, topic, action)
@@ -78,11 +79,9 @@ export const strapi: SourceAdapter = {
       case "releases":
         // It does not say which entries went out with it, and even one that failed may have published some.
         return oneEvent({ kind: "publish", type: "release", topic })
-      case "review-workflows":
-        return ignored("a stage of a review changes nothing published")
       default:
         return body["entry"] === undefined
-          ? unreadable("it is no event that Strapi documents")
+          ? unreadable("it is no event that Strapi documents", kindOf(action))
           : readEntry(body, topic, action)
     }
   },

@@ -155,6 +155,79 @@ describe("reading", () => {
     expect(read({ triggerType, payload })).toMatchObject({ events: [{ kind, id: ITEM.id }] })
   })
 
+  it.for([
+    ["draft", "unpublish"],
+    ["archived", "unpublish"],
+    ["isBranch", "update"],
+  ] as const)("takes %s of Webflow's documents for what its library calls is…", ([flag, kind]) => {
+    const payload = { ...ITEM, isDraft: undefined, isArchived: undefined, [flag]: true }
+    expect(read({ triggerType: "collection_item_changed", payload })).toMatchObject({ events: [{ kind }] })
+  })
+
+  describe("several items in one delivery", () => {
+    const items = [
+      { ...ITEM, id: "i1", fieldData: { slug: "one" } },
+      { ...ITEM, id: "i2", fieldData: { slug: "two" } },
+    ]
+    const told = { type: ITEM.collectionId, locale: ITEM.cmsLocaleId, environment: ITEM.siteId }
+
+    it("are an event each", () => {
+      const topic = "collection_item_published"
+      expect(read({ triggerType: topic, payload: { items } })).toEqual({
+        reading: "events",
+        events: [
+          { ...told, kind: "publish", id: "i1", slug: "one", topic },
+          { ...told, kind: "publish", id: "i2", slug: "two", topic },
+        ],
+      })
+    })
+
+    it("have from the payload what stands there for all of them", () => {
+      const { collectionId, cmsLocaleId, siteId } = ITEM
+      const payload = { collectionId, cmsLocaleId, siteId, items: [{ id: "i1" }, { id: "i2", siteId: "s2" }] }
+      expect(read({ triggerType: "collection_item_deleted", payload })).toMatchObject({
+        events: [
+          { ...told, kind: "delete", id: "i1" },
+          { ...told, kind: "delete", id: "i2", environment: "s2" },
+        ],
+      })
+    })
+
+    it("are told apart by what became of each, and from what was never published", () => {
+      const payload = { items: [items[0], { ...items[1], isDraft: true }, { ...ITEM, lastPublished: null }] }
+      expect(read({ triggerType: "collection_item_changed", payload })).toMatchObject({
+        events: [
+          { kind: "update", id: "i1" },
+          { kind: "unpublish", id: "i2" },
+        ],
+      })
+      const never = { items: [{ ...ITEM, lastPublished: null }] }
+      expect(read({ triggerType: "collection_item_changed", payload: never })).toMatchObject({
+        reading: "ignored",
+      })
+    })
+
+    it("cannot be read unless each has an id, and is as hard as the hardest then", () => {
+      const payload = { items: [items[0], { isDraft: true }] }
+      expect(read({ triggerType: "collection_item_changed", payload })).toMatchObject({
+        reading: "unreadable",
+        kind: "unpublish",
+      })
+      for (const none of [[], [null], [{ id: "" }], ["i1"], null]) {
+        expect(read({ triggerType: "collection_item_deleted", payload: { items: none } })).toMatchObject({
+          reading: "unreadable",
+          kind: "delete",
+        })
+      }
+    })
+
+    it("come to the one beside them too", () => {
+      expect(read({ triggerType: "collection_item_published", payload: { ...ITEM, items } })).toMatchObject({
+        events: [{ id: ITEM.id }, { id: "i1" }, { id: "i2" }],
+      })
+    })
+  })
+
   it.for(["created", "changed"])("ignores an item that was %s and never published", (action) => {
     const triggerType = `collection_item_${action}`
     for (const isDraft of [true, false]) {
@@ -179,6 +252,20 @@ describe("reading", () => {
       events: [{ kind: "deploy", environment: "s1", topic: "site_publish" }],
     })
     expect(read({ triggerType: "site_publish" })).toMatchObject({ events: [{ kind: "deploy" }] })
+    const site = { ...payload, publishScope: "site", pageId: "p1" }
+    expect(read({ triggerType: "site_publish", payload: site })).not.toHaveProperty("events.0.id")
+  })
+
+  it("reads a publish of one page as a deploy that names it", () => {
+    const payload = { siteId: "s1", publishScope: "page", pageId: "p1" }
+    expect(read({ triggerType: "site_publish", payload })).toEqual({
+      reading: "events",
+      events: [{ kind: "deploy", type: "page", id: "p1", environment: "s1", topic: "site_publish" }],
+    })
+    expect(read({ triggerType: "site_publish", payload: { publishScope: "page" } })).toEqual({
+      reading: "events",
+      events: [{ kind: "deploy", topic: "site_publish" }],
+    })
   })
 
   it.for([

@@ -135,8 +135,28 @@ describe("reading", () => {
     expect(read("product.updated", { ...PRODUCT, status: "draft" })).not.toHaveProperty("events.0.url")
   })
 
+  it("has no id where a variation, or what may be one, does not tell its product", () => {
+    for (const body of [
+      { ...VARIATION, parent_id: undefined },
+      { ...VARIATION, type: undefined },
+    ]) {
+      expect(read("product.updated", body)).toMatchObject({ events: [{ type: "product" }] })
+      expect(read("product.updated", body)).not.toHaveProperty("events.0.id")
+    }
+    expect(read("product.updated", { ...PRODUCT, type: undefined })).toHaveProperty("events.0.id", "799")
+  })
+
   it("says of a variation that is its own what it can", () => {
     expect(read("product.updated", { ...VARIATION, parent_id: 0 })).toMatchObject({ events: [{ id: "801" }] })
+  })
+
+  it.for([
+    ["action.wp_trash_post", "delete"],
+    ["action.before_delete_post", "delete"],
+    ["action.deleted_post", "delete"],
+    ["action.untrashed_post", "update"],
+  ] as const)("reads the name of WordPress' own hook in %s as %s", ([topic, kind]) => {
+    expect(read(topic, { action: "x", arg: 799 })).toEqual({ reading: "events", events: [{ kind, topic }] })
   })
 
   it("leaves what a topic of one's own means to the rules", () => {

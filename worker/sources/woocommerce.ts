@@ -31,10 +31,27 @@ const MAX_PING_BYTES = 32
 const isPing = (body: Uint8Array<ArrayBuffer>): boolean =>
   body.length <= MAX_PING_BYTES && PING.test(new TextDecoder().decode(body))
 
+/** In the names of WordPress' own hooks, by which an `action.…` is called. */
+const GONE = /(?:^|_)(?:deleted?|trash(?:ed)?)(?:_|$)/
+
 function kindOf(event: string, status: string | undefined): EventKind | undefined {
   if (event === "deleted") return "delete"
   if (status !== undefined && status !== "publish") return event === "created" ? undefined : "unpublish"
   return event === "created" || event === "restored" ? "publish" : "update"
+}
+
+/** Of the product on whose page it stands; undefined where a variation, or what may be one, does not tell it. */
+function idOf(body: unknown): string | undefined {
+  const parent = text(body, "/parent_id")
+  if (parent === "0") return text(body, "/id")
+  switch (text(body, "/type")) {
+    case "variation":
+      return parent
+    case undefined:
+      return parent === undefined ? text(body, "/id") : undefined
+    default:
+      return text(body, "/id")
+  }
 }
 
 export const woocommerce: SourceAdapter = {
@@ -60,21 +77,20 @@ export const woocommerce: SourceAdapter = {
 
   read(said) {
     const body = objectOf(said)
-    if (!body) return unreadable()
     const topic = said.headers.get("x-wc-webhook-topic") ?? ""
     const [, resource, event = ""] = /^(\w+)\.(\w+)$/.exec(topic) ?? []
     switch (resource) {
       case "product": {
+        if (!body) return unreadable(undefined, kindOf(event, undefined))
         const status = text(body, "/status")
         const kind = kindOf(event, status)
         if (!kind) return ignored(`the new product is not published: ${status}`)
-        const parent = text(body, "/type") === "variation" ? text(body, "/parent_id") : undefined
         const tags = texts(find(body, "/tags/*/slug"))
         return oneEvent({
           kind,
           type: "product",
           topic,
-          id: parent === undefined || parent === "0" ? text(body, "/id") : parent,
+          id: idOf(body),
           slug: text(body, "/slug"),
           // What is not published has an address that only its author can follow.
           url: kind === "unpublish" ? undefined : text(body, "/permalink"),
@@ -87,10 +103,10 @@ export const woocommerce: SourceAdapter = {
       case "coupon":
         return ignored(`${topic} changes nothing published`)
       case "action":
-        return oneEvent({ kind: "update", topic })
+        return oneEvent({ kind: GONE.test(event) ? "delete" : "update", topic })
       case undefined:
       default:
-        return unreadable("no topic says what happened")
+        return unreadable("no topic says what happened", kindOf(event, undefined))
     }
   },
 }

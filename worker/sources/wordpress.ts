@@ -36,11 +36,12 @@ const HIDDEN: readonly string[] = ["draft", "auto-draft", "pending", "future", "
 /** WordPress keeps the name of a post in the trash free for others by this. */
 const TRASHED = "__trashed"
 
-/** Triggers that say by themselves what became of a post. */
-const GONE: ReadonlyMap<string, EventKind> = new Map([
-  ["post_delete", "delete"],
-  ["post_trash", "unpublish"],
-])
+/** What a trigger says by itself: `post_delete`, `post_trash`, and what else the plugin's users call so. */
+function goneBy(trigger: string): EventKind | undefined {
+  const [, word] = /(?:^|_)(delete|trash)/.exec(trigger) ?? []
+  if (word === undefined) return undefined
+  return word === "delete" ? "delete" : "unpublish"
+}
 
 /**
  * What became of a post. undefined: nothing that could be seen.
@@ -49,7 +50,7 @@ const GONE: ReadonlyMap<string, EventKind> = new Map([
  */
 function kindOf(trigger: string, status: string, before: string | undefined): EventKind | undefined {
   if (status === "auto-draft") return undefined
-  const gone = GONE.get(trigger)
+  const gone = goneBy(trigger)
   if (gone) return gone
   const wasHidden = before === undefined ? trigger === "post_create" : HIDDEN.includes(before)
   if (HIDDEN.includes(status)) return wasHidden ? undefined : "unpublish"
@@ -65,13 +66,13 @@ function urlOf(permalink: string | undefined, slug: string | undefined, status: 
 
 function readPlugin(said: Said): Reading {
   const body = objectOf(said)
-  if (!body) return unreadable("the body is no JSON object: is the plugin set to send JSON?")
   const trigger = said.headers.get("x-wp-webhook-name") ?? ""
+  if (!body) return unreadable("the body is no JSON object: is the plugin set to send JSON?", goneBy(trigger))
   const type = text(body, "/post/post_type")
   const status = text(body, "/post/post_status")
   const id = text(body, "/post/ID") ?? text(body, "/post_id")
   if (type === undefined || status === undefined || id === undefined) {
-    return unreadable("it tells of no post", GONE.get(trigger))
+    return unreadable("it tells of no post", goneBy(trigger))
   }
   // Several posts that are saved at once are all told with the last one's `post_before`.
   const isItsOwn = text(body, "/post_before/ID") === id
