@@ -136,12 +136,13 @@ const outcomeOf = (response: () => Response, batch: Batch = sample("tag", "purge
   driverOn(transportTo(response).fetch).purge(batch, soon())
 
 describe("what Bunny answers", () => {
-  it("says yes by any status that does, and nothing else", async () => {
+  it("says yes by 200 or 204, with any body but a page", async () => {
     expect(await outcomeOf(() => new Response(null, { status: 204 }))).toEqual({
       outcome: "accepted",
       status: 204,
     })
     expect(await outcomeOf(() => new Response("done"))).toEqual({ outcome: "accepted", status: 200 })
+    expect(await outcomeOf(() => new Response(null, { status: 202 }))).toMatchObject({ outcome: "trouble" })
   })
 
   it("says no in its own words, where it has any", async () => {
@@ -151,10 +152,9 @@ describe("what Bunny answers", () => {
       detail: "api.bunny.net answered 400: not a url",
     })
     for (const text of ["", "<html>", "null", '{"Message":7}', '{"Mess'])
-      expect(await outcomeOf(() => new Response(text, { status: 400 }))).toEqual({
-        outcome: "refused",
+      expect(await outcomeOf(() => new Response(text, { status: 400 }))).toMatchObject({
+        outcome: "trouble",
         status: 400,
-        detail: "api.bunny.net answered 400",
       })
   })
 
@@ -166,16 +166,14 @@ describe("what Bunny answers", () => {
     }
   })
 
-  it("pauses where the pull zone is not found, and gives a URL up that is not", async () => {
-    for (const kind of ["tag", "everything"] as const)
+  it("pauses where something is not found: it is documented of zones, and of nothing else", async () => {
+    for (const kind of ["tag", "url", "prefix", "everything"] as const)
       expect(await outcomeOf(() => fault(404, "not found"), sample(kind, "purge"))).toEqual({
         outcome: "unauthorised",
         status: 404,
-        detail: "api.bunny.net answered 404: not found (no such pull zone?)",
+        detail: "api.bunny.net answered 404: not found",
+        mend: ["pullZone", "token"],
       })
-    expect(await outcomeOf(() => fault(404, "not found"), sample("url", "purge"))).toMatchObject({
-      outcome: "refused",
-    })
   })
 
   it("does not know another key, nor another zone", async () => {

@@ -170,6 +170,13 @@ describe("what KeyCDN answers", () => {
     },
   )
 
+  it("gives a value up that it quotes, whatever that is called", async () => {
+    for (const quoted of ["www.example.com/zone/not", "api-key", "unauthorized", "account"])
+      expect(await outcomeOf(() => reply(400, "error", `Invalid urls: ${quoted}`))).toMatchObject({
+        outcome: "refused",
+      })
+  })
+
   it("means a limit where it says so, whatever the status", async () => {
     for (const status of [200, 400, 403, 429])
       for (const text of ["Rate limit reached", "API rate limits exceeded", "Too many requests"])
@@ -195,7 +202,8 @@ describe("what KeyCDN answers", () => {
       expect(await driverOn(fetch, { zone: 7 }).purge(sample(kind, "purge"), soon())).toEqual({
         outcome: "unauthorised",
         status: 404,
-        detail: "api.keycdn.com answered 404: Zone not found (no such zone?)",
+        detail: "api.keycdn.com answered 404: Zone not found",
+        mend: ["zone", "tags"],
       })
       expect(await driverOn(fetch, { token: "other" }).purge(sample(kind, "purge"), soon())).toMatchObject({
         outcome: "unauthorised",
