@@ -42,9 +42,16 @@ export const bunny: TargetDriver<TargetConfigOf<"bunny">> = {
   type: "bunny",
   capabilities: () => CAPABILITIES,
   pace: () => [
-    { limit: "rate", bucket: "exact", kinds: ["url"], per: "call", ...EXACT },
+    { limit: "rate", bucket: "exact", kinds: ["url"], only: isExact, per: "call", ...EXACT },
     // Which of the two a purge by tag or of a zone takes is not published: the slower one, to be sure.
-    { limit: "rate", bucket: "prefix", kinds: ["prefix", "tag", "everything"], per: "call", ...PREFIX },
+    {
+      limit: "rate",
+      bucket: "prefix",
+      kinds: ["url", "prefix", "tag", "everything"],
+      only: (value) => !isExact(value),
+      per: "call",
+      ...PREFIX,
+    },
   ],
   create({ endpoint, pullZone, token }, surroundings) {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
@@ -63,6 +70,14 @@ export const bunny: TargetDriver<TargetConfigOf<"bunny">> = {
     }
   },
 }
+
+/**
+ * A path that ends in a slash is counted as a prefix, whatever `exactPath` says: the page makes no exception for that.
+ *
+ * @see https://docs.bunny.net/docs/cdn-api-purge-rate-limits
+ */
+const isExact = ({ kind, value }: Pick<Value, "kind" | "value">): boolean =>
+  kind === "url" && !new URL(value).pathname.endsWith("/")
 
 /** A `*` in a URL or a tag stands for anything there, and there is no other way to say one: a tag `*` is the zone. */
 const pattern = (value: Value | undefined): Outcome | undefined =>

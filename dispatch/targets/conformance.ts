@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest"
 import type { Mode } from "../../protocol/invalidation.ts"
 import { TAG_RULES, type TagCache, type TagRules } from "../../protocol/tag-rules.ts"
 import type { Fake, Received, Served, Vendor } from "../../test/fakes/fake.ts"
+import { cut } from "../batches.ts"
 import { findDriver } from "./list.ts"
 import type { Batch, Capabilities, Driver, Kind, Value } from "./target.ts"
 
@@ -82,6 +83,13 @@ export const sample = (kind: Kind, mode: Mode, count = 1): Batch => ({
   mode,
   values: Array.from({ length: count }, (_, index) => valueOf(kind, SAMPLES[kind](index))),
 })
+
+/** The same with as many of them as one call may carry. */
+function fullest(capabilities: Capabilities, kind: Kind, mode: Mode): Batch {
+  const { values } = sample(kind, mode, capabilities.kinds[kind]?.batch ?? 1)
+  const items = values.map((each) => ({ ...each, meant: each.value, mode, epochs: [FAST.epochs.first] }))
+  return sample(kind, mode, cut(items, capabilities)[0]?.items.length ?? 1)
+}
 
 /**
  * A transport to `vendor` that insists on what every driver must ask of `fetch`.
@@ -244,8 +252,8 @@ export function describeDriver(name: string, subject: () => Subject): void {
     it.each(offered)(
       "has a $mode by $kind accepted, alone and with all that one call may carry",
       async ({ kind, mode }) => {
-        for (const count of [1, capabilities.kinds[kind]?.batch ?? 1]) {
-          const { outcome, transport } = await outcomeAt(vendor, soon(), sample(kind, mode, count))
+        for (const each of [sample(kind, mode), fullest(capabilities, kind, mode)]) {
+          const { outcome, transport } = await outcomeAt(vendor, soon(), each)
           expect(outcome).toMatchObject({ outcome: "accepted" })
           expect(outcome.outcome === "accepted" && outcome.status).toSatisfy(
             (status) => (status >= 200 && status < 300) || alsoAccepts.includes(status),
@@ -530,7 +538,7 @@ export function describeTarget(name: TagCache | (string & {}), subject: () => Ca
     it("is asked no more than documented by all that one call may carry", async () => {
       for (const { kind, mode } of offered) {
         const { vendor, driver } = stage(kind)
-        await purged(driver, said(sample(kind, mode, capabilities.kinds[kind]?.batch ?? 1)))
+        await purged(driver, said(fullest(capabilities, kind, mode)))
         expect(vendor.complaints).toEqual([])
       }
     })

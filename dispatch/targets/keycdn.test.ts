@@ -146,6 +146,39 @@ describe("what KeyCDN is sent", () => {
   })
 })
 
+describe("tags in one call", () => {
+  const capabilities = keycdn.capabilities(config())
+  const items = (tags: readonly string[]) =>
+    tags.map((tag) => ({
+      ...valueOf("tag", capabilities.tags.encode(tag)),
+      meant: tag,
+      mode: "purge" as const,
+      epochs: [FAST.epochs.first],
+    }))
+
+  it("are as many as 128 characters hold, their list's quotes, commas and brackets with them", async () => {
+    const tags = Array.from({ length: 500 }, (_, index) => "t".repeat(1 + (index % 120)) + index)
+    const vendor = account()
+    const { fetch, received } = transportTo((request) => vendor.handle(request))
+    for (const bundle of cut(items(tags), capabilities))
+      expect(
+        (await driverOn(fetch).purge({ ...FAST, mode: "purge", values: bundle.items }, soon())).outcome,
+      ).toBe("accepted")
+    expect([vendor.complaints, vendor.taken.reduce((sum, count) => sum + count, 0)]).toEqual([[], 500])
+    const lengths = received.map(({ body }) => body.length - '{"tags":}'.length)
+    expect(Math.max(...lengths)).toBe(128)
+  })
+
+  it("are 21 short ones, as were seen to be taken", () => {
+    const short = Array.from({ length: 21 }, (_, index) => `n${String(index).padStart(2, "0")}`)
+    expect(cut(items(short), capabilities).map((bundle) => bundle.items.length)).toEqual([21])
+  })
+
+  it("leaves urls as many as their body holds", () => {
+    expect(capabilities.kinds.url).toEqual({ modes: ["purge"], batch: 100 })
+  })
+})
+
 const outcomeOf = (response: () => Response, batch: Batch = sample("url", "purge")) =>
   driverOn(transportTo(response).fetch).purge(batch, soon())
 

@@ -27,18 +27,22 @@ const VALUE_OVERHEAD = 3
 const MAX_URLS = 100
 
 /**
- * Ours, after a limit of 2017: 128 characters for the list of tags, quotes included, which is one of the longest. Since
- * then none is published, nor purging by tags as such.
+ * Ours, after a limit of 2017: 128 characters for the list of tags, its brackets and quotes included. Since then none is
+ * published, nor purging by tags as such.
  *
  * @see https://www.drupal.org/node/2878035
  */
-const MAX_TAGS = 1
+const MAX_TAGS_BYTES = 128
+/** What is left of them for tags with quotes and a comma each: two brackets, and no comma after the last. */
+const TAGS_BYTES = MAX_TAGS_BYTES - "[]".length + ",".length
+/** No more than that of tags of one letter. */
+const MAX_TAGS = Math.floor(TAGS_BYTES / (1 + VALUE_OVERHEAD))
 
 type KeycdnConfig = TargetConfigOf<"keycdn">
 
 const capabilitiesOf = ({ tags = false }: Pick<Partial<KeycdnConfig>, "tags">): Capabilities => ({
   kinds: {
-    ...(tags && { tag: { modes: ["purge"], batch: MAX_TAGS } }),
+    ...(tags && { tag: { modes: ["purge"], batch: MAX_TAGS, maxBytes: TAGS_BYTES } }),
     url: { modes: ["purge"], batch: MAX_URLS },
     everything: { modes: ["purge"], batch: 1 },
   },
