@@ -15,7 +15,7 @@ import { createLogger } from "./log.ts"
 import { createMetrics } from "./metrics.ts"
 import { createProbeFetch } from "./probe-fetch.ts"
 import { startRelay, targetFaults } from "./relay.ts"
-import { connectVendors } from "./vendor-fetch.ts"
+import { connectVendors, type Vendors } from "./vendor-fetch.ts"
 import type { WorkerAddress } from "./worker-check.ts"
 
 /** Wrong configuration or usage, as the command line's exit codes have it. */
@@ -51,7 +51,7 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   const faults = targetFaults(resolved)
   if (faults.length > 0) throw new Misconfigured(faults.join("; "))
   const version = packageVersion()
-  const vendors = connectVendors(version)
+  const vendors = vendorsOf(version, env)
   const probe = createProbeFetch()
   const worker = await workerOf(env, resolved.tokens)
   const relay = startRelay({
@@ -86,6 +86,15 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     await closed
     await vendors.close()
     await probe.close()
+  }
+}
+
+/** By the proxies that the environment names, if any. */
+function vendorsOf(version: string, env: NodeJS.ProcessEnv): Vendors {
+  try {
+    return connectVendors(version, env)
+  } catch (error) {
+    throw new Misconfigured(error instanceof TypeError ? error.message : "a proxy cannot be used")
   }
 }
 
