@@ -56,6 +56,18 @@ describe("cutting", () => {
     expect(sizes(cut(tags(count), limited(100, 30)))).toEqual(expected)
   })
 
+  it("keeps to the bytes of a kind, where it has fewer of its own", () => {
+    const kinds = { tag: { modes: BOTH, batch: 5, maxBytes: 25 }, url: { modes: BOTH, batch: 4 } }
+    const bundles = cut([...tags(3), ...urls(3)], limited(1, 1, { kinds, maxBytes: 100 }))
+    expect(sizes(bundles)).toEqual([
+      "invalidate tag 1",
+      "invalidate tag 1",
+      "invalidate tag 1",
+      "invalidate url 3",
+    ])
+    expect(bundles.map(bytesOf)).toEqual([13, 13, 13, 78])
+  })
+
   it("makes a call a kind and a mode", () => {
     const mixedUp = [tags(2), urls(2), tags(2, "purge"), urls(1)].flat()
     expect(sizes(cut(mixedUp, limited(100, 30)))).toEqual([

@@ -16,22 +16,23 @@ export function cut(
   { kinds, mixed, oneHost = false, maxBytes = Number.POSITIVE_INFINITY, valueOverhead = 1 }: Capabilities,
 ): Bundle[] {
   const size = (item: Item): number => utf8(item.value).length + valueOverhead
-  const groups = new Map<string, { mode: Mode; limit: number; items: Item[] }>()
+  const groups = new Map<string, { mode: Mode; limit: number; most: number; items: Item[] }>()
   const all = Math.min(...Object.values(kinds).map(({ batch }) => batch))
   for (const item of items) {
     const host = oneHost && (item.kind === "url" || item.kind === "prefix") ? new URL(item.value).host : ""
     const key = mixed ? `${item.mode} ${host}` : `${item.mode} ${item.kind} ${host}`
     const limit = mixed ? all : (kinds[item.kind]?.batch ?? 1)
-    const group = groups.get(key) ?? { mode: item.mode, limit, items: [] }
+    const most = Math.min(maxBytes, (mixed ? undefined : kinds[item.kind]?.maxBytes) ?? maxBytes)
+    const group = groups.get(key) ?? { mode: item.mode, limit, most, items: [] }
     groups.set(key, group)
     group.items.push(item)
   }
-  return [...groups.values()].flatMap(({ mode, limit, items: members }) => {
+  return [...groups.values()].flatMap(({ mode, limit, most, items: members }) => {
     const bundles: Item[][] = []
     let bytes = 0
     for (const item of members) {
       const last = bundles.at(-1)
-      if (last && last.length < limit && bytes + size(item) <= maxBytes) {
+      if (last && last.length < limit && bytes + size(item) <= most) {
         last.push(item)
         bytes += size(item)
       } else {

@@ -8,7 +8,7 @@ import { namespaceTag } from "../protocol/tags.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { cut } from "./batches.ts"
 import { type Asked, type Grounds, judgePublish } from "./judge.ts"
-import { pacesOf } from "./limits.ts"
+import { drawsFrom, pacesOf } from "./limits.ts"
 import { type Item, type Plan, type PlanContext, planEntries, planOwed } from "./plan.ts"
 import type { Capabilities, Pace, TargetDriver } from "./targets/target.ts"
 
@@ -162,7 +162,7 @@ const costOf = (items: readonly Item[], { dollarsPerValue = 0 }: Capabilities): 
 /** How long one limit makes the last of some calls wait, from full. */
 function lengthOf(pace: Pace, bundles: readonly { readonly items: readonly Item[] }[]): Milliseconds {
   const drawn = bundles
-    .map(({ items }) => items.filter(({ kind }) => pace.kinds.includes(kind)).length)
+    .map(({ items }) => items.filter((item) => drawsFrom(pace, item)).length)
     .filter((count) => count > 0)
   const sum = drawn.reduce((total, count) => total + count, 0)
   switch (pace.limit) {

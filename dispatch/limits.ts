@@ -1,7 +1,7 @@
 import type { Resolved } from "../protocol/config/config.ts"
 import { isSecret } from "../protocol/config/secret.ts"
 import type { TargetConfig } from "../protocol/config/schema.ts"
-import type { Pace, RateLimit, TargetDriver } from "./targets/target.ts"
+import type { Pace, RateLimit, TargetDriver, Value } from "./targets/target.ts"
 
 const ALL_CALLS = {
   limit: "rate",
@@ -20,6 +20,10 @@ export function pacesOf(driver: TargetDriver, target: Resolved<TargetConfig>): r
     ? [{ ...ALL_CALLS, ...target.rate }, ...published.filter(({ limit }) => limit !== "rate")]
     : published
 }
+
+/** Whether a value draws from a limit. */
+export const drawsFrom = ({ kinds, only }: Pace, value: Pick<Value, "kind" | "value">): boolean =>
+  kinds.includes(value.kind) && (only?.(value) ?? true)
 
 /** Keys of credentials, the one that names an account best first. */
 const CREDENTIALS = ["token", "accessKeyId", "clientToken", "key", "clientSecret"] as const

@@ -4,6 +4,7 @@ import { holdScript, paceScript } from "../protocol/scripts.gen.ts"
 import type { Store } from "../protocol/store.ts"
 import { DAY, isoTime, type Milliseconds } from "../protocol/time.ts"
 import type { Clock } from "./clock.ts"
+import { drawsFrom } from "./limits.ts"
 import type { Batch, Left, Pace } from "./targets/target.ts"
 
 /** What became of asking for a turn: `spent` where a budget is used up, which no waiting mends soon. */
@@ -38,7 +39,7 @@ export function createPacer({ store, clock, account, paces, onWait }: PacerOptio
   const shared = [holdKey(account), paceNeverKey(account)]
   /** What one call draws from one limit. */
   async function toldOf(pace: Pace, batch: Batch): Promise<Told[]> {
-    const charged = batch.values.filter(({ kind }) => pace.kinds.includes(kind))
+    const charged = batch.values.filter((value) => drawsFrom(pace, value))
     if (charged.length === 0) return []
     switch (pace.limit) {
       case "rate": {

@@ -19,7 +19,7 @@ import { createMetrics } from "./metrics.ts"
 import { createProbeFetch } from "./probe-fetch.ts"
 import { targetFaults } from "./lanes.ts"
 import { startRelay } from "./relay.ts"
-import { connectVendors } from "./vendor-fetch.ts"
+import { connectVendors, type Vendors } from "./vendor-fetch.ts"
 import type { WorkerAddress } from "./worker-check.ts"
 
 /** Wrong configuration or usage, as the command line's exit codes have it. */
@@ -55,7 +55,7 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   if (faults.length > 0) throw new Misconfigured(faults.join("; "))
   for (const { path, detail } of configWarnings(file)) log.warn({ path }, detail)
   const version = packageVersion()
-  const vendors = connectVendors(version)
+  const vendors = vendorsOf(version, env)
   const probe = createProbeFetch()
   const worker = await workerOf(env, resolved.tokens)
   const relay = startRelay({
@@ -101,6 +101,15 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     await closed
     await vendors.close()
     await probe.close()
+  }
+}
+
+/** By the proxies that the environment names, if any. */
+function vendorsOf(version: string, env: NodeJS.ProcessEnv): Vendors {
+  try {
+    return connectVendors(version, env)
+  } catch (error) {
+    throw new Misconfigured(error instanceof TypeError ? error.message : "a proxy cannot be used")
   }
 }
 

@@ -238,6 +238,13 @@ describe("what Akamai answers", () => {
     })
   })
 
+  it("pauses where it does not like the CP codes, which stand in the configuration", async () => {
+    for (const status of [400, 403])
+      expect(
+        await outcomeOf(() => problem(status, "unauthorized cpcode", "12345"), sample("everything", "purge")),
+      ).toMatchObject({ outcome: "unauthorised", status, mend: expect.arrayContaining(["cpCodes"]) })
+  })
+
   it("names the url that it does not like, and no other", async () => {
     const batch = batchOf("url", "purge", "https://a.example/", "https://a.example/b", "https://c.example/")
     const quoted = "Invalid or malformed URL 'https://a.example/b': contains it"
@@ -279,7 +286,9 @@ describe("what Akamai answers", () => {
       expect(await at(more)).toMatchObject({ outcome: "unauthorised", status: 401 })
     expect(await at({}, NOW + 31_000)).toMatchObject({
       outcome: "unauthorised",
-      detail: `${HOST} answered 401: Not authorized: Invalid timestamp`,
+      status: 400,
+      detail: `${HOST} answered 400: Bad request: Invalid timestamp (is the clock right?)`,
+      mend: [],
     })
   })
 

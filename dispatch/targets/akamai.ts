@@ -1,6 +1,16 @@
 import { akamai as akamaiTags } from "../../protocol/tag-rules.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
-import { type Answer, ask, baseAddress, beyond, byStatus, member, tidy, troubleOf } from "./answer.ts"
+import {
+  type Answer,
+  ask,
+  baseAddress,
+  beyond,
+  parseJson,
+  type Reading,
+  textOf,
+  tidy,
+  verdict,
+} from "./answer.ts"
 import { signEdgeGrid } from "./edgegrid.ts"
 import type {
   Batch,
@@ -135,6 +145,25 @@ function contentOf({ values }: Batch, cpCodes: readonly number[]): Content {
   return { type: values[0]?.kind === "url" ? "url" : "tag", objects }
 }
 
+const MEND = { keys: ["clientToken", "clientSecret", "accessToken"], place: ["host"] }
+/** CP codes stand in the configuration: nobody published one. */
+const MEND_CP_CODES = { ...MEND, place: ["cpCodes"] }
+
+/**
+ * What is said of who asks and with what clock, whatever the status. Seen: 400 with the `type`
+ * `…/pep-authn/request-error` and the detail "Invalid timestamp"
+ * (https://github.com/akamai/AkamaiOPEN-edgegrid-node/issues/234), 400 "Invalid endpoint" for credentials of another
+ * API (https://github.com/akamai/cli-purge/issues/16), 401 `pep-authn/deny` for clients that are not active, 403 for
+ * what a client, or a contract, may not do (https://techdocs.akamai.com/purge-cache/reference/403). No value has a
+ * space in it.
+ */
+const ABOUT_KEYS =
+  /\binvalid (?:timestamp|authorization|signature|nonce)\b|\b(?:invalid|inactive|unknown|mismatched|deactivated) (?:client|access) token\b|\bsignature does not match\b|\bnonce has\b/i
+const ABOUT_US = /\binvalid endpoint\b/i
+
+/** "unauthorized arl", and the like: of a URL that is not this account's, by credentials that are good. */
+const ABOUT_VALUE = /^unauthorized (?:arl|url|tag|cp ?code)\b/i
+
 function judge(
   who: string,
   answer: Answer,
@@ -144,56 +173,38 @@ function judge(
   secrets: readonly string[],
 ): Outcome {
   const { status, headers } = answer
-  const problem = parse(answer.text)
-  const { title, detail: about } = problem
-  const said = tidy([title, about].filter((text) => text !== "").join(": "), secrets)
-  const outcome = byStatus(who, answer, now, said)
+  const body = parseJson(answer.text)
+  const [type, title, about, purgeId] = [
+    textOf(body, "type"),
+    textOf(body, "title"),
+    textOf(body, "detail"),
+    textOf(body, "purgeId"),
+  ]
+  const words = [title, about].filter((text) => text !== "").join(": ")
+  const isCpCodes = batch.values[0]?.kind === "everything"
+  const aboutOf = (): Reading["about"] => {
+    if (ABOUT_US.test(words)) return "us"
+    if (ABOUT_KEYS.test(words)) return "keys"
+    if (/\bpep-auth[nz]\b/.test(type)) return "us"
+    if (status === 403 && ABOUT_VALUE.test(title)) return isCpCodes ? "place" : "value"
+    return isCpCodes && status === 400 && words !== "" ? "place" : undefined
+  }
+  const outcome = verdict(who, answer, now, {
+    mend: isCpCodes ? MEND_CP_CODES : MEND,
+    said: tidy(words, secrets),
+    // A firewall in front of the API answers 400 without words to too many requests: cutting up would only make more of
+    // them. https://techdocs.akamai.com/purge-cache/reference/400
+    isOwn: words !== "",
+    isTaken: status === 201 && purgeId !== "",
+    about: aboutOf(),
+    count: batch.values.length,
+  })
   const left = leftOf(headers, batch, cpCodes)
-  switch (outcome.outcome) {
-    case "accepted":
-      if (problem.purgeId === "")
-        return troubleOf(answer, now, `${who} answered ${status} with a body that cannot be read`)
-      return { ...outcome, vendorId: tidy(problem.purgeId), ...left }
-    case "trouble": {
-      const pause = outcome.retryAfter ?? (status === 429 ? untilEnough(headers, batch, cpCodes) : undefined)
-      return { ...outcome, ...left, ...(pause === undefined ? {} : { retryAfter: pause }) }
-    }
-    case "unauthorised":
-      // "unauthorized arl", and the like: of a URL that is not this account's, by credentials that are good.
-      if (status === 403 && /^unauthorized (?:arl|url|tag|cp ?code)\b/i.test(title))
-        return { outcome: "refused", status, detail: outcome.detail, ...placesOf(batch, about) }
-      return outcome
-    case "refused":
-      // A firewall in front of the API answers so to too many requests: cutting up would only make more of them.
-      // https://techdocs.akamai.com/purge-cache/reference/400
-      if (status === 400 && title === "" && about === "") return troubleOf(answer, now, outcome.detail)
-      // No such API at this host: every item would share it.
-      if (status === 404) return { outcome: "unauthorised", status, detail: outcome.detail }
-      return { ...outcome, ...placesOf(batch, about) }
-    case "unsupported":
-      return outcome
-  }
-}
-
-interface Body {
-  readonly title: string
-  readonly detail: string
-  readonly purgeId: string
-}
-
-/** The parts that matter of a problem, or of what was accepted; empty where there are none. */
-function parse(text: string): Body {
-  let body: unknown
-  try {
-    body = JSON.parse(text)
-  } catch {
-    body = undefined
-  }
-  const of = (name: string): string => {
-    const value = member(body, name)
-    return typeof value === "string" ? value : ""
-  }
-  return { title: of("title"), detail: of("detail"), purgeId: of("purgeId") }
+  if (outcome.outcome === "accepted") return { ...outcome, vendorId: tidy(purgeId), ...left }
+  if (outcome.outcome === "refused") return { ...outcome, ...placesOf(batch, about) }
+  if (outcome.outcome !== "trouble") return outcome
+  const pause = outcome.retryAfter ?? (status === 429 ? untilEnough(headers, batch, cpCodes) : undefined)
+  return { ...outcome, ...left, ...(pause === undefined ? {} : { retryAfter: pause }) }
 }
 
 /**

@@ -80,6 +80,12 @@ function errorCode(error: unknown): string | undefined {
   return typeof code === "string" && /^[A-Z][A-Z0-9_]{1,63}$/.test(code) ? code : undefined
 }
 
+/** A member that is a text; empty where there is none. */
+export function textOf(of: unknown, name: string): string {
+  const value = member(of, name)
+  return typeof value === "string" ? value : ""
+}
+
 /** What a text says as JSON; undefined where it is none. */
 export function parseJson(text: string): unknown {
   try {
@@ -108,6 +114,92 @@ export function byStatus(who: string, answer: Answer, now: Milliseconds, said = 
     return { outcome: "refused", status, detail }
   return troubleOf(answer, now, detail)
 }
+
+/** Options that may have to be mended, by what a vendor finds fault with. */
+export interface Mend {
+  /** Those that say who asks. */
+  readonly keys: readonly string[]
+  /** Those that say for what: a zone, a project, an address. */
+  readonly place: readonly string[]
+}
+
+/** What a driver knows of an answer by its vendor's own words. */
+export interface Reading {
+  readonly mend: Mend
+  /** The words, already `tidy`. Default: none. */
+  readonly said?: string
+  /** Of a 4xx: whether the vendor's own words are there, in the form that it gives them. */
+  readonly isOwn: boolean
+  /** Of a 2xx: whether that is what the vendor says of a purge that it took. Default false. */
+  readonly isTaken?: boolean
+  /** Of a 2xx: whether the vendor says in it that it did not take the purge. Default false. */
+  readonly isFailed?: boolean
+  /**
+   * Whose matter the words are, where they tell: ours by `keys` or `place` of `mend`, or by either (`us`), the vendor's
+   * or the value's. Default: the status tells.
+   */
+  readonly about?: "keys" | "place" | "us" | "vendor" | "value" | undefined
+  /** How many values the call carried. Default 1. */
+  readonly count?: number
+}
+
+/** By no status of these is a value at fault, unless the vendor's words say so; by 401 it is who asks for certain. */
+const ABOUT_US: readonly number[] = [401, 402, 403, 404, 405, 410]
+
+/** No option mends a clock. */
+const CLOCK = /\btimestamp\b|signature (?:expired|not yet)|request (?:has )?expired|timeframe|tooskewed/i
+
+/**
+ * What an answer means, where the vendor's words tell more than its status. A value is only ever given up for words of
+ * the vendor's own: a page, an empty body and whatever nobody knows come from a proxy, a log-in page or a wrong address
+ * as well, and are trouble.
+ */
+export function verdict(
+  who: string,
+  answer: Answer,
+  now: Milliseconds,
+  { mend, said = "", isOwn, isTaken = false, isFailed = false, about, count = 1 }: Reading,
+): Outcome {
+  const { status } = answer
+  const isOk = status >= 200 && status < 300
+  if (isOk && isTaken) return { outcome: "accepted", status }
+  const head = `${who} answered ${status}`
+  const detail = head + (isOk && isFailed ? " without success" : "") + (said && `: ${said}`)
+  const isPassing = !isOk && (status < 400 || status >= 500 || status === 408 || status === 429)
+  if (isPassing || about === "vendor") return troubleOf(answer, now, detail)
+  if (about !== "value" && (about || ABOUT_US.includes(status))) {
+    if (CLOCK.test(said))
+      return { outcome: "unauthorised", status, detail: `${detail} (is the clock right?)`, mend: [] }
+    const { keys, place } = mend
+    const by = about ?? (status === 401 ? "keys" : "us")
+    return {
+      outcome: "unauthorised",
+      status,
+      detail,
+      mend: by === "keys" ? keys : by === "place" ? place : [...place, ...keys],
+    }
+  }
+  const isNo = isOk ? isFailed : isOwn && (status === 400 || status === 413 || status === 422)
+  // Too large is what a call is, whoever says so; one value alone is not.
+  if (about || isNo || (status === 413 && count > 1)) return { outcome: "refused", status, detail }
+  if (said !== "") return troubleOf(answer, now, detail)
+  const body = isPage(answer)
+    ? "a page: does a proxy or a log-in stand before it?"
+    : isOk
+      ? "a body that cannot be read"
+      : "no words of its own"
+  return troubleOf(answer, now, `${head} with ${body}`)
+}
+
+/** Whether HTML came, by its type or as text: no API here answers so. */
+export const isPage = (answer: Answer): boolean =>
+  /\bhtml\b/i.test(answer.headers.get("content-type") ?? "") || isMarkup(answer.text)
+
+/** Whether a text begins as a page does. */
+export const isMarkup = (text: string): boolean =>
+  /^[\s\uFEFF]*(?:<!--[^]*?-->\s*|<\?xml[^>]*>\s*)*<(?:!doctype html|html|head|body|title|meta|script)\b/i.test(
+    text,
+  )
 
 /** An answer that is about the vendor, with the pause that it asked for. */
 export function troubleOf({ status, headers }: Answer, now: Milliseconds, detail: string): Trouble {

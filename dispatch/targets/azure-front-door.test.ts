@@ -242,9 +242,9 @@ describe("what Azure answers", () => {
     })
   })
 
-  it("bears errors of any form", async () => {
+  it("bears errors of any form, and gives nothing up for one that is not its own", async () => {
     for (const error of [null, "no", 7, { code: {}, message: [] }])
-      expect((await outcomeOf(() => Response.json({ error }, { status: 400 }))).outcome).toBe("refused")
+      expect((await outcomeOf(() => Response.json({ error }, { status: 400 }))).outcome).toBe("trouble")
   })
 })
 

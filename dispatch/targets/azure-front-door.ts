@@ -6,12 +6,14 @@ import {
   ask,
   baseAddress,
   beyond,
-  byStatus,
+  isPage,
   member,
   parseJson,
+  type Reading,
   retryAfter,
+  textOf,
   tidy,
-  troubleOf,
+  verdict,
 } from "./answer.ts"
 import { accessTokens } from "./oauth.ts"
 import type {
@@ -91,6 +93,7 @@ export const azureFrontDoor: TargetDriver<TargetConfigOf<"azure-front-door">> = 
     const tokens = accessTokens(surroundings, {
       url: `${authority.base}/${directory}/oauth2/v2.0/token`,
       secrets: [clientSecret],
+      mend: MEND.keys,
       form: () => ({
         grant_type: "client_credentials",
         client_id: clientId,
@@ -113,10 +116,10 @@ export const azureFrontDoor: TargetDriver<TargetConfigOf<"azure-front-door">> = 
         if ("outcome" in answer) return answer
         if (answer.status === 401) tokens.forget(token)
         const secrets = [token, clientSecret]
-        const outcome = judge(host, answer, surroundings.now(), secrets)
+        const outcome = judge(host, answer, batch.values.length, surroundings.now(), secrets)
         if (answer.status !== 202 || outcome.outcome !== "accepted") return outcome
         const until = began + config.timeout * PART_FOR_LOOKING
-        const look = { base, who: host, authorization, secrets, until }
+        const look = { base, who: host, count: batch.values.length, authorization, secrets, until }
         return (await follow(surroundings, answer, look, signal)) ?? outcome
       },
     }
@@ -152,31 +155,60 @@ function bodyOf({ values }: Batch): PurgeBody {
 /** Codes of what passes by itself, also with a status of 400 or 409: too much, or too much at once. */
 const PASSING = /throttl|too_?many|quota|conflict|in_?progress|retry|timeout|unavailable|internal|busy/i
 
+const MEND = {
+  keys: ["directory", "clientId", "clientSecret"],
+  place: ["subscription", "resourceGroup", "profile", "endpointName"],
+}
+
+/**
+ * Codes about who asks, and about what is asked for: a subscription that is off, a provider that is not registered, a
+ * policy or a lock, a name that is none. They come by 400, 403, 404 and 409.
+ *
+ * @see https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors
+ */
+const KEYS = /auth|token|credential|forbidden|denied/i
+const PLACE =
+  /subscription|tenant|resource|group|scope|provider|api_?version|polic|locked|disabled|not_?found|profile|endpoint|account|billing|sku|feature|not_?(?:allowed|permitted|entitled|registered)/i
+
 const REMAINING = "x-ms-ratelimit-remaining-subscription-writes"
 
-function judge(who: string, answer: Answer, now: Milliseconds, secrets: readonly string[]): Outcome {
+function judge(
+  who: string,
+  answer: Answer,
+  count: number,
+  now: Milliseconds,
+  secrets: readonly string[],
+): Outcome {
   const { status, headers, text } = answer
-  const error = errorOf(parseJson(text))
-  const outcome = byStatus(who, answer, now, tidy(error.said, secrets))
+  const { code, said } = errorOf(parseJson(text))
+  const aboutOf = (): Reading["about"] => {
+    // Who may do what by a 403 is a matter of either.
+    if (PASSING.test(code)) return "vendor"
+    if (status === 401 || status === 403) return undefined
+    if (KEYS.test(code)) return "keys"
+    return PLACE.test(code) ? "place" : undefined
+  }
+  const outcome = verdict(who, answer, now, {
+    mend: MEND,
+    said: tidy(said, secrets),
+    isOwn: code !== "",
+    isTaken: (status === 200 || status === 202) && !isPage(answer),
+    about: aboutOf(),
+    count,
+  })
   const remaining = headers.get(REMAINING) ?? ""
   const left: { left?: readonly Left[] } = /^\d{1,9}$/.test(remaining)
     ? { left: [{ bucket: CALLS.bucket, tokens: Number(remaining) }] }
     : {}
   if (outcome.outcome === "accepted") return { ...outcome, ...vendorId(headers), ...left }
-  const detail = "detail" in outcome ? outcome.detail : ""
-  const isPassing = outcome.outcome === "refused" && (status === 409 || PASSING.test(error.code))
-  if (outcome.outcome === "trouble" || isPassing) return { ...troubleOf(answer, now, detail), ...left }
-  // A profile or endpoint that is not there is a mistake in the configuration: for that nothing may be given up.
-  return status === 404 ? { outcome: "unauthorised", status, detail } : outcome
+  return outcome.outcome === "trouble" ? { ...outcome, ...left } : outcome
 }
 
 /** @see https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors */
 function errorOf(body: unknown): { readonly code: string; readonly said: string } {
-  const [code, message] = ["code", "message"].map((name) => {
-    const value = member(member(body, "error"), name)
-    return typeof value === "string" ? value : ""
-  })
-  return { code: code ?? "", said: `${code ?? ""} ${message ?? ""}` }
+  const error = member(body, "error")
+  const code = textOf(error, "code")
+  return { code, said: `${code} ${textOf(error, "message")}` }
 }
 
 /** What Azure's own people look a request up by. */
@@ -196,6 +228,8 @@ interface Look {
   /** Where alone the token may go. */
   readonly base: string
   readonly who: string
+  /** How many values the purge carried. */
+  readonly count: number
   readonly authorization: string
   readonly secrets: readonly string[]
   /** When looking ends. */
@@ -211,7 +245,7 @@ interface Look {
 async function follow(
   surroundings: Surroundings,
   taken: Answer,
-  { base, who, authorization, secrets, until }: Look,
+  { base, who, count, authorization, secrets, until }: Look,
   signal: AbortSignal,
 ): Promise<Outcome | undefined> {
   const { now } = surroundings
@@ -227,7 +261,7 @@ async function follow(
     if ("outcome" in answer) return undefined
     const body = parseJson(answer.text)
     const state = member(body, "status")
-    const outcome = judge(who, answer, now(), secrets)
+    const outcome = judge(who, answer, count, now(), secrets)
     if (outcome.outcome !== "accepted") return isAboutLooking(answer.status) ? undefined : outcome
     if (state === "Failed" || state === "Canceled") {
       const { code, said } = errorOf(body)

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest"
 import { FakeBunny, type FakeBunnyOptions } from "../../test/fakes/bunny.ts"
+import { drawsFrom } from "../limits.ts"
 import { bunny } from "./bunny.ts"
 import { describeTarget, FAST, NOW, sample, SHARED, soon, transportTo, valueOf } from "./conformance.ts"
 import type { Batch, TargetConfigOf } from "./target.ts"
@@ -136,12 +137,13 @@ const outcomeOf = (response: () => Response, batch: Batch = sample("tag", "purge
   driverOn(transportTo(response).fetch).purge(batch, soon())
 
 describe("what Bunny answers", () => {
-  it("says yes by any status that does, and nothing else", async () => {
+  it("says yes by 200 or 204, with any body but a page", async () => {
     expect(await outcomeOf(() => new Response(null, { status: 204 }))).toEqual({
       outcome: "accepted",
       status: 204,
     })
     expect(await outcomeOf(() => new Response("done"))).toEqual({ outcome: "accepted", status: 200 })
+    expect(await outcomeOf(() => new Response(null, { status: 202 }))).toMatchObject({ outcome: "trouble" })
   })
 
   it("says no in its own words, where it has any", async () => {
@@ -151,10 +153,9 @@ describe("what Bunny answers", () => {
       detail: "api.bunny.net answered 400: not a url",
     })
     for (const text of ["", "<html>", "null", '{"Message":7}', '{"Mess'])
-      expect(await outcomeOf(() => new Response(text, { status: 400 }))).toEqual({
-        outcome: "refused",
+      expect(await outcomeOf(() => new Response(text, { status: 400 }))).toMatchObject({
+        outcome: "trouble",
         status: 400,
-        detail: "api.bunny.net answered 400",
       })
   })
 
@@ -166,16 +167,14 @@ describe("what Bunny answers", () => {
     }
   })
 
-  it("pauses where the pull zone is not found, and gives a URL up that is not", async () => {
-    for (const kind of ["tag", "everything"] as const)
+  it("pauses where something is not found: it is documented of zones, and of nothing else", async () => {
+    for (const kind of ["tag", "url", "prefix", "everything"] as const)
       expect(await outcomeOf(() => fault(404, "not found"), sample(kind, "purge"))).toEqual({
         outcome: "unauthorised",
         status: 404,
-        detail: "api.bunny.net answered 404: not found (no such pull zone?)",
+        detail: "api.bunny.net answered 404: not found",
+        mend: ["pullZone", "token"],
       })
-    expect(await outcomeOf(() => fault(404, "not found"), sample("url", "purge"))).toMatchObject({
-      outcome: "refused",
-    })
   })
 
   it("does not know another key, nor another zone", async () => {
@@ -214,10 +213,45 @@ describe("what Bunny answers", () => {
 describe("the pace of Bunny", () => {
   it("is one for exact purges, and a slower one for all that may not be", () => {
     const rate = { limit: "rate", per: "call" }
+    const only: unknown = expect.any(Function)
     expect(bunny.pace(config())).toEqual([
-      { ...rate, bucket: "exact", kinds: ["url"], perSecond: 5, burst: 120 },
-      { ...rate, bucket: "prefix", kinds: ["prefix", "tag", "everything"], perSecond: 0.5, burst: 20 },
+      { ...rate, bucket: "exact", kinds: ["url"], only, perSecond: 5, burst: 120 },
+      {
+        ...rate,
+        bucket: "prefix",
+        kinds: ["url", "prefix", "tag", "everything"],
+        only,
+        perSecond: 0.5,
+        burst: 20,
+      },
     ])
+  })
+
+  it.each([
+    ["url", "https://www.example.com/blog", "exact"],
+    ["url", "https://www.example.com/blog?from=/", "exact"],
+    ["url", "https://www.example.com/blog/", "prefix"],
+    ["url", "https://www.example.com/", "prefix"],
+    ["url", "https://www.example.com/blog/?page=2", "prefix"],
+    ["prefix", "https://www.example.com/blog/", "prefix"],
+    ["tag", "post-1", "prefix"],
+    ["everything", "*", "prefix"],
+  ] as const)("counts a %s %s where Bunny does, by the %s ones", (kind, value, bucket) => {
+    const drawn = bunny.pace(config()).filter((pace) => drawsFrom(pace, valueOf(kind, value)))
+    expect(drawn.map((pace) => pace.bucket)).toEqual([bucket])
+  })
+
+  it("lets no url be one too many, whatever it ends in", async () => {
+    for (const path of ["/a", "/a/"]) {
+      const vendor = account({ isUnlimited: false })
+      const driver = driverOn(transportTo((request) => vendor.handle(request)).fetch)
+      const batch = batchOf("url", `https://www.example.com${path}`)
+      const [pace] = bunny.pace(config()).filter((each) => batch.values.some((one) => drawsFrom(each, one)))
+      if (pace?.limit !== "rate") throw new Error("rates are what Bunny has")
+      for (let calls = 0; calls < pace.burst; calls += 1)
+        expect((await driver.purge(batch, soon())).outcome).toBe("accepted")
+      expect((await driver.purge(batch, soon())).outcome).toBe("trouble")
+    }
   })
 })
 

@@ -1,6 +1,17 @@
 import { bunny as bunnyTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { type Answer, ask, baseAddress, beyond, byStatus, member, tidy } from "./answer.ts"
+import {
+  type Answer,
+  ask,
+  baseAddress,
+  beyond,
+  isPage,
+  parseJson,
+  type Reading,
+  textOf,
+  tidy,
+  verdict,
+} from "./answer.ts"
 import type { Capabilities, KindCapability, Outcome, TargetConfigOf, TargetDriver, Value } from "./target.ts"
 
 /** @see https://docs.bunny.net/api-reference/core/purge/purge-url */
@@ -31,9 +42,16 @@ export const bunny: TargetDriver<TargetConfigOf<"bunny">> = {
   type: "bunny",
   capabilities: () => CAPABILITIES,
   pace: () => [
-    { limit: "rate", bucket: "exact", kinds: ["url"], per: "call", ...EXACT },
+    { limit: "rate", bucket: "exact", kinds: ["url"], only: isExact, per: "call", ...EXACT },
     // Which of the two a purge by tag or of a zone takes is not published: the slower one, to be sure.
-    { limit: "rate", bucket: "prefix", kinds: ["prefix", "tag", "everything"], per: "call", ...PREFIX },
+    {
+      limit: "rate",
+      bucket: "prefix",
+      kinds: ["url", "prefix", "tag", "everything"],
+      only: (value) => !isExact(value),
+      per: "call",
+      ...PREFIX,
+    },
   ],
   create({ endpoint, pullZone, token }, surroundings) {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
@@ -47,15 +65,23 @@ export const bunny: TargetDriver<TargetConfigOf<"bunny">> = {
         const { path, headers, body } = requestOf(pullZone, value)
         const init = { method: "POST", headers: { ...headers, accesskey: token }, ...(body && { body }) }
         const answer = await ask(surroundings, host, base + path, init, signal)
-        return "outcome" in answer ? answer : judge(host, answer, value, surroundings.now(), token)
+        return "outcome" in answer ? answer : judge(host, answer, surroundings.now(), token)
       },
     }
   },
 }
 
-/** A `*` in a URL stands for anything there, and there is no other way to say one. */
+/**
+ * A path that ends in a slash is counted as a prefix, whatever `exactPath` says: the page makes no exception for that.
+ *
+ * @see https://docs.bunny.net/docs/cdn-api-purge-rate-limits
+ */
+const isExact = ({ kind, value }: Pick<Value, "kind" | "value">): boolean =>
+  kind === "url" && !new URL(value).pathname.endsWith("/")
+
+/** A `*` in a URL or a tag stands for anything there, and there is no other way to say one: a tag `*` is the zone. */
 const pattern = (value: Value | undefined): Outcome | undefined =>
-  (value?.kind === "url" || value?.kind === "prefix") && value.value.includes("*")
+  value && value.kind !== "everything" && value.value.includes("*")
     ? { outcome: "unsupported", detail: `it cannot purge by a ${value.kind} that holds a *` }
     : undefined
 
@@ -89,21 +115,34 @@ const wildcard = (prefix: string): string => {
   return `${pathname === "/" ? prefix : prefix.replace(/\/$/, "")}*`
 }
 
-function judge(who: string, answer: Answer, { kind }: Value, now: Milliseconds, token: string): Outcome {
-  const outcome = byStatus(who, answer, now, tidy(messageOf(answer.text), [token]))
-  // About the zone, not about what was to be purged: every item would share it.
-  const isZone = kind === "tag" || kind === "everything"
-  return outcome.outcome === "refused" && outcome.status === 404 && isZone
-    ? { outcome: "unauthorised", status: 404, detail: `${outcome.detail} (no such pull zone?)` }
-    : outcome
-}
+const MEND = { keys: ["token"], place: ["pullZone"] }
 
-/** Its own words, where it has any. A purge that was taken has none. */
-function messageOf(text: string): string {
-  try {
-    const message = member(JSON.parse(text), "Message")
-    return typeof message === "string" ? message : ""
-  } catch {
-    return ""
+/**
+ * `ErrorKey`, `Field` and `Message`, of which one key is published, `pullZone.not_found`
+ * (https://docs.bunny.net/api-reference/core/errors). The id of another kind of zone was seen to be a 401
+ * (https://github.com/ayeressian/bunnycdn-storage-deploy/issues/65).
+ */
+const KEYS = /user|account|auth|access|billing|balance/i
+const PLACE = /zone/i
+/** The same in words. No value has a space in it. */
+const KEYS_WORDS = /\b(?:account|user) (?:is|has|was)\b/i
+const PLACE_WORDS = /\bpull ?zone (?:is|has|was|not)\b/i
+
+function judge(who: string, answer: Answer, now: Milliseconds, token: string): Outcome {
+  const { status } = answer
+  const body = parseJson(answer.text)
+  const [key, field, message] = [textOf(body, "ErrorKey"), textOf(body, "Field"), textOf(body, "Message")]
+  const aboutOf = (): Reading["about"] => {
+    if (status !== 400) return undefined
+    if (KEYS.test(key + field) || KEYS_WORDS.test(message)) return "keys"
+    return PLACE.test(key + field) || PLACE_WORDS.test(message) ? "place" : undefined
   }
+  return verdict(who, answer, now, {
+    mend: MEND,
+    said: tidy(message || key, [token]),
+    isOwn: message !== "" || key !== "",
+    // A purge that was taken is documented without a body, and not by which of these.
+    isTaken: (status === 200 || status === 204) && !isPage(answer),
+    about: aboutOf(),
+  })
 }

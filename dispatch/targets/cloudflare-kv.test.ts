@@ -52,13 +52,12 @@ it("asks nobody where the epochs cannot be read", async () => {
 })
 
 it.each([
-  [404, "unauthorised"],
-  [400, "trouble"],
-  [413, "trouble"],
-] as const)("a %d is %s: no invalidation is at fault", async (status, outcome) => {
-  const driver = create(
-    transportTo(() => answer(status, [{ code: 10013, message: "no such namespace" }])).fetch,
-  )
+  [404, 7003, "unauthorised"],
+  [400, 10013, "unauthorised"],
+  [400, 10014, "trouble"],
+  [413, 10014, "trouble"],
+] as const)("a %d with %d is %s: no invalidation is at fault", async (status, code, outcome) => {
+  const driver = create(transportTo(() => answer(status, [{ code, message: "no such namespace" }])).fetch)
   expect(await driver.purge(sample("everything", "purge"), soon())).toMatchObject({
     outcome,
     detail: expect.stringContaining("no such namespace"),

@@ -1,6 +1,8 @@
 import { kvKey } from "../../protocol/mirror-keys.ts"
 import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
-import { baseAddress } from "./answer.ts"
+import type { Milliseconds } from "../../protocol/time.ts"
+import { type Answer, baseAddress, member, parseJson, verdict } from "./answer.ts"
+import { cloudflareErrors } from "./cloudflare-errors.ts"
 import { mirror, writeMirror } from "./mirror.ts"
 import type { TargetConfigOf, TargetDriver } from "./target.ts"
 
@@ -9,6 +11,8 @@ const BASE_URL = "https://api.cloudflare.com/client/v4"
 
 /** Writes to the same key: one a second. @see https://developers.cloudflare.com/kv/platform/limits/ */
 const WRITES_PER_SECOND = 1
+
+const MEND = { keys: ["token"], place: ["accountId", "kvNamespace"] }
 
 /**
  * A mirror of a tenant's epochs in Workers KV, one value a tenant. `endpoint` stands in for
@@ -30,8 +34,14 @@ export const cloudflareKv: TargetDriver<TargetConfigOf<"cloudflare-kv">> = {
   create({ endpoint, accountId, kvNamespace, token }, surroundings) {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
+    const judge = (answer: Answer, now: Milliseconds) => {
+      const body = parseJson(answer.text)
+      const { said, about } = cloudflareErrors(body, token)
+      const isTaken = member(body, "success") === true
+      return verdict(host, answer, now, { mend: MEND, said, isOwn: false, isTaken, about })
+    }
     const values = `${base}/accounts/${accountId}/storage/kv/namespaces/${kvNamespace}/values`
-    return writeMirror(surroundings, host, token, ({ tenant }, value) => ({
+    return writeMirror(surroundings, host, judge, ({ tenant }, value) => ({
       url: `${values}/${encodeURIComponent(kvKey(tenant))}`,
       request: {
         method: "PUT",

@@ -128,11 +128,24 @@ describe("what Cloudflare answers", () => {
       detail:
         "api.cloudflare.com answered 200 without success: 1100 Cache tag exceeds maximum length; 1016 One or more purge errors",
     })
-    expect(await outcomeOf(() => envelope(404, false, errors.slice(1)))).toEqual({
+    expect(await outcomeOf(() => envelope(400, false, errors.slice(1)))).toEqual({
       outcome: "refused",
-      status: 404,
-      detail: "api.cloudflare.com answered 404: 1016 One or more purge errors",
+      status: 400,
+      detail: "api.cloudflare.com answered 400: 1016 One or more purge errors",
     })
+  })
+
+  it("gives a value up for the codes that are about values, and for those that nobody knows", async () => {
+    for (const code of [1016, 1082, 1100, 1315, 4321])
+      expect(await outcomeOf(() => fault(code, "no"))).toMatchObject({ outcome: "refused", status: 400 })
+  })
+
+  it("pauses by what it says of the zone or the account, whatever the code", async () => {
+    for (const words of ["Invalid zone identifier", "Your zone is not active", "Your account is suspended"])
+      expect(await outcomeOf(() => fault(4321, words))).toMatchObject({
+        outcome: "unauthorised",
+        mend: ["zone"],
+      })
   })
 
   it.each(["", "<html>", "null", "[]", '"ok"', "{}", '{"success":"true"}', '{"success":tr'])(
@@ -154,6 +167,7 @@ describe("what Cloudflare answers", () => {
       outcome: "unauthorised",
       status: 400,
       detail: "api.cloudflare.com answered 400: 6003 Invalid request headers",
+      mend: ["token"],
     })
   })
 

@@ -1,16 +1,7 @@
 import { cloudflare as cloudflareTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import {
-  type Answer,
-  ask,
-  baseAddress,
-  beyond,
-  byStatus,
-  member,
-  parseJson,
-  tidy,
-  troubleOf,
-} from "./answer.ts"
+import { type Answer, ask, baseAddress, beyond, member, parseJson, textOf, tidy, verdict } from "./answer.ts"
+import { cloudflareErrors } from "./cloudflare-errors.ts"
 import { CALLS, MAX_ITEMS, type Plan, PROPAGATION } from "./cloudflare-limits.ts"
 import type {
   Batch,
@@ -83,7 +74,9 @@ export const cloudflare: TargetDriver<TargetConfigOf<"cloudflare">> = {
         const url = `${base}/zones/${zone}/${batch.mode === "purge" ? "purge_cache" : "invalidate_cache"}`
         const body = JSON.stringify(bodyOf(batch))
         const answer = await ask(surroundings, host, url, { method: "POST", headers, body }, signal)
-        return "outcome" in answer ? answer : judge(host, answer, surroundings.now(), token)
+        return "outcome" in answer
+          ? answer
+          : judge(host, answer, batch.values.length, surroundings.now(), token)
       },
     }
   },
@@ -111,58 +104,23 @@ function wire({ kind, value }: Value): string {
   return hostname + pathname.replace(/\/$/, "")
 }
 
-interface Envelope {
-  readonly success: boolean
-  readonly id: unknown
-  readonly errors: readonly unknown[]
-}
-
-/** The parts of Cloudflare's usual envelope that matter here; undefined when the text is none. */
-function parseEnvelope(text: string): Envelope | undefined {
-  const body = parseJson(text)
-  const success = member(body, "success")
-  if (typeof success !== "boolean") return undefined
-  const errors = member(body, "errors")
-  return { success, id: member(member(body, "result"), "id"), errors: Array.isArray(errors) ? errors : [] }
-}
-
-/**
- * "Invalid request headers", with status 400: a token that has not even the form of one. It would fault every item.
- *
- * @see https://github.com/cloudflare/cloudflare-go/issues/643
- */
-const INVALID_HEADERS = 6003
-
-/**
- * What the body of a rate-limited purge says is not documented; older answers said this, and not always by a 429.
- * Taken for a refusal it would be cut into ever more calls.
- *
- * @see https://github.com/danielpigott/cloudflare-cli/issues/15
- */
-const RATE_LIMITED = /\brate limit (?:reached|enforced)\b/i
+const MEND = { keys: ["token"], place: ["zone"] }
 
 /** A 200 may well say `success: false`, without a word on which item was at fault. */
-function judge(who: string, answer: Answer, now: Milliseconds, token: string): Outcome {
-  const { status } = answer
-  const envelope = parseEnvelope(answer.text)
-  const errors = (envelope?.errors ?? []).map((each) => ({
-    code: member(each, "code"),
-    message: member(each, "message"),
-  }))
-  const said = tidy(errors.map(({ code, message }) => `${String(code)} ${String(message)}`).join("; "), [
-    token,
-  ])
-  const outcome = byStatus(who, answer, now, said)
-  if (outcome.outcome === "accepted") {
-    if (!envelope) return troubleOf(answer, now, `${who} answered ${status} with a body that cannot be read`)
-    if (envelope.success) return { ...outcome, ...vendorId(envelope.id) }
-  }
-  const detail = "detail" in outcome ? outcome.detail : `${who} answered ${status} without success: ${said}`
-  if (outcome.outcome === "trouble" || RATE_LIMITED.test(said)) return troubleOf(answer, now, detail)
-  const unauthorised =
-    outcome.outcome === "unauthorised" || errors.some(({ code }) => code === INVALID_HEADERS)
-  return { outcome: unauthorised ? "unauthorised" : "refused", status, detail }
+function judge(who: string, answer: Answer, count: number, now: Milliseconds, token: string): Outcome {
+  const body = parseJson(answer.text)
+  const success = member(body, "success")
+  const { said, about } = cloudflareErrors(body, token)
+  const isFailed = success === false
+  const outcome = verdict(who, answer, now, {
+    mend: MEND,
+    said,
+    isOwn: isFailed,
+    isTaken: success === true,
+    isFailed,
+    about,
+    count,
+  })
+  const id = tidy(textOf(member(body, "result"), "id"))
+  return outcome.outcome === "accepted" && id !== "" ? { ...outcome, vendorId: id } : outcome
 }
-
-const vendorId = (id: unknown): { vendorId?: string } =>
-  typeof id === "string" && id !== "" ? { vendorId: tidy(id) } : {}

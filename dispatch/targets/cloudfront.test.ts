@@ -155,6 +155,8 @@ describe("what CloudFront is sent", () => {
   })
 })
 
+const KEYS = ["accessKeyId", "secretAccessKey", "sessionToken"]
+
 describe("what CloudFront answers", () => {
   it("keeps its id of an invalidation, and is answered the same for the same batch", async () => {
     const vendor = account()
@@ -203,18 +205,18 @@ describe("what CloudFront answers", () => {
   })
 
   it.each([
-    [403, "AccessDenied"],
-    [403, "SignatureDoesNotMatch"],
-    [403, "InvalidClientTokenId"],
-    [400, "IncompleteSignature"],
-    [400, "ExpiredToken"],
-    [400, "RequestExpired"],
-    [404, "NoSuchDistribution"],
-  ])("gives nothing up after %d %s", async (status, code) => {
+    [403, "AccessDenied", ["distribution", ...KEYS]],
+    [403, "SignatureDoesNotMatch", KEYS],
+    [403, "InvalidClientTokenId", KEYS],
+    [400, "IncompleteSignature", KEYS],
+    [400, "ExpiredToken", KEYS],
+    [404, "NoSuchDistribution", ["distribution"]],
+  ])("gives nothing up after %d %s", async (status, code, mend) => {
     expect(await outcomeOf(() => fault(status, code, "User: a &lt;b&gt; &amp;amp; c"))).toEqual({
       outcome: "unauthorised",
       status,
       detail: `cloudfront.amazonaws.com answered ${status}: ${code} User: a <b> &amp; c`,
+      mend,
     })
   })
 

@@ -1,6 +1,6 @@
 import { cloudfront as cloudfrontTags } from "../../protocol/tag-rules.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
-import { type Answer, ask, baseAddress, beyond, byStatus, tidy, troubleOf } from "./answer.ts"
+import { type Answer, ask, baseAddress, beyond, type Reading, tidy, verdict } from "./answer.ts"
 import { type AwsCredentials, signed } from "./sigv4.ts"
 import type {
   Batch,
@@ -114,7 +114,9 @@ export const cloudfront: TargetDriver<Config> = {
         const request = { method: "POST", url, headers: { "content-type": "application/xml" }, body }
         const headers = await signed(request, { ...SCOPE, at: surroundings.now() }, credentials)
         const answer = await ask(surroundings, host, url, { method: "POST", headers, body }, signal)
-        return "outcome" in answer ? answer : judge(host, answer, surroundings.now(), secrets)
+        return "outcome" in answer
+          ? answer
+          : judge(host, answer, batch.values.length, surroundings.now(), secrets)
       },
     }
   },
@@ -172,26 +174,46 @@ const element = (name: string, text: string): string | undefined =>
 const BUSY =
   /^(TooManyInvalidationsInProgress|Throttl|RequestThrottled|RequestLimitExceeded|TooManyRequests|SlowDown)/
 
-/** Answers with a status of 400 too that are about the signature, and would fault every batch. */
-const CREDENTIALS =
-  /^(AccessDenied|ExpiredToken|IncompleteSignature|InvalidClientTokenId|InvalidSignature|MissingAuthenticationToken|NotAuthorized|OptInRequired|RequestExpired|SignatureDoesNotMatch|UnrecognizedClient)/
+/**
+ * Answers, many with a status of 400, that are about the key, its rights, its account or the clock (`RequestExpired`,
+ * and `SignatureDoesNotMatch` with "Signature expired"), and would fault every batch.
+ *
+ * @see https://docs.aws.amazon.com/cloudfront/latest/APIReference/CommonErrors.html
+ */
+const KEYS =
+  /^(AccountProblem|Blocked|ExpiredToken|IncompleteSignature|InvalidAccessKeyId|InvalidClientTokenId|InvalidSignature|InvalidToken|MissingAuthenticationToken|NotAuthorized|NotSignedUp|OperationNotPermitted|OptInRequired|PendingVerification|RequestExpired|RequestTimeTooSkewed|SignatureDoesNotMatch|SubscriptionRequired|TokenRefreshRequired|UnauthorizedAccess|UnrecognizedClient)/
+/** The same of rights to a distribution: an account that is "not verified" comes so too. */
+const RIGHTS = /^AccessDenied/
+/** About the distribution, or the address of the API. */
+const PLACE =
+  /^(EntityNotFound|Invalid(Action|Endpoint)|NoSuch(Distribution|Resource)|UnknownOperation|UnsupportedOperation)/
 
-/** @see https://docs.aws.amazon.com/cloudfront/latest/APIReference/CommonErrors.html */
-function judge(who: string, answer: Answer, now: Milliseconds, secrets: readonly string[]): Outcome {
-  const { status, text } = answer
-  const code = element("Code", text)
-  const said = tidy(unescape(`${code ?? ""} ${element("Message", text) ?? ""}`), secrets)
-  const outcome = byStatus(who, answer, now, said)
-  if (outcome.outcome === "accepted") {
-    const id = element("Id", text)
-    return id === undefined
-      ? troubleOf(answer, now, `${who} answered ${status} with a body that cannot be read`)
-      : { ...outcome, vendorId: tidy(id) }
+const MEND = { keys: ["accessKeyId", "secretAccessKey", "sessionToken"], place: ["distribution"] }
+
+function judge(
+  who: string,
+  answer: Answer,
+  count: number,
+  now: Milliseconds,
+  secrets: readonly string[],
+): Outcome {
+  const { text } = answer
+  const [code, id] = [element("Code", text), element("Id", text)]
+  const aboutOf = (of: string): Reading["about"] => {
+    if (BUSY.test(of)) return "vendor"
+    if (KEYS.test(of)) return "keys"
+    if (RIGHTS.test(of)) return "us"
+    return PLACE.test(of) ? "place" : undefined
   }
-  const detail = "detail" in outcome ? outcome.detail : ""
-  if (code !== undefined && (outcome.outcome === "trouble" || BUSY.test(code)))
-    return { retryAfter: COMPLETES, ...troubleOf(answer, now, detail) }
-  // A distribution that is not there is a mistake in the configuration: for that nothing may be given up.
-  if (status === 404 || CREDENTIALS.test(code ?? "")) return { outcome: "unauthorised", status, detail }
-  return outcome
+  const outcome = verdict(who, answer, now, {
+    mend: MEND,
+    said: tidy(unescape(`${code ?? ""} ${element("Message", text) ?? ""}`), secrets),
+    isOwn: code !== undefined,
+    isTaken: id !== undefined && text.includes("<Invalidation"),
+    about: aboutOf(code ?? ""),
+    count,
+  })
+  if (outcome.outcome === "accepted") return { ...outcome, vendorId: tidy(id ?? "") }
+  const isOwnTrouble = outcome.outcome === "trouble" && code !== undefined
+  return isOwnTrouble ? { retryAfter: COMPLETES, ...outcome } : outcome
 }

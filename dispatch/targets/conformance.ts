@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest"
 import type { Mode } from "../../protocol/invalidation.ts"
 import { TAG_RULES, type TagCache, type TagRules } from "../../protocol/tag-rules.ts"
 import type { Fake, Received, Served, Vendor } from "../../test/fakes/fake.ts"
+import { cut } from "../batches.ts"
 import { findDriver } from "./list.ts"
 import type { Batch, Capabilities, Driver, Kind, Value } from "./target.ts"
 
@@ -82,6 +83,13 @@ export const sample = (kind: Kind, mode: Mode, count = 1): Batch => ({
   mode,
   values: Array.from({ length: count }, (_, index) => valueOf(kind, SAMPLES[kind](index))),
 })
+
+/** The same with as many of them as one call may carry. */
+function fullest(capabilities: Capabilities, kind: Kind, mode: Mode): Batch {
+  const { values } = sample(kind, mode, capabilities.kinds[kind]?.batch ?? 1)
+  const items = values.map((each) => ({ ...each, meant: each.value, mode, epochs: [FAST.epochs.first] }))
+  return sample(kind, mode, cut(items, capabilities)[0]?.items.length ?? 1)
+}
 
 /**
  * A transport to `vendor` that insists on what every driver must ask of `fetch`.
@@ -179,6 +187,41 @@ const long: Vendor = () => {
   return new Response(JSON.stringify({ success: false, errors, result: null }), { status: 400 })
 }
 
+/** What stands before a vendor now and then: a captive portal, a log-in page, a proxy, a site at the wrong address. */
+const PAGE = `<!DOCTYPE html>
+<html lang="en"><head><title>Sign in</title></head><body><form method="post"></form></body></html>`
+const pages = (status: number): readonly Vendor[] =>
+  ["text/html; charset=utf-8", "application/json", "text/plain"].map(
+    (type) => () => new Response(PAGE, { status, headers: { "content-type": type } }),
+  )
+
+/** Every 4xx that has a meaning somewhere, but for 408 and 429, which are about the vendor, and 422. */
+const REFUSALS = [
+  400, 401, 402, 403, 404, 405, 406, 407, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 423, 424,
+  425, 426, 428, 431, 451, 499,
+]
+
+/** Nodes of one's own, which have no words by which to know them: their own tests say what each status means there. */
+const NODES: readonly string[] = ["varnish", "nginx", "souin"]
+
+/** A vendor that repeats what it was sent, and what it should not know, in the words of every vendor there is. */
+const echoes =
+  (status: number, secrets: readonly string[]): Vendor =>
+  ({ url, headers, body }) => {
+    const words = `you sent ${url} ${[...headers].join()} ${body} and ${secrets.join()}`
+    const error = { code: 1, message: words, status: words, errors: [{ reason: words, message: words }] }
+    const names = ["title", "detail", "msg", "reason", "message", "Message", "ErrorKey", "description"]
+    const said = {
+      ...Object.fromEntries(names.map((name) => [name, words])),
+      status: "error",
+      success: false,
+      error,
+      errors: [{ code: 1, message: words }],
+      result: null,
+    }
+    return Response.json(said, { status })
+  }
+
 /** Runs what every driver must hold. Each driver's test calls it, then adds what is its own. */
 export function describeDriver(name: string, subject: () => Subject): void {
   const { create, capabilities, vendor, unauthorised, refused, requests, requestsOf, secrets, isAside } =
@@ -209,8 +252,8 @@ export function describeDriver(name: string, subject: () => Subject): void {
     it.each(offered)(
       "has a $mode by $kind accepted, alone and with all that one call may carry",
       async ({ kind, mode }) => {
-        for (const count of [1, capabilities.kinds[kind]?.batch ?? 1]) {
-          const { outcome, transport } = await outcomeAt(vendor, soon(), sample(kind, mode, count))
+        for (const each of [sample(kind, mode), fullest(capabilities, kind, mode)]) {
+          const { outcome, transport } = await outcomeAt(vendor, soon(), each)
           expect(outcome).toMatchObject({ outcome: "accepted" })
           expect(outcome.outcome === "accepted" && outcome.status).toSatisfy(
             (status) => (status >= 200 && status < 300) || alsoAccepts.includes(status),
@@ -281,8 +324,53 @@ export function describeDriver(name: string, subject: () => Subject): void {
       if (refused) expect((await outcomeAt(refused)).outcome.outcome).toBe("refused")
       expect((await outcomeAt(answers(401))).outcome).toMatchObject({ outcome: "unauthorised", status: 401 })
       expect((await outcomeAt(answers(403))).outcome).toMatchObject({ outcome: "unauthorised", status: 403 })
-      const tooLarge = refused ? "refused" : "trouble"
-      expect((await outcomeAt(answers(413))).outcome).toMatchObject({ outcome: tooLarge, status: 413 })
+    })
+
+    it("has a call that is too large cut in two, as long as there is something to cut", async () => {
+      const most = capabilities.kinds[anyKind]?.batch ?? 1
+      const isCut = refused && (most > 1 || NODES.includes(name))
+      const { outcome } = await outcomeAt(answers(413), soon(), sample(anyKind, anyMode, Math.min(most, 2)))
+      expect(outcome).toMatchObject({ outcome: isCut ? "refused" : "trouble", status: 413 })
+    })
+
+    if (!NODES.includes(name)) {
+      it("has nothing done by a page, whatever its status and type", async () => {
+        for (const status of [200, 201, 202, 203, 206, 422, ...REFUSALS]) {
+          for (const page of pages(status)) {
+            const { outcome } = await outcomeAt(page)
+            expect(["trouble", "unauthorised"], `${status}: ${outcome.outcome}`).toContain(outcome.outcome)
+          }
+        }
+      })
+
+      it("gives nothing up for an answer that is not its vendor's", async () => {
+        for (const status of REFUSALS) {
+          for (const words of [null, "", "some words", "null", "[]", "{}", '{"ok":false}', '"no"', "7"]) {
+            const { outcome } = await outcomeAt(() => new Response(words, { status }))
+            expect(["trouble", "unauthorised"], `${status} ${words}: ${outcome.outcome}`).toContain(
+              outcome.outcome,
+            )
+          }
+        }
+      })
+
+      it("says which options may have to be mended", async () => {
+        for (const answer of [unauthorised, answers(401), answers(403)]) {
+          const { outcome } = await outcomeAt(answer)
+          expect(outcome).toMatchObject({
+            outcome: "unauthorised",
+            mend: expect.arrayContaining([expect.any(String)]),
+          })
+        }
+      })
+    }
+
+    it("repeats no secret, whatever a vendor says", async () => {
+      for (const status of [200, 201, 202, 400, 401, 403, 404, 409, 422, 429, 500]) {
+        for (const each of sample(anyKind, anyMode).values) {
+          await outcomeAt(echoes(status, secrets), soon(), { ...batch, values: [each] })
+        }
+      }
     })
 
     it("calls no answer trouble, and says which", async () => {
@@ -430,10 +518,27 @@ export function describeTarget(name: TagCache | (string & {}), subject: () => Ca
       it("takes the very labels that the plan writes", () => expect(capabilities.tags).toBe(rules.codec))
     }
 
+    const faults = Object.entries(fake().faults)
+    if (faults.length > 0) {
+      it.each(faults)("keeps all where the vendor finds fault with %s", async (fault, { mend }) => {
+        for (const { kind, mode } of offered) {
+          const { vendor, page, driver } = stage(kind)
+          vendor.fault = fault
+          const outcome = await driver.purge(said(sample(kind, mode)), soon())
+          expect(outcome, `${mode} by ${kind}`).toMatchObject({ outcome: "unauthorised" })
+          if (kind !== "everything") expect(outcome).toMatchObject({ mend })
+          for (const secret of subject().secrets) expect(JSON.stringify(outcome)).not.toContain(secret)
+          expect(vendor.cache.visit(page)).toEqual({ version: 1, how: "hit" })
+          vendor.fault = undefined
+          await purged(driver, said(sample(kind, mode)))
+        }
+      })
+    }
+
     it("is asked no more than documented by all that one call may carry", async () => {
       for (const { kind, mode } of offered) {
         const { vendor, driver } = stage(kind)
-        await purged(driver, said(sample(kind, mode, capabilities.kinds[kind]?.batch ?? 1)))
+        await purged(driver, said(fullest(capabilities, kind, mode)))
         expect(vendor.complaints).toEqual([])
       }
     })

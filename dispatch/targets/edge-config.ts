@@ -1,11 +1,14 @@
 import { edgeConfigKey } from "../../protocol/mirror-keys.ts"
 import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
-import { baseAddress } from "./answer.ts"
+import type { Milliseconds } from "../../protocol/time.ts"
+import { type Answer, baseAddress, member, parseJson, textOf, tidy, verdict } from "./answer.ts"
 import { mirror, writeMirror } from "./mirror.ts"
 import type { TargetConfigOf, TargetDriver } from "./target.ts"
 
 /** @see https://vercel.com/docs/edge-config/vercel-api */
 const BASE_URL = "https://api.vercel.com/v1"
+
+const MEND = { keys: ["token"], place: ["edgeConfig", "team"] }
 
 /**
  * A mirror of a tenant's epochs in a Vercel Edge Config, one item a tenant. How often it may be written is not
@@ -23,8 +26,19 @@ export const edgeConfig: TargetDriver<TargetConfigOf<"edge-config">> = {
   create({ endpoint, edgeConfig: id, token, team }, surroundings) {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
+    const judge = (answer: Answer, now: Milliseconds) => {
+      const body = parseJson(answer.text)
+      const error = member(body, "error")
+      const said = tidy(`${textOf(error, "code")} ${textOf(error, "message")}`, [token])
+      return verdict(host, answer, now, {
+        mend: MEND,
+        said,
+        isOwn: false,
+        isTaken: textOf(body, "status") === "ok",
+      })
+    }
     const query = team === undefined ? "" : `?${team.startsWith("team_") ? "teamId" : "slug"}=${team}`
-    return writeMirror(surroundings, host, token, ({ tenant }, value) => ({
+    return writeMirror(surroundings, host, judge, ({ tenant }, value) => ({
       url: `${base}/edge-config/${id}/items${query}`,
       request: {
         method: "PATCH",

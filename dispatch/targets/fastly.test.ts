@@ -177,7 +177,15 @@ describe("what Fastly answers", () => {
       outcome: "unauthorised",
       status: 401,
       detail: "api.fastly.com answered 401",
+      mend: ["token"],
     })
+  })
+
+  it("gives a key up that it quotes, whatever that is called", async () => {
+    for (const quoted of ["service", "credentials", "permission", "account"])
+      expect(
+        await outcomeOf(() => json(400, { msg: "Bad request", detail: `not a key: ${quoted}` })),
+      ).toMatchObject({ outcome: "refused" })
   })
 
   it("has no secret repeated that its words hold", async () => {
@@ -190,19 +198,15 @@ describe("what Fastly answers", () => {
       }
   })
 
-  it("pauses where the service is not found, and gives a url up that is not", async () => {
+  it("pauses where no service is found, also for a url whose host none of the token's has", async () => {
     const missing = () => json(404, { msg: "Record not found", detail: "Cannot load service" })
-    for (const kind of ["tag", "everything"] as const)
+    for (const kind of ["tag", "url", "everything"] as const)
       expect(await outcomeOf(missing, sample(kind, "purge"))).toEqual({
         outcome: "unauthorised",
         status: 404,
-        detail:
-          "api.fastly.com answered 404: Record not found: Cannot load service (no such service for this token?)",
+        detail: "api.fastly.com answered 404: Record not found: Cannot load service",
+        mend: ["service", "token"],
       })
-    expect(await outcomeOf(missing, sample("url", "purge"))).toMatchObject({
-      outcome: "refused",
-      status: 404,
-    })
   })
 
   it("pauses where the token may not purge everything, as by credentials that it does not know", async () => {

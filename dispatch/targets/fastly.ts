@@ -1,6 +1,6 @@
 import { fastly as fastlyTags } from "../../protocol/tag-rules.ts"
 import { HOUR, type Milliseconds, SECOND } from "../../protocol/time.ts"
-import { type Answer, ask, baseAddress, beyond, byStatus, member, tidy, troubleOf } from "./answer.ts"
+import { type Answer, ask, baseAddress, beyond, member, parseJson, textOf, tidy, verdict } from "./answer.ts"
 import type {
   Batch,
   Capabilities,
@@ -105,63 +105,56 @@ function requestOf(service: string, { mode, values }: Batch): FastlyRequest {
   }
 }
 
+const MEND = { keys: ["token"], place: ["service"] }
+
+/**
+ * Fastly has no codes. In its words, by 400 as by 401, 403 or 404: "Provided credentials are missing or invalid", "You
+ * are not authorized to perform this action"; "Cannot load service" or "Cannot find service", also for a URL whose host
+ * no service of this token has (https://github.com/fastly/fastly-php/issues/53,
+ * https://github.com/fastly/cli/issues/1780). A wrong key may also be answered by a page.
+ */
+const KEYS =
+  /\bprovided credentials\b|\b(?:missing or invalid|invalid api) (?:credentials|key|token)\b|\bnot (?:authorized|permitted)\b|\b(?:no|have) permission\b|\b(?:account|customer) (?:is|has)\b/i
+const PLACE =
+  /\bcannot (?:load|find) '?service\b|\b(?:invalid|unknown|no such) service\b|\bservice (?:is|has been|was|not)\b/i
+
 function judge(who: string, answer: Answer, batch: Batch, now: Milliseconds, token: string): Outcome {
-  const body = parse(answer.text)
+  const { status, headers } = answer
+  const body = parseJson(answer.text)
+  const isOpen = status === 200 || status === 400
   const said = tidy(wordsOf(body).join(": "), [token])
-  const outcome = byStatus(who, answer, now, said)
-  const left = leftOf(answer.headers)
-  switch (outcome.outcome) {
-    case "accepted": {
-      const taken = confirm(who, answer, batch, body, said)
-      return "outcome" in taken ? taken : { ...outcome, ...taken, ...left }
-    }
-    case "trouble": {
-      const pause =
-        outcome.retryAfter ?? (answer.status === 429 ? untilReset(answer.headers, now) : undefined)
-      return { ...outcome, ...left, ...(pause === undefined ? {} : { retryAfter: pause }) }
-    }
-    case "refused":
-      // About the service, not about what was to be purged: every item would share it.
-      if (answer.status === 404 && batch.values[0]?.kind !== "url") {
-        const detail = `${outcome.detail} (no such service for this token?)`
-        return { outcome: "unauthorised", status: answer.status, detail }
-      }
-      return outcome
-    case "unauthorised":
-    case "unsupported":
-      return outcome
-  }
+  const isFailed = ["fail", "error"].includes(textOf(body, "status"))
+  const ids = idsOf(batch, body)
+  const isNamed = (id: unknown) => typeof id === "string"
+  const at = [...ids.keys()].filter((place) => !isNamed(ids[place]))
+  const isByKey = batch.values[0]?.kind === "tag"
+  const outcome = verdict(who, answer, now, {
+    mend: MEND,
+    said,
+    isOwn: said !== "" || isFailed,
+    // Fastly has been seen to answer by a page, and a key without an id was not purged.
+    isTaken: !isFailed && (isByKey ? ids.some(isNamed) : member(body, "status") === "ok"),
+    isFailed,
+    // By 401, 403 and 404 it is one or the other in any case, and a purge that was taken has no words.
+    about: !isOpen ? undefined : KEYS.test(said) ? "keys" : PLACE.test(said) ? "place" : undefined,
+    count: batch.values.length,
+  })
+  const left = leftOf(headers)
+  if (outcome.outcome === "accepted")
+    return isByKey && at.length > 0
+      ? { outcome: "refused", status, at, detail: `${who} answered ${status} and named no purge of it` }
+      : { ...outcome, ...vendorId(ids), ...left }
+  if (outcome.outcome !== "trouble") return outcome
+  const pause = outcome.retryAfter ?? (status === 429 ? untilReset(headers, now) : undefined)
+  return { ...outcome, ...left, ...(pause === undefined ? {} : { retryAfter: pause }) }
 }
 
 /** The first few, as many as a receipt shows whole. */
 const MAX_IDS = 6
 
-/**
- * What a 200 says in its body: `status: "ok"` of a URL and of everything, and of keys an id each. Fastly has been seen
- * to answer by a page, and a key without an id was not purged.
- */
-function confirm(
-  who: string,
-  { status, headers, text }: Answer,
-  { values }: Batch,
-  body: unknown,
-  said: string,
-): Outcome | { readonly vendorId?: string } {
-  const unread = (): Outcome =>
-    troubleOf({ status, headers, text }, 0, `${who} answered ${status} with a body that cannot be read`)
-  if (body === null || typeof body !== "object") return unread()
-  const isFailed = member(body, "status") === "fail" || member(body, "status") === "error"
-  if (isFailed)
-    return { outcome: "refused", status, detail: `${who} answered ${status} without success: ${said}` }
-  if (values[0]?.kind !== "tag")
-    return member(body, "status") === "ok" ? vendorId([member(body, "id")]) : unread()
-  const ids = values.map(({ value }) => member(body, value))
-  const at = [...ids.keys()].filter((place) => typeof ids[place] !== "string")
-  if (at.length === values.length) return unread()
-  if (at.length > 0)
-    return { outcome: "refused", status, at, detail: `${who} answered ${status} and named no purge of it` }
-  return vendorId(ids)
-}
+/** What a 200 names in its body: one id of a URL or of everything, and of keys one each. */
+const idsOf = ({ values }: Batch, body: unknown): readonly unknown[] =>
+  values[0]?.kind === "tag" ? values.map(({ value }) => member(body, value)) : [member(body, "id")]
 
 function vendorId(ids: readonly unknown[]): { readonly vendorId?: string } {
   const known = new Set(ids.filter((id): id is string => typeof id === "string" && id !== ""))
@@ -170,16 +163,9 @@ function vendorId(ids: readonly unknown[]): { readonly vendorId?: string } {
 
 /** Its own words, in the two forms that its errors have; none where it answers by a page. */
 function wordsOf(body: unknown): readonly string[] {
-  const words = ["reason", "msg", "detail"].map((name) => member(body, name))
-  return words.filter((word): word is string => typeof word === "string" && word !== "")
-}
-
-function parse(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
+  return ["reason", "msg", "detail", "details"]
+    .map((name) => textOf(body, name))
+    .filter((word) => word !== "")
 }
 
 const count = (headers: VendorHeaders, name: string): number | undefined => {

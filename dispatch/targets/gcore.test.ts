@@ -107,9 +107,22 @@ describe("what Gcore answers", () => {
       status: 400,
       detail: "api.gcore.com answered 400: paths: This field is required. no [secret]",
     })
-    for (const body of [null, "no", { errors: "no" }, { errors: [null, 7] }, { errors: { a: { b: 1 } } }]) {
-      expect((await outcomeOf(400, body)).outcome).toBe("refused")
+    expect((await outcomeOf(400, { errors: "no" })).outcome).toBe("refused")
+    for (const body of [null, "no", { errors: [null, 7] }, { errors: { a: { b: 1 } } }]) {
+      expect((await outcomeOf(400, body)).outcome).toBe("trouble")
     }
+  })
+
+  it("gives a path up that it quotes, whatever that path is", async () => {
+    for (const name of ["urls", "paths"])
+      expect(
+        await outcomeOf(400, { errors: { [name]: ["'/account/token' is not a resource"] } }),
+      ).toMatchObject({ outcome: "refused" })
+  })
+
+  it("is 201 for a purge, and nothing else", async () => {
+    for (const status of [200, 202])
+      expect(await outcomeOf(status, [])).toMatchObject({ outcome: "trouble", status })
   })
 
   it("means a limit where it says so, by a 400 as well", async () => {
@@ -127,6 +140,7 @@ describe("what Gcore answers", () => {
       outcome: "unauthorised",
       status: 404,
       detail: "api.gcore.com answered 404: Not found.",
+      mend: ["resource", "token"],
     })
   })
 })

@@ -5,11 +5,12 @@ import {
   ask,
   baseAddress,
   beyond,
-  byStatus,
+  isPage,
   member,
   parseJson,
+  type Reading,
   tidy,
-  troubleOf,
+  verdict,
 } from "./answer.ts"
 import type { Batch, Capabilities, Kind, Outcome, RateLimit, TargetConfigOf, TargetDriver } from "./target.ts"
 
@@ -58,7 +59,9 @@ export const gcore: TargetDriver<TargetConfigOf<"gcore">> = {
         if (unsupported) return unsupported
         const body = JSON.stringify(bodyOf(batch))
         const answer = await ask(surroundings, host, url, { method: "POST", headers, body }, signal)
-        return "outcome" in answer ? answer : judge(host, answer, surroundings.now(), token)
+        return "outcome" in answer
+          ? answer
+          : judge(host, answer, batch.values.length, surroundings.now(), token)
       },
     }
   },
@@ -102,24 +105,46 @@ function pattern({ pathname }: URL): string {
  */
 const OVER_QUOTA = /\bquota\b|\btoo many requests\b|\brate limit/i
 
-function judge(who: string, answer: Answer, now: Milliseconds, token: string): Outcome {
+const MEND = { keys: ["token"], place: ["resource"] }
+
+/**
+ * Gcore publishes no errors but `{"errors": {"paths": ["This field is required."]}}`
+ * (https://gcore.com/docs/api-reference/cdn/tools/purge-cache). Its other answers are those of the framework that it is
+ * made with: `detail` with "Not found.", "Invalid token", "You do not have permission …". What would be about the
+ * account or the resource is told by these words, whatever the status.
+ */
+const KEYS = /\b(?:token|credentials|authentication|permission)\b/i
+const PLACE =
+  /\b(?:resource|account|client|service|feature|option|plan)\b.*\b(?:not|suspended|disabled|inactive|deleted|paused|blocked)\b/i
+
+function judge(who: string, answer: Answer, count: number, now: Milliseconds, token: string): Outcome {
   const said = tidy(wordsOf(answer.text), [token])
-  const outcome = byStatus(who, answer, now, said)
-  if (outcome.outcome !== "refused") return outcome
-  if (OVER_QUOTA.test(said)) return troubleOf(answer, now, outcome.detail)
-  // About the resource, which is not there or not the token's, and not about a path.
-  if (outcome.status === 404) return { outcome: "unauthorised", status: 404, detail: outcome.detail }
-  return outcome
+  const aboutOf = (): Reading["about"] => {
+    if (OVER_QUOTA.test(said)) return "vendor"
+    // What it says of `urls` and `paths` is of values, and may quote them.
+    if (answer.status === 403 || /^(?:urls|paths): /.test(said)) return undefined
+    if (KEYS.test(said)) return "keys"
+    return PLACE.test(said) ? "place" : undefined
+  }
+  return verdict(who, answer, now, {
+    mend: MEND,
+    said,
+    isOwn: said !== "",
+    isTaken: answer.status === 201 && !isPage(answer),
+    about: aboutOf(),
+    count,
+  })
 }
 
 /** `{"errors": {"paths": ["This field is required."]}}`, or a sentence by itself. */
 function wordsOf(text: string): string {
   const body = parseJson(text)
   const errors = member(body, "errors")
-  const named =
-    errors !== null && typeof errors === "object"
-      ? Object.entries(errors).map(([name, words]) => `${name}: ${[words].flat().filter(isString).join(" ")}`)
-      : []
+  const listed = errors !== null && typeof errors === "object" ? Object.entries(errors) : []
+  const named = listed.flatMap(([name, words]) => {
+    const said = [words].flat().filter(isString).join(" ")
+    return said === "" ? [] : [`${name}: ${said}`]
+  })
   return [...named, errors, member(body, "message"), member(body, "detail")].filter(isString).join("; ")
 }
 

@@ -252,6 +252,7 @@ describe("the access token", () => {
       outcome: "unauthorised",
       status,
       detail: `oauth2.googleapis.com, asked for a token, answered ${status}: ${error}: Invalid JWT [secret]`,
+      mend: ["key"],
     })
   })
 
@@ -370,9 +371,9 @@ describe("what Google answers", () => {
     expect(await outcomeOf(answer)).toMatchObject({ outcome, status, detail: expect.stringContaining("no") })
   })
 
-  it("bears errors of any form", async () => {
+  it("bears errors of any form, and gives nothing up for one that is not its own", async () => {
     for (const error of [null, "no", { errors: "no" }, { errors: [null, 7, { reason: {} }] }]) {
-      expect((await outcomeOf(() => Response.json({ error }, { status: 400 }))).outcome).toBe("refused")
+      expect((await outcomeOf(() => Response.json({ error }, { status: 400 }))).outcome).toBe("trouble")
     }
   })
 })

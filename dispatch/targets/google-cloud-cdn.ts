@@ -7,11 +7,12 @@ import {
   ask,
   baseAddress,
   beyond,
-  byStatus,
   member,
   parseJson,
+  type Reading,
+  textOf,
   tidy,
-  troubleOf,
+  verdict,
 } from "./answer.ts"
 import { importKey, readPem, signJwt } from "./jwt.ts"
 import { accessTokens } from "./oauth.ts"
@@ -82,6 +83,7 @@ export const googleCloudCdn: TargetDriver<TargetConfigOf<"google-cloud-cdn">> = 
     let imported: Promise<CryptoKey> | undefined
     const tokens = accessTokens(surroundings, {
       url: account.tokenUrl,
+      mend: MEND.keys,
       secrets: account.secrets,
       async form() {
         imported ??= importKey(account.pkcs8)
@@ -104,7 +106,8 @@ export const googleCloudCdn: TargetDriver<TargetConfigOf<"google-cloud-cdn">> = 
           const answer = await ask(surroundings, host, to, { method: "POST", headers, body }, signal)
           if ("outcome" in answer) return answer
           if (answer.status === 401) tokens.forget(token)
-          const outcome = judge(host, answer, surroundings.now(), [token, ...account.secrets])
+          const secrets = [token, ...account.secrets]
+          const outcome = judge(host, answer, batch.values.length, surroundings.now(), secrets)
           if (outcome.outcome !== "accepted") return outcome
           status = outcome.status
           vendorIds.push(outcome.vendorId ?? "")
@@ -207,32 +210,56 @@ function rulesOf({ values }: Batch): readonly Rule[] {
  */
 const PASSING = /rate_?limit|quota|resource_?exhausted|operation_?rate|resource_?not_?ready|backend_?error/i
 
+const MEND = { keys: ["key"], place: ["project", "urlMap"] }
+
+/**
+ * Reasons that are about the key and its account, or about the project and its map, whatever the status: those of
+ * `google.api.ErrorReason` (https://cloud.google.com/php/docs/reference/common-protos/latest/Api.ErrorReason) and their
+ * older names.
+ */
+const KEYS =
+  /\b(?:API_KEY_\w+|ACCESS_TOKEN_\w+|ACCOUNT_STATE_INVALID|CREDENTIALS_MISSING|USER_\w+|UNAUTHENTICATED|authError|key(?:Invalid|Expired)|accountDisabled|insufficientPermissions)\b/
+const PLACE =
+  /\b(?:(?:SERVICE|BILLING)_DISABLED|(?:CONSUMER|GCP|RESOURCE_PROJECT|SERVICE)_(?:SUSPENDED|INVALID|NOT_VISIBLE)|\w+_POLICY_VIOLATED|ORG_RESTRICTION_\w+|accessNotConfigured|billing\w*|userProjectMissing|project\w*|failedPrecondition|FAILED_PRECONDITION)\b/
+/** A project or a map whose name has no such form is 400 `invalid`, in words. */
+const PLACE_WORDS = /\bvalue for field '(?:project|urlMap)'|^unknown project\b/i
+
 /** An operation that has failed already says so within a 200. */
-function judge(who: string, answer: Answer, now: Milliseconds, secrets: readonly string[]): Outcome {
+function judge(
+  who: string,
+  answer: Answer,
+  count: number,
+  now: Milliseconds,
+  secrets: readonly string[],
+): Outcome {
   const body = parseJson(answer.text)
   const isOk = answer.status >= 200 && answer.status < 300
-  const name = member(body, "name")
-  if (isOk && typeof name !== "string")
-    return troubleOf(answer, now, `${who} answered ${answer.status} with a body that cannot be read`)
+  const name = textOf(body, "name")
   const error = member(body, "error")
   const listed = member(error, "errors")
   const errors: readonly unknown[] = Array.isArray(listed) ? listed : []
-  if (isOk && errors.length === 0)
-    return { outcome: "accepted", status: answer.status, vendorId: tidy(String(name)) }
-  const reasons = [
-    member(error, "status"),
-    ...errors.flatMap((each) => [member(each, "reason"), member(each, "code")]),
-  ]
-    .filter((reason) => typeof reason === "string")
+  const isFailed = isOk && name !== "" && errors.length > 0
+  const details = member(error, "details")
+  const reasons = [error, ...errors, ...(Array.isArray(details) ? details : [])]
+    .flatMap((each) => [textOf(each, "status"), textOf(each, "reason"), textOf(each, "code")])
+    .filter((reason) => reason !== "")
     .join(" ")
-  const message = member(error, "message") ?? member(errors[0], "message")
-  const said = tidy(`${reasons} ${typeof message === "string" ? message : ""}`, secrets)
+  const message = textOf(error, "message") || textOf(errors[0], "message")
   const failed = Number(member(body, "httpErrorStatusCode"))
-  const status = isOk ? (failed >= 400 ? failed : 400) : answer.status
-  const outcome = byStatus(who, { ...answer, status }, now, said)
-  const detail = "detail" in outcome ? outcome.detail : said
-  if (outcome.outcome === "trouble" || PASSING.test(reasons))
-    return troubleOf({ ...answer, status }, now, detail)
-  // A project or URL map that is not there is a mistake in the configuration: for that nothing may be given up.
-  return status === 404 ? { outcome: "unauthorised", status, detail } : outcome
+  const status = isFailed ? (failed >= 400 ? failed : 400) : answer.status
+  const aboutOf = (): Reading["about"] => {
+    if (PASSING.test(reasons)) return "vendor"
+    if (status === 401 || status === 403 || status === 404) return undefined
+    if (KEYS.test(reasons)) return "keys"
+    return PLACE.test(reasons) || PLACE_WORDS.test(message) ? "place" : undefined
+  }
+  const outcome = verdict(who, { ...answer, status }, now, {
+    mend: MEND,
+    said: tidy(`${reasons} ${message}`, secrets),
+    isOwn: reasons !== "" || message !== "",
+    isTaken: name !== "" && errors.length === 0,
+    about: aboutOf(),
+    count,
+  })
+  return outcome.outcome === "accepted" ? { ...outcome, vendorId: tidy(name) } : outcome
 }

@@ -125,6 +125,40 @@ describe("what a receiver gets", () => {
     }
   })
 
+  it("accepts a word that a framework calls HTML, and no page", async () => {
+    const answer = async (text: string | null, type = "text/html; charset=utf-8", status = 200) =>
+      driverOn(
+        transportTo(() => new Response(text, { status, headers: { "content-type": type } })).fetch,
+      ).purge(sample("tag", "purge"), soon())
+    for (const text of ["ok", "", null])
+      expect(await answer(text)).toEqual({ outcome: "accepted", status: 200 })
+    for (const text of ["<!doctype html><p>Sign in", "Please <a href='/login'>sign in</a>"])
+      for (const status of [200, 422])
+        expect(await answer(text, undefined, status)).toMatchObject({ outcome: "trouble", status })
+    expect(await answer("\n<!-- proxy -->\n<HTML>", "text/plain")).toMatchObject({
+      outcome: "trouble",
+      detail: "hooks.example.net answered 200 with a page: does a proxy or a log-in stand before it?",
+    })
+  })
+
+  it.each([
+    [400, "trouble"],
+    [404, "unauthorised"],
+    [405, "unauthorised"],
+    [409, "trouble"],
+    [410, "unauthorised"],
+    [415, "trouble"],
+    [422, "refused"],
+  ])("is taken at its word: %d is %s", async (status, expected) => {
+    for (const text of ["no", "", null]) {
+      const outcome = await driverOn(transportTo(() => new Response(text, { status })).fetch).purge(
+        sample("tag", "purge"),
+        soon(),
+      )
+      expect(outcome).toMatchObject({ outcome: expected, status })
+    }
+  })
+
   it("is told of as a host, without path and query", async () => {
     const outcome = await driverOn(transportTo(() => new Response("no", { status: 422 })).fetch).purge(
       sample("tag", "purge"),

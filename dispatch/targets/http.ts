@@ -1,8 +1,8 @@
 import { MAX_SELECTORS } from "../../protocol/invalidation.ts"
 import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
-import { byStatus } from "./answer.ts"
+import { type Answer, isMarkup, isPage, verdict } from "./answer.ts"
 import type { Capabilities, KindCapability, TargetConfigOf, TargetDriver } from "./target.ts"
-import { MAX_VALUE_BYTES, webhook } from "./webhook.ts"
+import { MAX_VALUE_BYTES, MEND, webhook } from "./webhook.ts"
 
 const ANY: KindCapability = { modes: ["invalidate", "purge"], batch: MAX_SELECTORS }
 
@@ -27,8 +27,17 @@ export const http: TargetDriver<TargetConfigOf<"http">> = {
     return {
       async purge(batch, signal) {
         const answer = await receiver.deliver(batch, signal)
-        return "outcome" in answer ? answer : byStatus(receiver.host, answer, surroundings.now())
+        if ("outcome" in answer) return answer
+        const isTaken = !isLogin(answer)
+        // Of the 4xx, 422 alone is about values, whatever its words: that is what docs/targets/http.md asks of a receiver.
+        const isOwn = answer.status === 422 && isTaken
+        const count = batch.values.length
+        return verdict(receiver.host, answer, surroundings.now(), { mend: MEND, isOwn, isTaken, count })
       },
     }
   },
 }
+
+/** A page, and not just a word: many frameworks call any text HTML, and an empty body too. */
+const isLogin = (answer: Answer): boolean =>
+  isMarkup(answer.text) || (isPage(answer) && /<[a-z!]/i.test(answer.text))

@@ -146,6 +146,39 @@ describe("what KeyCDN is sent", () => {
   })
 })
 
+describe("tags in one call", () => {
+  const capabilities = keycdn.capabilities(config())
+  const items = (tags: readonly string[]) =>
+    tags.map((tag) => ({
+      ...valueOf("tag", capabilities.tags.encode(tag)),
+      meant: tag,
+      mode: "purge" as const,
+      epochs: [FAST.epochs.first],
+    }))
+
+  it("are as many as 128 characters hold, their list's quotes, commas and brackets with them", async () => {
+    const tags = Array.from({ length: 500 }, (_, index) => "t".repeat(1 + (index % 120)) + index)
+    const vendor = account()
+    const { fetch, received } = transportTo((request) => vendor.handle(request))
+    for (const bundle of cut(items(tags), capabilities))
+      expect(
+        (await driverOn(fetch).purge({ ...FAST, mode: "purge", values: bundle.items }, soon())).outcome,
+      ).toBe("accepted")
+    expect([vendor.complaints, vendor.taken.reduce((sum, count) => sum + count, 0)]).toEqual([[], 500])
+    const lengths = received.map(({ body }) => body.length - '{"tags":}'.length)
+    expect(Math.max(...lengths)).toBe(128)
+  })
+
+  it("are 21 short ones, as were seen to be taken", () => {
+    const short = Array.from({ length: 21 }, (_, index) => `n${String(index).padStart(2, "0")}`)
+    expect(cut(items(short), capabilities).map((bundle) => bundle.items.length)).toEqual([21])
+  })
+
+  it("leaves urls as many as their body holds", () => {
+    expect(capabilities.kinds.url).toEqual({ modes: ["purge"], batch: 100 })
+  })
+})
+
 const outcomeOf = (response: () => Response, batch: Batch = sample("url", "purge")) =>
   driverOn(transportTo(response).fetch).purge(batch, soon())
 
@@ -169,6 +202,13 @@ describe("what KeyCDN answers", () => {
       expect(await outcomeOf(() => new Response(text))).toMatchObject({ outcome: "trouble", status: 200 })
     },
   )
+
+  it("gives a value up that it quotes, whatever that is called", async () => {
+    for (const quoted of ["www.example.com/zone/not", "api-key", "unauthorized", "account"])
+      expect(await outcomeOf(() => reply(400, "error", `Invalid urls: ${quoted}`))).toMatchObject({
+        outcome: "refused",
+      })
+  })
 
   it("means a limit where it says so, whatever the status", async () => {
     for (const status of [200, 400, 403, 429])
@@ -195,7 +235,8 @@ describe("what KeyCDN answers", () => {
       expect(await driverOn(fetch, { zone: 7 }).purge(sample(kind, "purge"), soon())).toEqual({
         outcome: "unauthorised",
         status: 404,
-        detail: "api.keycdn.com answered 404: Zone not found (no such zone?)",
+        detail: "api.keycdn.com answered 404: Zone not found",
+        mend: ["zone", "tags"],
       })
       expect(await driverOn(fetch, { token: "other" }).purge(sample(kind, "purge"), soon())).toMatchObject({
         outcome: "unauthorised",

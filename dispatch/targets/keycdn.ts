@@ -1,7 +1,17 @@
 import { toBase64, utf8 } from "../../protocol/bytes.ts"
 import { keycdn as keycdnTags } from "../../protocol/tag-rules.ts"
 import { MINUTE, type Milliseconds, SECOND } from "../../protocol/time.ts"
-import { type Answer, ask, baseAddress, beyond, byStatus, member, tidy, troubleOf } from "./answer.ts"
+import {
+  type Answer,
+  ask,
+  baseAddress,
+  beyond,
+  parseJson,
+  type Reading,
+  textOf,
+  tidy,
+  verdict,
+} from "./answer.ts"
 import type { Batch, Capabilities, Kind, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
 
 /** @see https://www.keycdn.com/api */
@@ -17,18 +27,22 @@ const VALUE_OVERHEAD = 3
 const MAX_URLS = 100
 
 /**
- * Ours, after a limit of 2017: 128 characters for the list of tags, quotes included, which is one of the longest. Since
- * then none is published, nor purging by tags as such.
+ * Ours, after a limit of 2017: 128 characters for the list of tags, its brackets and quotes included. Since then none is
+ * published, nor purging by tags as such.
  *
  * @see https://www.drupal.org/node/2878035
  */
-const MAX_TAGS = 1
+const MAX_TAGS_BYTES = 128
+/** What is left of them for tags with quotes and a comma each: two brackets, and no comma after the last. */
+const TAGS_BYTES = MAX_TAGS_BYTES - "[]".length + ",".length
+/** No more than that of tags of one letter. */
+const MAX_TAGS = Math.floor(TAGS_BYTES / (1 + VALUE_OVERHEAD))
 
 type KeycdnConfig = TargetConfigOf<"keycdn">
 
 const capabilitiesOf = ({ tags = false }: Pick<Partial<KeycdnConfig>, "tags">): Capabilities => ({
   kinds: {
-    ...(tags && { tag: { modes: ["purge"], batch: MAX_TAGS } }),
+    ...(tags && { tag: { modes: ["purge"], batch: MAX_TAGS, maxBytes: TAGS_BYTES } }),
     url: { modes: ["purge"], batch: MAX_URLS },
     everything: { modes: ["purge"], batch: 1 },
   },
@@ -70,7 +84,9 @@ export const keycdn: TargetDriver<KeycdnConfig> = {
         const authorization = `Basic ${credentials}`
         const init = { method, headers: { ...headers, authorization }, ...(body && { body }) }
         const answer = await ask(surroundings, host, base + path, init, signal)
-        return "outcome" in answer ? answer : judge(host, answer, surroundings.now(), [token, credentials])
+        return "outcome" in answer
+          ? answer
+          : judge(host, answer, batch.values.length, surroundings.now(), [token, credentials])
       },
     }
   },
@@ -107,38 +123,42 @@ function requestOf({ zone, zoneHost }: KeycdnConfig, { values }: Batch): KeycdnR
  */
 const RATE_LIMITED = /\brate limit|\btoo many requests\b/i
 
-function judge(who: string, answer: Answer, now: Milliseconds, secrets: readonly string[]): Outcome {
-  const { status } = answer
-  const { word, description } = parse(answer.text)
-  const said = tidy(description, secrets)
-  const outcome = byStatus(who, answer, now, said)
-  if (outcome.outcome === "accepted") {
-    if (word === "success") return outcome
-    if (word === "")
-      return troubleOf(answer, now, `${who} answered ${status} with a body that cannot be read`)
-    const detail = `${who} answered ${status} without success: ${said}`
-    return RATE_LIMITED.test(said) ? troubleOf(answer, now, detail) : { outcome: "refused", status, detail }
-  }
-  if (outcome.outcome === "trouble" || outcome.outcome === "unsupported") return outcome
-  if (RATE_LIMITED.test(said)) return troubleOf(answer, now, outcome.detail)
-  if (outcome.outcome === "unauthorised") return outcome
-  // About the zone, or the address by which tags are purged: every item would share it.
-  return status === 404
-    ? { outcome: "unauthorised", status, detail: `${outcome.detail} (no such zone?)` }
-    : outcome
-}
+const MEND = { keys: ["token"], place: ["zone", "tags"] }
 
-/** Its word, `success` or another, and what it says of it; empty where the body is none of its own. */
-function parse(text: string): { readonly word: string; readonly description: string } {
-  let body: unknown
-  try {
-    body = JSON.parse(text)
-  } catch {
-    body = undefined
+/**
+ * Which words stand for what is not documented either, only that they may come with a 200. Whatever speaks of the key or
+ * the account, or of a zone that is not there or not active, would fault every batch. Words apart: no value that an
+ * answer quotes has a space in it.
+ */
+const KEYS =
+  /\b(?:api|secret) key\b|^unauthori[sz]ed\b|\bauthentication (?:failed|error|required)\b|\bnot (?:authenticated|authori[sz]ed|permitted|allowed)\b|\b(?:permission denied|no permission|out of credits?|credit balance)\b|\b(?:account|user) (?:is|has|was|not)\b/i
+const PLACE =
+  /\b(?:invalid|unknown|no such|inactive) zone\b|\bzone (?:id )?(?:is|was|has|not|does|could|cannot)\b/i
+
+function judge(
+  who: string,
+  answer: Answer,
+  count: number,
+  now: Milliseconds,
+  secrets: readonly string[],
+): Outcome {
+  const body = parseJson(answer.text)
+  const word = textOf(body, "status")
+  const said = tidy(textOf(body, "description"), secrets)
+  const aboutOf = (): Reading["about"] => {
+    if (RATE_LIMITED.test(said)) return "vendor"
+    if (KEYS.test(said)) return "keys"
+    return PLACE.test(said) ? "place" : undefined
   }
-  const [word, description] = [member(body, "status"), member(body, "description")]
-  return {
-    word: typeof word === "string" ? word : "",
-    description: typeof description === "string" ? description : "",
-  }
+  const isFailed = word !== "" && word !== "success"
+  const isTaken = word === "success"
+  return verdict(who, answer, now, {
+    mend: MEND,
+    said,
+    isOwn: isFailed,
+    isTaken,
+    isFailed,
+    about: aboutOf(),
+    count,
+  })
 }

@@ -93,9 +93,24 @@ describe("what Netlify answers", () => {
       detail: "api.netlify.com answered 400: no [secret]",
     })
     expect(await outcomeOf(() => Response.json({ message: { no: 1 } }, { status: 422 }))).toMatchObject({
-      outcome: "refused",
-      detail: "api.netlify.com answered 422",
+      outcome: "trouble",
+      detail: "api.netlify.com answered 422 with no words of its own",
     })
+  })
+
+  it("gives a tag up that it quotes, whatever that tag is called", async () => {
+    for (const tag of ["site_id", "site", "token", "account", "unauthorized"])
+      expect(await outcomeOf(() => fault(400, `invalid cache tag: ${tag}`))).toMatchObject({
+        outcome: "refused",
+      })
+  })
+
+  it("is 202 for a purge, and nothing else", async () => {
+    for (const status of [200, 201, 204])
+      expect(await outcomeOf(() => new Response(null, { status }))).toMatchObject({
+        outcome: "trouble",
+        status,
+      })
   })
 
   it("pauses at a 404, which is about the site", async () => {
@@ -103,6 +118,7 @@ describe("what Netlify answers", () => {
       outcome: "unauthorised",
       status: 404,
       detail: "api.netlify.com answered 404: site not found",
+      mend: ["site", "token"],
     })
   })
 

@@ -1,6 +1,6 @@
 import { netlify as netlifyTags } from "../../protocol/tag-rules.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../../protocol/time.ts"
-import { type Answer, ask, baseAddress, beyond, byStatus, member, parseJson, tidy } from "./answer.ts"
+import { type Answer, ask, baseAddress, beyond, isPage, parseJson, textOf, tidy, verdict } from "./answer.ts"
 import { rateHeaders } from "./rate-headers.ts"
 import type { Batch, Capabilities, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
 
@@ -68,7 +68,9 @@ export const netlify: TargetDriver<TargetConfigOf<"netlify">> = {
           { method: "POST", headers, body },
           signal,
         )
-        return "outcome" in answer ? answer : judge(host, answer, surroundings.now(), token)
+        return "outcome" in answer
+          ? answer
+          : judge(host, answer, batch.values.length, surroundings.now(), token)
       },
     }
   },
@@ -86,19 +88,35 @@ function tagsMember({ values }: Batch): { readonly cache_tags?: readonly string[
   return { cache_tags: [...new Set(values.map(({ value }) => value))] }
 }
 
-/** A 404 is about the site, which is not there or not the token's, and not about a tag. */
-function judge(who: string, answer: Answer, now: Milliseconds, token: string): Outcome {
-  const message = member(parseJson(answer.text), "message")
-  const said = typeof message === "string" ? tidy(message, [token]) : ""
-  const outcome = byStatus(who, answer, now, said)
-  const { remaining, resetAfter } = rateHeaders(answer.headers, now)
+const MEND = { keys: ["token"], place: ["site"] }
+
+/**
+ * 400 and 404 (the site) are documented, with `code` and `message` and no list of them
+ * (https://github.com/netlify/open-api/blob/master/swagger.yml). By their words: whatever speaks of the token, of access
+ * or of the site would fault every batch.
+ */
+const KEYS = /\baccess denied\b|^unauthorized\b|\b(?:invalid|missing|unknown|expired) (?:access )?token\b/i
+const PLACE =
+  /\b(?:invalid|missing|unknown|no such|cannot find|disabled) site\b|\b(?:site|site_id|site_slug|account|team) (?:is|was|has been|must|not|does not)\b/i
+
+function judge(who: string, answer: Answer, count: number, now: Milliseconds, token: string): Outcome {
+  const { status, headers, text } = answer
+  const message = textOf(parseJson(text), "message")
+  const said = tidy(message, [token])
+  const isOpen = status === 400 || status === 422
+  const outcome = verdict(who, answer, now, {
+    mend: MEND,
+    said,
+    isOwn: message !== "",
+    isTaken: status === 202 && !isPage(answer),
+    about: isOpen ? (KEYS.test(said) ? "keys" : PLACE.test(said) ? "place" : undefined) : undefined,
+    count,
+  })
+  const { remaining, resetAfter } = rateHeaders(headers, now)
   const left = remaining === undefined ? {} : { left: [{ bucket: "api", tokens: remaining }] }
   if (outcome.outcome === "accepted") return { ...outcome, ...left }
-  if (outcome.outcome === "refused" && outcome.status === 404) {
-    return { outcome: "unauthorised", status: 404, detail: outcome.detail }
-  }
   if (outcome.outcome !== "trouble") return outcome
   // Those headers are about the API as a whole. Where it has calls left, it was a tag that came too soon.
-  const isSpent = answer.status === 429 && remaining === 0 && outcome.retryAfter === undefined
+  const isSpent = status === 429 && remaining === 0 && outcome.retryAfter === undefined
   return { ...outcome, ...left, ...(isSpent && resetAfter !== undefined ? { retryAfter: resetAfter } : {}) }
 }

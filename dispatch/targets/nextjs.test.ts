@@ -86,6 +86,18 @@ describe("what the app answers", () => {
     })
   })
 
+  it("is what the route says, and not any 200 of the app", async () => {
+    const answer = (text: string) =>
+      driverOn(transportTo(() => new Response(text)).fetch).purge(sample("tag", "purge"), soon())
+    expect(await answer("revalidated\n")).toEqual({ outcome: "accepted", status: 200 })
+    for (const text of ["", "ok", "<p>revalidated</p>", "not revalidated"])
+      expect(await answer(text)).toMatchObject({ outcome: "trouble", status: 200 })
+  })
+
+  it.each([400, 409, 415])("gives nothing up at a %d: the route could not read it", async (status) => {
+    expect(await outcomeOf(status)).toMatchObject({ outcome: "trouble", status })
+  })
+
   it("is told of as a host, without path and query", async () => {
     expect(await outcomeOf(422)).toEqual({
       outcome: "refused",

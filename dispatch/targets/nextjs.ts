@@ -1,8 +1,8 @@
 import { nextjs as nextjsTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { type Answer, beyond, byStatus, troubleOf } from "./answer.ts"
+import { type Answer, beyond, isPage, troubleOf, verdict } from "./answer.ts"
 import type { Capabilities, KindCapability, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
-import { MAX_VALUE_BYTES, webhook } from "./webhook.ts"
+import { MAX_VALUE_BYTES, MEND, webhook } from "./webhook.ts"
 
 /** Ours: Next has no limit, and applies them one by one. */
 const MAX_VALUES = 100
@@ -41,15 +41,25 @@ export const nextjs: TargetDriver<TargetConfigOf<"nextjs">> = {
         const unsupported = beyond(capabilities, batch)
         if (unsupported) return unsupported
         const answer = await receiver.deliver(batch, signal)
-        return "outcome" in answer ? answer : judge(receiver.host, answer, surroundings.now())
+        return "outcome" in answer
+          ? answer
+          : judge(receiver.host, answer, batch.values.length, surroundings.now())
       },
     }
   },
 }
 
-/** A 404 or 405 is an app without the route, as one that is being deployed: no value is at fault. */
-function judge(who: string, answer: Answer, now: Milliseconds): Outcome {
-  if (answer.status === 404 || answer.status === 405)
-    return troubleOf(answer, now, `${who} answered ${answer.status}: it has no such route`)
-  return byStatus(who, answer, now)
+/** What our own route says of what it told Next; a page of the app, or a log-in before it, says something else. */
+const TOLD = /^revalidated\b/
+
+/**
+ * A 404 or 405 is an app without the route, as one that is being deployed: no value is at fault. By 422 alone the route
+ * says that one is; its 400 means a delivery that it cannot read.
+ */
+function judge(who: string, answer: Answer, count: number, now: Milliseconds): Outcome {
+  const { status, text } = answer
+  if (status === 404 || status === 405)
+    return troubleOf(answer, now, `${who} answered ${status}: it has no such route`)
+  const isOwn = status === 422 && !isPage(answer)
+  return verdict(who, answer, now, { mend: MEND, isOwn, isTaken: status === 200 && TOLD.test(text), count })
 }

@@ -1,5 +1,5 @@
 import { MINUTE, type Milliseconds, SECOND } from "../../protocol/time.ts"
-import { type Answer, ask, byStatus, member, parseJson, tidy, type Trouble, troubleOf } from "./answer.ts"
+import { type Answer, ask, member, parseJson, textOf, tidy, type Trouble, verdict } from "./answer.ts"
 import type { Outcome, Surroundings } from "./target.ts"
 
 /** Access tokens that are asked for with a form, and kept by the driver until shortly before they end. */
@@ -16,6 +16,8 @@ export interface TokenEndpoint {
   readonly form: () => Promise<Readonly<Record<string, string>>> | Readonly<Record<string, string>>
   /** What must show up in no detail. */
   readonly secrets: readonly string[]
+  /** The options that may have to be mended where there is no token. */
+  readonly mend: readonly string[]
 }
 
 export interface AccessTokens {
@@ -80,7 +82,7 @@ async function request(
 }
 
 /** Of OAuth's errors those that are not about who asks. @see https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1 */
-const PASSING = new Set<unknown>(["temporarily_unavailable", "server_error"])
+const PASSING = new Set(["temporarily_unavailable", "server_error"])
 
 /**
  * Whatever it finds fault with is a matter of the credentials or of the configuration, also with a 400 or a 404.
@@ -90,30 +92,28 @@ const PASSING = new Set<unknown>(["temporarily_unavailable", "server_error"])
 function grantOf(
   answer: Answer,
   now: Milliseconds,
-  { url, secrets }: TokenEndpoint,
+  { url, secrets, mend }: TokenEndpoint,
 ): { readonly token: string; readonly lasts: Milliseconds } | NoToken {
   const { host } = new URL(url)
   const body = parseJson(answer.text)
-  const error = member(body, "error")
-  const description = member(body, "error_description")
-  const said = tidy([error, description].filter((part) => typeof part === "string").join(": "), secrets)
-  const outcome = byStatus(`${host}, asked for a token,`, answer, now, said)
+  const [token, seconds] = [textOf(body, "access_token"), Number(member(body, "expires_in"))]
+  const error = textOf(body, "error")
+  const said = [error, textOf(body, "error_description")].filter((part) => part !== "").join(": ")
+  const outcome = verdict(`${host}, asked for a token,`, answer, now, {
+    mend: { keys: mend, place: [] },
+    said: tidy(said, secrets),
+    isOwn: false,
+    isTaken: /^[\x21-\x7e]+$/.test(token),
+    about: PASSING.has(error) ? "vendor" : error === "" ? undefined : "keys",
+  })
   switch (outcome.outcome) {
-    case "accepted": {
-      const [token, seconds] = [member(body, "access_token"), Number(member(body, "expires_in"))]
-      if (typeof token !== "string" || !/^[\x21-\x7e]+$/.test(token)) {
-        return troubleOf(answer, now, `${host} answered ${answer.status} without a token that can be read`)
-      }
+    case "accepted":
       return { token, lasts: Number.isFinite(seconds) ? seconds * SECOND : 0 }
-    }
-    case "refused":
-      return PASSING.has(error)
-        ? troubleOf(answer, now, outcome.detail)
-        : { outcome: "unauthorised", status: answer.status, detail: outcome.detail }
-    case "unsupported":
-      return { outcome: "trouble", detail: outcome.detail }
     case "trouble":
     case "unauthorised":
       return outcome
+    case "refused":
+    case "unsupported":
+      return { outcome: "trouble", detail: outcome.detail }
   }
 }

@@ -14,6 +14,8 @@ export interface KindCapability {
   readonly modes: readonly Mode[]
   /** Most values that one call may carry. */
   readonly batch: number
+  /** Most bytes that they may have, each with `valueOverhead` more, where that is less than the call's own `maxBytes`. */
+  readonly maxBytes?: number
 }
 
 interface Drawn {
@@ -21,6 +23,8 @@ interface Drawn {
   readonly bucket: string
   /** Kinds whose calls draw from it. */
   readonly kinds: readonly Kind[]
+  /** Of their values only those that it says yes to. Default: all. */
+  readonly only?: (value: Pick<Value, "kind" | "value">) => boolean
 }
 
 /** Tokens that refill steadily up to `burst`; a call takes one, or one a value where `per` says so. */

@@ -125,8 +125,8 @@ describe("what Vercel answers", () => {
       detail: "api.vercel.com answered 400: bad_request no [secret]",
     })
     expect(await outcomeOf(() => new Response("<html>", { status: 400 }))).toMatchObject({
-      outcome: "refused",
-      detail: "api.vercel.com answered 400",
+      outcome: "trouble",
+      detail: "api.vercel.com answered 400 with a page: does a proxy or a log-in stand before it?",
     })
   })
 
@@ -135,6 +135,7 @@ describe("what Vercel answers", () => {
       outcome: "unauthorised",
       status,
       detail: `api.vercel.com answered ${status}: not_found Project not found`,
+      mend: ["project", "team", "token"],
     })
   })
 

@@ -1,6 +1,18 @@
 import { vercel as vercelTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { type Answer, ask, baseAddress, beyond, byStatus, member, parseJson, tidy } from "./answer.ts"
+import {
+  type Answer,
+  ask,
+  baseAddress,
+  beyond,
+  isPage,
+  member,
+  parseJson,
+  type Reading,
+  textOf,
+  tidy,
+  verdict,
+} from "./answer.ts"
 import { rateHeaders } from "./rate-headers.ts"
 import type { Capabilities, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
 
@@ -45,7 +57,9 @@ export const vercel: TargetDriver<TargetConfigOf<"vercel">> = {
         const body = JSON.stringify({ tags, ...target })
         const url = `${base}${PATHS[batch.mode]}?${query}`
         const answer = await ask(surroundings, host, url, { method: "POST", headers, body }, signal)
-        return "outcome" in answer ? answer : judge(host, answer, surroundings.now(), token)
+        return "outcome" in answer
+          ? answer
+          : judge(host, answer, batch.values.length, surroundings.now(), token)
       },
     }
   },
@@ -57,21 +71,38 @@ function teamQuery(team: string | undefined): string {
   return `&${team.startsWith("team_") ? "teamId" : "slug"}=${encodeURIComponent(team)}`
 }
 
-/**
- * An account that is blocked, and a project that is not there, or that the token does not see: no tag is at fault, and
- * cutting up the batch would make dead letters of all of it.
- */
-const NOT_ABOUT_TAGS: readonly number[] = [402, 404, 410]
+const MEND = { keys: ["token"], place: ["project", "team"] }
 
-function judge(who: string, answer: Answer, now: Milliseconds, token: string): Outcome {
-  const error = member(parseJson(answer.text), "error")
-  const words = [member(error, "code"), member(error, "message")].filter((each) => typeof each === "string")
-  const outcome = byStatus(who, answer, now, tidy(words.join(" "), [token]))
-  if (outcome.outcome === "refused" && NOT_ABOUT_TAGS.includes(outcome.status)) {
-    return { outcome: "unauthorised", status: outcome.status, detail: outcome.detail }
+/**
+ * Codes of `error`, as https://vercel.com/docs/rest-api/errors has them and names of others that its SDK knows. About
+ * tags is `bad_request` alone, unless its message names the query: no tag has its back quotes.
+ */
+const KEYS = /auth|token|forbidden|denied|saml|sso|scope/i
+const PLACE =
+  /not_?found|project|team|account|block|suspend|payment|plan|upgrade|paused|disabled|limit_reached/i
+const PLACE_WORDS = /`(?:projectIdOrName|teamId|slug|target)`/
+const PASSING = /^(?:rate_limit|internal|too_many)/
+
+function judge(who: string, answer: Answer, count: number, now: Milliseconds, token: string): Outcome {
+  const { status, headers, text } = answer
+  const error = member(parseJson(text), "error")
+  const [code, message] = [textOf(error, "code"), textOf(error, "message")]
+  const aboutOf = (): Reading["about"] => {
+    if (PASSING.test(code)) return "vendor"
+    if (status !== 400 && status !== 422) return undefined
+    if (KEYS.test(code)) return "keys"
+    return PLACE.test(code) || PLACE_WORDS.test(message) ? "place" : undefined
   }
-  if (outcome.outcome !== "trouble" || answer.status !== 429 || outcome.retryAfter !== undefined)
-    return outcome
-  const { resetAfter } = rateHeaders(answer.headers, now)
+  const outcome = verdict(who, answer, now, {
+    mend: MEND,
+    said: tidy(`${code} ${message}`, [token]),
+    isOwn: code !== "",
+    // Documented without a body: https://vercel.com/docs/rest-api/edge-cache/invalidate-by-tag
+    isTaken: status === 200 && !isPage(answer),
+    about: aboutOf(),
+    count,
+  })
+  if (outcome.outcome !== "trouble" || status !== 429 || outcome.retryAfter !== undefined) return outcome
+  const { resetAfter } = rateHeaders(headers, now)
   return resetAfter === undefined ? outcome : { ...outcome, retryAfter: resetAfter }
 }

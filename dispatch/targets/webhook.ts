@@ -50,6 +50,9 @@ export function webhook({ url, endpoint, secret }: WebhookOptions, surroundings:
   }
 }
 
+/** What a receiver may not like of us, whatever it is. */
+export const MEND = { keys: ["secret"], place: ["url"] }
+
 /** What is delivered. Every list is always there; `namespaces` holds those that are invalidated as a whole. */
 export interface Payload {
   readonly type: "tidemark.invalidation"

@@ -108,13 +108,19 @@ describe("what the agent answers", () => {
   it.each(["", "<html>", "{}", '{"success":"true"}', "null"])(
     "is not the 200 of a site: %j",
     async (text) => {
-      expect(await outcomeOf(() => new Response(text))).toEqual({
-        outcome: "trouble",
-        status: 200,
-        detail: "www.example.com answered 200, but not as the agent does",
-      })
+      expect(await outcomeOf(() => new Response(text))).toMatchObject({ outcome: "trouble", status: 200 })
     },
   )
+
+  it("pauses by Cloudflare's codes about who asks, as by its own 401", async () => {
+    const coded = () => Response.json({ success: false, errors: [{ code: 10000 }] }, { status: 400 })
+    expect(await outcomeOf(coded)).toMatchObject({ outcome: "unauthorised", mend: ["url", "secret"] })
+    expect(
+      await outcomeOf(() => Response.json({ success: false, errors: [] }, { status: 400 })),
+    ).toMatchObject({
+      outcome: "trouble",
+    })
+  })
 
   it.each([404, 405])("is not there, or not yet, with a %d", async (status) => {
     expect(await outcomeOf(() => new Response("no", { status }))).toEqual({

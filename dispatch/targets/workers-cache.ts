@@ -1,9 +1,10 @@
 import { workersCache as workersCacheTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { type Answer, beyond, byStatus, member, parseJson, tidy, troubleOf } from "./answer.ts"
+import { type Answer, beyond, member, parseJson, troubleOf, verdict } from "./answer.ts"
+import { cloudflareErrors } from "./cloudflare-errors.ts"
 import { CALLS, MAX_ITEMS, PROPAGATION } from "./cloudflare-limits.ts"
 import type { Capabilities, KindCapability, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
-import { MAX_VALUE_BYTES, webhook } from "./webhook.ts"
+import { MAX_VALUE_BYTES, MEND, webhook } from "./webhook.ts"
 
 const SOFT_AND_HARD: KindCapability = { modes: ["invalidate", "purge"], batch: MAX_ITEMS }
 
@@ -40,22 +41,30 @@ export const workersCache: TargetDriver<TargetConfigOf<"workers-cache">> = {
         const unsupported = beyond(CAPABILITIES, batch)
         if (unsupported) return unsupported
         const answer = await agent.deliver(batch, signal)
-        return "outcome" in answer ? answer : judge(agent.host, answer, surroundings.now(), config.secret)
+        return "outcome" in answer
+          ? answer
+          : judge(agent.host, answer, batch.values.length, surroundings.now(), config.secret)
       },
     }
   },
 }
 
 /** A site that answers 200 to what it does not know is not the agent, and one without it may be about to get it. */
-function judge(who: string, answer: Answer, now: Milliseconds, secret: string): Outcome {
+function judge(who: string, answer: Answer, count: number, now: Milliseconds, secret: string): Outcome {
   const { status } = answer
   const body = parseJson(answer.text)
-  const errors = member(body, "errors")
-  const codes = Array.isArray(errors) ? errors.map((each) => String(member(each, "code"))).join(", ") : ""
-  const outcome = byStatus(who, answer, now, tidy(codes, [secret]))
-  if (outcome.outcome === "accepted" && member(body, "success") !== true)
-    return troubleOf(answer, now, `${who} answered ${status}, but not as the agent does`)
+  const { codes, about } = cloudflareErrors(body, secret)
   if (status === 404 || status === 405)
     return troubleOf(answer, now, `${who} answered ${status}: no agent is there`)
-  return outcome
+  return verdict(who, answer, now, {
+    mend: MEND,
+    // The agent passes on codes alone.
+    said: codes,
+    // Without one it is a delivery that the agent cannot read.
+    isOwn: codes !== "",
+    isTaken: member(body, "success") === true,
+    // Who asks Cloudflare is the Worker: which of ours would mend that is not known.
+    about: about === "keys" ? "us" : about,
+    count,
+  })
 }

@@ -3,6 +3,7 @@ import {
   FakeBase,
   FakeCache,
   type FakeOptions,
+  type Faults,
   type Received,
   Refusal,
   TokenBucket,
@@ -42,8 +43,52 @@ async function mac(key: string, text: string): Promise<string> {
   return base64(await crypto.subtle.sign("HMAC", imported, bytes(text)))
 }
 
+/**
+ * A clock that is off: https://github.com/akamai/AkamaiOPEN-edgegrid-node/issues/234; credentials of another API:
+ * https://github.com/akamai/cli-purge/issues/16; what a contract has not:
+ * https://techdocs.akamai.com/purge-cache/reference/403
+ */
+const edge = (status: number, type: string, title: string, detail: string) => () =>
+  Response.json(
+    { type: `https://problems.luna.akamaiapis.net/-/${type}`, title, status, detail, requestId: "1" },
+    { status, headers: { "content-type": "application/problem+json" } },
+  )
+const CREDENTIALS = ["clientToken", "clientSecret", "accessToken"]
+const FAULTS: Faults = {
+  "a clock that is off": {
+    answer: edge(400, "pep-authn/request-error", "Bad request", "Invalid timestamp"),
+    mend: [],
+  },
+  "credentials of another API": {
+    answer: edge(400, "pep-authn/request-error", "Bad request", "Invalid endpoint"),
+    mend: ["host", ...CREDENTIALS],
+  },
+  "an endpoint, by no type": {
+    answer: () => Response.json({ title: "Bad request", detail: "Invalid endpoint" }, { status: 400 }),
+    mend: ["host", ...CREDENTIALS],
+  },
+  "a client that is not known": {
+    answer: edge(400, "pep-authn/deny", "Bad request", "Invalid client token"),
+    mend: CREDENTIALS,
+  },
+  "a client that is off": {
+    answer: edge(401, "pep-authn/deny", "Not authorized", "Inactive client token"),
+    mend: CREDENTIALS,
+  },
+  "a client without the grant": {
+    answer: edge(
+      403,
+      "pep-authz/deny",
+      "Forbidden",
+      "The client does not have the grant needed for the request",
+    ),
+    mend: ["host", ...CREDENTIALS],
+  },
+}
+
 /** An account with one API client, and one cache for each of its networks. */
 export class FakeAkamai extends FakeBase implements Fake {
+  override readonly faults = FAULTS
   readonly cache = new FakeCache({ separator: ",", maxLabels: 128, maxBytes: 8_192 })
   readonly staging = new FakeCache({ separator: ",", maxLabels: 128, maxBytes: 8_192 })
   readonly #options: FakeAkamaiOptions
@@ -75,6 +120,7 @@ export class FakeAkamai extends FakeBase implements Fake {
     if (method !== "POST") throw new Refusal(method, this.#problem(405, "method not allowed"))
     // Not a complaint: that credentials are wrong is what some tests are about.
     const fault = await this.#faultOf(path, request)
+    if (fault === "Invalid timestamp") return FAULTS["a clock that is off"]?.answer() ?? new Response()
     if (fault !== undefined) return this.#problem(401, "Not authorized", fault)
     if (headers.get("content-type") !== "application/json")
       throw new Refusal("a content-type", this.#problem(415, "unsupported media type"))

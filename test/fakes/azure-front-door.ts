@@ -3,6 +3,7 @@ import {
   FakeBase,
   FakeCache,
   type FakeOptions,
+  type Faults,
   type Received,
   Refusal,
   TokenBucket,
@@ -35,10 +36,47 @@ const refuse = (complaint: string, status = 400, code = "BadRequest"): never => 
   throw new Refusal(complaint, fault(status, code, complaint))
 }
 
+/** Codes: https://learn.microsoft.com/azure/azure-resource-manager/troubleshooting/common-deployment-errors */
+const PLACE = ["subscription", "resourceGroup", "profile", "endpointName"]
+const KEYS = ["directory", "clientId", "clientSecret"]
+const FAULTS: Faults = {
+  "a subscription of no form": {
+    answer: () =>
+      fault(400, "InvalidSubscriptionId", "The provided subscription identifier is malformed or invalid."),
+    mend: PLACE,
+  },
+  "a subscription that is off": {
+    answer: () => fault(409, "ReadOnlyDisabledSubscription", "The subscription is disabled"),
+    mend: PLACE,
+  },
+  "a provider that is not registered": {
+    answer: () => fault(409, "MissingSubscriptionRegistration", "The subscription is not registered"),
+    mend: PLACE,
+  },
+  "a lock": {
+    answer: () => fault(409, "ScopeLocked", "The scope cannot perform write operation"),
+    mend: PLACE,
+  },
+  "a policy": {
+    answer: () => fault(400, "RequestDisallowedByPolicy", "was disallowed by policy"),
+    mend: PLACE,
+  },
+  "a token of another tenant": {
+    answer: () => fault(400, "InvalidAuthenticationTokenTenant", "The access token is from the wrong issuer"),
+    mend: KEYS,
+  },
+  "no right to it": {
+    answer: () => fault(403, "AuthorizationFailed", "does not have authorization"),
+    mend: [...PLACE, ...KEYS],
+  },
+  "no such endpoint": { answer: () => fault(404, "ResourceNotFound", "was not found"), mend: PLACE },
+}
+
 const OPERATIONS = "https://management.azure.com/subscriptions/operations/"
 
 /** A directory with one client, and one endpoint with its cache, which tells neither cases nor queries apart. */
 export class FakeAzureFrontDoor extends FakeBase implements Fake {
+  override readonly faults = FAULTS
   readonly cache = new FakeCache({})
   /** How many tokens were given out. */
   tokens = 0
@@ -54,12 +92,13 @@ export class FakeAzureFrontDoor extends FakeBase implements Fake {
   }
 
   handle(request: Received): Promise<Response> {
+    const isGrant = request.url.startsWith("https://login.microsoftonline.com/")
     return this.answer(() => {
-      if (request.url.startsWith("https://login.microsoftonline.com/")) return this.#grant(request)
+      if (isGrant) return this.#grant(request)
       const denied = this.#denied(request)
       if (denied) return denied
       return request.url.startsWith(OPERATIONS) ? this.#look(request) : this.#purge(request)
-    })
+    }, !isGrant)
   }
 
   #grant({ method, url, headers, body }: Received): Response {

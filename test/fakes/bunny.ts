@@ -3,6 +3,7 @@ import {
   FakeBase,
   FakeCache,
   type FakeOptions,
+  type Faults,
   type Received,
   Refusal,
   TokenBucket,
@@ -23,8 +24,33 @@ export interface FakeBunnyOptions extends FakeOptions {
 const fail = (status: number, message: string, headers: HeadersInit = {}) =>
   Response.json({ ErrorKey: "purge", Field: "", Message: message }, { status, headers })
 
+/** https://docs.bunny.net/api-reference/core/errors; 401 for the id of another kind of zone, as others have seen:
+ * https://github.com/ayeressian/bunnycdn-storage-deploy/issues/65 */
+const said = (status: number, ErrorKey: string, Field: string, Message: string) => () =>
+  Response.json({ ErrorKey, Field, Message }, { status })
+const FAULTS: Faults = {
+  "a zone of another kind": {
+    answer: said(401, "unauthorized", "", "The request authorization failed"),
+    mend: ["token"],
+  },
+  "no such zone": {
+    answer: said(404, "pullZone.not_found", "PullZone", "The requested Pull Zone was not found"),
+    mend: ["pullZone", "token"],
+  },
+  "no such zone, by a 400": {
+    answer: said(400, "pullZone.not_found", "PullZone", "The requested Pull Zone was not found"),
+    mend: ["pullZone"],
+  },
+  "a key that may not": { answer: said(403, "forbidden", "", "forbidden"), mend: ["pullZone", "token"] },
+  "an account that is suspended": {
+    answer: said(400, "user.suspended", "User", "Your account is suspended"),
+    mend: ["token"],
+  },
+}
+
 /** An account with one pull zone. */
 export class FakeBunny extends FakeBase implements Fake {
+  override readonly faults = FAULTS
   readonly cache = new FakeCache({ separator: ",", maxBytes: 1_024 })
   readonly #options: FakeBunnyOptions
   readonly #exact: TokenBucket
@@ -97,7 +123,9 @@ export class FakeBunny extends FakeBase implements Fake {
     if (tag.includes("*")) throw new Refusal(`the wildcard ${tag}`, fail(400, "a wildcard"))
     if (tag.includes("poison")) return fail(400, "no tag")
     if (!this.#prefix.take()) return this.#tooMany()
-    return this.#accept((_, has) => has(tag))
+    // A wildcard, as those who use it have it: https://github.com/ToshY/BunnyNet-PHP. How much it takes is not published:
+    // all of the zone, here.
+    return this.#accept((_, has) => tag.includes("*") || has(tag))
   }
 
   #accept(of: (url: URL, has: (label: string) => boolean) => boolean): Response {

@@ -3,6 +3,7 @@ import {
   FakeBase,
   FakeCache,
   type FakeOptions,
+  type Faults,
   InProgress,
   type Received,
   Refusal,
@@ -57,8 +58,44 @@ const UNSAFE = /[\s<>"#{}|\\^~[\]`]|[^\x21-\x7e]/
 const encoded = (path: string) =>
   path.replaceAll(/[{}|\\^~[\]`]/g, (char) => encodeURIComponent(char).replace("~", "%7E"))
 
+/** @see https://docs.aws.amazon.com/awsconsolehelpdocs/latest/gsg/common-errors.html */
+const KEYS = ["accessKeyId", "secretAccessKey", "sessionToken"]
+const FAULTS: Faults = {
+  "a clock that is off": {
+    answer: () => fault(400, "RequestExpired", "Request has expired."),
+    mend: [],
+  },
+  "a signature that is over": {
+    answer: () =>
+      fault(403, "SignatureDoesNotMatch", "Signature expired: 20261120T120000Z is now earlier than"),
+    mend: [],
+  },
+  "a token that is over": { answer: () => fault(400, "ExpiredTokenException", "expired"), mend: KEYS },
+  "a key that is not known": {
+    answer: () => fault(400, "UnrecognizedClientException", "The security token"),
+    mend: KEYS,
+  },
+  "an account that is not verified": {
+    answer: () => fault(403, "AccessDenied", "Your account must be verified before you can"),
+    mend: ["distribution", ...KEYS],
+  },
+  "a product not signed up for": {
+    answer: () => fault(400, "OptInRequired", "needs a subscription"),
+    mend: KEYS,
+  },
+  "no such distribution": {
+    answer: () => fault(404, "NoSuchDistribution", "does not exist"),
+    mend: ["distribution"],
+  },
+  "no such operation": {
+    answer: () => fault(400, "InvalidAction", "The action is invalid."),
+    mend: ["distribution"],
+  },
+}
+
 /** An account with distributions, and one cache for all of them. */
 export class FakeCloudfront extends FakeBase implements Fake {
+  override readonly faults = FAULTS
   readonly cache = new FakeCache({ separator: ",", foldsCase: true, maxLabels: 50 })
   readonly #options: FakeCloudfrontOptions
   readonly #paths = new Map<string, InProgress>()

@@ -43,7 +43,19 @@ export interface Fake {
   readonly taken: readonly number[]
   /** Calls that were refused because there were too many. */
   readonly limited: number
+  /** What the vendor can find fault with in whoever asks, by a name each. */
+  readonly faults: Faults
+  /** The one of them that it answers every call by, whatever is asked; undefined: none. */
+  fault: string | undefined
 }
+
+/** An answer about who asks, and not about what is asked. */
+export interface Fault {
+  readonly answer: () => Response
+  /** The options that may have to be mended. */
+  readonly mend: readonly string[]
+}
+export type Faults = Readonly<Record<string, Fault>>
 
 /** The cache of a site, by the rules of one vendor. Every page there is is made anew whenever it is fetched. */
 export class FakeCache {
@@ -187,9 +199,17 @@ export class FakeBase {
   readonly complaints: string[] = []
   readonly taken: number[] = []
   limited = 0
+  readonly faults: Faults = {}
+  fault: string | undefined = undefined
 
-  protected async answer(request: () => Promise<Response> | Response): Promise<Response> {
+  /** @param isCall false for what comes before a call, such as asking for an access token: no fault is found with it */
+  protected async answer(request: () => Promise<Response> | Response, isCall = true): Promise<Response> {
     try {
+      if (isCall && this.fault !== undefined) {
+        const fault = this.faults[this.fault]
+        if (!fault) throw new Error(`no such fault: ${this.fault}`)
+        return fault.answer()
+      }
       return await request()
     } catch (error) {
       if (error instanceof Refusal) {

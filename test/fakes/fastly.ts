@@ -3,6 +3,7 @@ import {
   FakeBase,
   FakeCache,
   type FakeOptions,
+  type Faults,
   type Received,
   Refusal,
   TokenBucket,
@@ -25,8 +26,33 @@ const json = (status: number, body: object, headers: HeadersInit = {}) =>
   Response.json(body, { status, headers })
 const fail = (reason: string) => json(400, { status: "fail", reason })
 
+/** Answers about the service: https://github.com/fastly/fastly-php/issues/53 */
+const FAULTS: Faults = {
+  "a token that is not known": {
+    answer: () => json(401, { msg: "Provided credentials are missing or invalid" }),
+    mend: ["token"],
+  },
+  "credentials, by a 400": {
+    answer: () => json(400, { msg: "Bad request", detail: "Provided credentials are missing or invalid" }),
+    mend: ["token"],
+  },
+  "no scope": {
+    answer: () => json(403, { msg: "You are not authorized to perform this action" }),
+    mend: ["service", "token"],
+  },
+  "no such service": {
+    answer: () => json(404, { msg: "Record not found", detail: "Cannot load service" }),
+    mend: ["service", "token"],
+  },
+  "no such service, by a 400": {
+    answer: () => json(400, { msg: "Bad request", detail: "Cannot find service" }),
+    mend: ["service"],
+  },
+}
+
 /** An account with services, and one cache for all of them. */
 export class FakeFastly extends FakeBase implements Fake {
+  override readonly faults = FAULTS
   readonly cache = new FakeCache({ separator: " " })
   readonly #options: FakeFastlyOptions
   readonly #api: TokenBucket

@@ -3,6 +3,7 @@ import {
   FakeBase,
   FakeCache,
   type FakeOptions,
+  type Faults,
   InProgress,
   type Received,
   Refusal,
@@ -22,8 +23,27 @@ export interface FakeGcoreOptions extends FakeOptions {
 const errors = (status: number, member: string, words: string) =>
   Response.json({ errors: { [member]: [words] } }, { status })
 
+const said = (status: number, body: object) => () => Response.json(body, { status })
+const FAULTS: Faults = {
+  "a token": { answer: said(400, { errors: { detail: ["Invalid token"] } }), mend: ["token"] },
+  "no such resource": { answer: said(404, { detail: "Not found." }), mend: ["resource", "token"] },
+  "a resource that is suspended": {
+    answer: said(400, { message: "Resource is suspended" }),
+    mend: ["resource"],
+  },
+  "a right": {
+    answer: said(403, { detail: "You do not have permission to perform this action." }),
+    mend: ["resource", "token"],
+  },
+  "a product": {
+    answer: said(400, { message: "The feature is not available for your plan" }),
+    mend: ["resource"],
+  },
+}
+
 /** One resource, with a limit for each kind of purge. */
 export class FakeGcore extends FakeBase implements Fake {
+  override readonly faults = FAULTS
   readonly cache = new FakeCache({})
   readonly #options: FakeGcoreOptions
   readonly #limits: Readonly<Record<"url" | "pattern" | "all", InProgress>>

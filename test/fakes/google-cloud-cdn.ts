@@ -3,6 +3,7 @@ import {
   FakeBase,
   FakeCache,
   type FakeOptions,
+  type Faults,
   InProgress,
   type Received,
   Refusal,
@@ -36,6 +37,31 @@ const refuse = (complaint: string, status = 400, reason = "invalid"): never => {
   throw new Refusal(complaint, fault(status, reason, complaint))
 }
 
+/** Reasons: https://cloud.google.com/php/docs/reference/common-protos/latest/Api.ErrorReason */
+const FAULTS: Faults = {
+  "billing that is off": {
+    answer: () => fault(403, "forbidden", "Project x has billing disabled. Please enable it."),
+    mend: ["project", "urlMap", "key"],
+  },
+  "an API that is off": {
+    answer: () => fault(400, "SERVICE_DISABLED", "Compute Engine API has not been used in project 1 before"),
+    mend: ["project", "urlMap"],
+  },
+  "a project that is suspended": {
+    answer: () => fault(400, "CONSUMER_SUSPENDED", "suspended"),
+    mend: ["project", "urlMap"],
+  },
+  "a project of no form": {
+    answer: () => fault(400, "invalid", "Invalid value for field 'project': 'X'. Must be a match of regex"),
+    mend: ["project", "urlMap"],
+  },
+  "a key that is off": { answer: () => fault(400, "ACCOUNT_STATE_INVALID", "disabled"), mend: ["key"] },
+  "no such URL map": {
+    answer: () => fault(404, "notFound", "was not found"),
+    mend: ["project", "urlMap", "key"],
+  },
+}
+
 function decode(part: string): Uint8Array<ArrayBuffer> {
   const binary = atob(part.replaceAll("-", "+").replaceAll("_", "/"))
   return Uint8Array.from(binary, (char) => char.charCodeAt(0))
@@ -43,6 +69,7 @@ function decode(part: string): Uint8Array<ArrayBuffer> {
 
 /** A project with one URL map, its cache, and the endpoint that gives tokens. */
 export class FakeGoogleCloudCdn extends FakeBase implements Fake {
+  override readonly faults = FAULTS
   readonly cache = new FakeCache({ separator: "," })
   /** How many tokens were given out. */
   tokens = 0
@@ -58,7 +85,8 @@ export class FakeGoogleCloudCdn extends FakeBase implements Fake {
   }
 
   handle(request: Received): Promise<Response> {
-    return this.answer(() => (request.url === TOKEN_URL ? this.#grant(request) : this.#invalidate(request)))
+    const isGrant = request.url === TOKEN_URL
+    return this.answer(() => (isGrant ? this.#grant(request) : this.#invalidate(request)), !isGrant)
   }
 
   async #grant({ method, headers, body }: Received): Promise<Response> {

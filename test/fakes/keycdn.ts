@@ -3,6 +3,7 @@ import {
   FakeBase,
   FakeCache,
   type FakeOptions,
+  type Faults,
   type Received,
   Refusal,
   TokenBucket,
@@ -23,8 +24,19 @@ const reply = (status: number, word: "success" | "error", description: string) =
   Response.json({ status: word, description, data: {} }, { status })
 const fail = (status: number, description: string) => reply(status, "error", description)
 
+/** "Not all errors map cleanly onto HTTP response codes": https://www.keycdn.com/api */
+const FAULTS: Faults = {
+  "a key, within a 200": { answer: () => fail(200, "API key is invalid"), mend: ["token"] },
+  "a key, by a 400": { answer: () => fail(400, "Authentication failed"), mend: ["token"] },
+  "a zone, within a 200": { answer: () => fail(200, "Zone not found"), mend: ["zone", "tags"] },
+  "a zone that is not active": { answer: () => fail(400, "Zone is not active"), mend: ["zone", "tags"] },
+  "an account that is suspended": { answer: () => fail(200, "Your account is suspended"), mend: ["token"] },
+  "no such zone": { answer: () => fail(404, "Zone not found"), mend: ["zone", "tags"] },
+}
+
 /** An account with one zone. */
 export class FakeKeycdn extends FakeBase implements Fake {
+  override readonly faults = FAULTS
   readonly cache = new FakeCache({ separator: " ", maxBytes: 8_192 })
   readonly #options: FakeKeycdnOptions
   readonly #requests: TokenBucket

@@ -4,6 +4,7 @@ import {
   FakeBase,
   FakeCache,
   type FakeOptions,
+  type Faults,
   InProgress,
   type Received,
   Refusal,
@@ -28,8 +29,16 @@ export interface FakeNetlifyOptions extends FakeOptions {
 const fault = (status: number, message: string, headers: HeadersInit = {}) =>
   Response.json({ code: status, message }, { status, headers })
 
+const FAULTS: Faults = {
+  "no such site": { answer: () => fault(404, "site not found"), mend: ["site", "token"] },
+  "a site, by a 400": { answer: () => fault(400, "site_id is invalid"), mend: ["site"] },
+  "a token": { answer: () => fault(400, "Access Denied: invalid token"), mend: ["token"] },
+  "a site that is not its own, by a 422": { answer: () => fault(422, "Unknown site"), mend: ["site"] },
+}
+
 /** One site. */
 export class FakeNetlify extends FakeBase implements Fake {
+  override readonly faults = FAULTS
   readonly cache = new FakeCache({ separator: ",", foldsCase: true, maxLabels: 500 })
   readonly #options: FakeNetlifyOptions
   readonly #requests: InProgress

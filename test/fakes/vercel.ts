@@ -1,4 +1,12 @@
-import { type Fake, FakeBase, FakeCache, type FakeOptions, type Received, Refusal } from "./fake.ts"
+import {
+  type Fake,
+  FakeBase,
+  FakeCache,
+  type FakeOptions,
+  type Faults,
+  type Received,
+  Refusal,
+} from "./fake.ts"
 
 /**
  * Vercel's purge by tag: https://vercel.com/docs/rest-api/reference/endpoints/edge-cache (1 to 16 tags of 256
@@ -15,8 +23,31 @@ export interface FakeVercelOptions extends FakeOptions {
 const fault = (status: number, code: string, message: string) =>
   Response.json({ error: { code, message } }, { status })
 
+/** @see https://vercel.com/docs/rest-api/errors */
+const FAULTS: Faults = {
+  "no such project": {
+    answer: () => fault(404, "not_found", "Project not found"),
+    mend: ["project", "team", "token"],
+  },
+  "a project, by a 400": {
+    answer: () => fault(400, "bad_request", "Invalid request: `projectIdOrName` should match pattern"),
+    mend: ["project", "team"],
+  },
+  "a team, by a 400": { answer: () => fault(400, "team_not_found", "no"), mend: ["project", "team"] },
+  "a token of no form": {
+    answer: () => fault(400, "invalid_token", "The token is not valid"),
+    mend: ["token"],
+  },
+  "a bill": { answer: () => fault(402, "payment_required", "pay"), mend: ["project", "team", "token"] },
+  "an account that is blocked": {
+    answer: () => fault(400, "account_blocked", "blocked"),
+    mend: ["project", "team"],
+  },
+}
+
 /** One project, whose pages are those of its production. */
 export class FakeVercel extends FakeBase implements Fake {
+  override readonly faults = FAULTS
   readonly cache = new FakeCache({ separator: ",", maxLabels: 128 })
   readonly #options: FakeVercelOptions
 
