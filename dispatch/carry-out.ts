@@ -86,7 +86,8 @@ function isAboutUs(tried: readonly Tried[], refusedWider: ReadonlyMap<string, Re
       return refusedWider.get(key) ?? ofItself.get(key)
     }),
   }))
-  const isMany = tried.length > 1
+  // One address may be asked in several spellings.
+  const isMany = new Set(tried.map(({ refusal: { item } }) => keyOf(item.kind, item.meant))).size > 1
   const isEvenWider = widest.some(
     ({ refusal, refusals }) =>
       refusal.item.kind === "everything" ||
