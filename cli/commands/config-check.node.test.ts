@@ -96,7 +96,7 @@ describe("a configuration that comes to nothing", () => {
       tokens: [{ name: "deploy", sha256: { secret: "DEPLOY_TOKEN_SHA256" }, scopes: ["publish:blgo"] }],
       namespaces: { blog: {} },
       targets: { a: { type: "print", namespaces: ["blgo"] }, b: { type: "cloudfare", namespaces: ["*"] } },
-      notify: { oncall: { url: "https://hooks.example.com", secret: { secret: "N" }, events: ["failed"] } },
+      notify: { oncall: { url: "https://hooks.example.com", secret: { secret: "N" }, events: ["faild"] } },
     }`
 
   it("is exit 2, and each mistake told with what was meant", async () => {
@@ -108,7 +108,7 @@ describe("a configuration that comes to nothing", () => {
     for (const path of ["tokens.0.scopes.0", "targets.a.namespaces.0"])
       expect(stderr).toContain(`  ${path}: names what is not declared in namespaces; did you mean blog?\n`)
     expect(stderr).toMatch(/ {2}targets\.b\.type: .*; did you mean cloudflare\?\n/)
-    expect(stderr).toContain("  notify: is not done yet")
+    expect(stderr).toContain("  notify.oncall.events.0: is no event; did you mean failed?")
   })
 
   it("starts nothing", async () => {

@@ -100,12 +100,13 @@ it("a tenant is refused that nobody publishes for, or that has no namespaces", (
 })
 
 describe("what nothing does yet", () => {
-  it("is refused where somebody would wait for it", () => {
-    const notify = { oncall: { url: "https://hooks.example.com", secret: secret("N"), events: ["failed"] } }
-    const [only, ...others] = mistakes({ notify })
-    expect(only).toMatch(/^notify: is not done yet, and nobody would be told/)
-    expect(others).toEqual([])
-    expect(mistakes({ notify: {} })).toEqual([])
+  it("is told where somebody would wait for it, and an event that never happens is refused", () => {
+    const notify = (event: string) => ({
+      notify: { oncall: { url: "https://hooks.example.com", secret: secret("N"), events: [event] } },
+    })
+    expect(mistakes(notify("failed"))).toEqual([])
+    expect(configWarnings(checkConfig(notify("failed"))).map(({ path }) => path)).toEqual(["notify.oncall"])
+    expect(mistakes(notify("faild"))).toEqual(["notify.oncall.events.0: is no event; did you mean failed?"])
   })
 
   it("is warned of elsewhere", () => {
@@ -163,20 +164,19 @@ describe("hosts", () => {
     "my_host.internal",
   ])("%s covers a page", (host) => expect(of({ hosts: [host] })).toEqual([]))
 
-  it("at which no prefix lies are refused where all of the namespace is said by its prefixes", () => {
+  const warned = (blog: NonNullable<ConfigInput["namespaces"]>[string]) =>
+    configWarnings(checkConfig({ namespaces: { blog } })).map(({ path }) => path)
+
+  it("at which no prefix lies are warned of where all of the namespace is said by its prefixes", () => {
     const prefixes = ["https://www.example.com/blog/"]
     const hosts = ["www.example.com", "m.example.com"]
-    expect(of({ hosts, prefixes })).toEqual([
-      expect.stringMatching(/^namespaces\.blog\.hosts\.1: covers nothing when/),
-    ])
-    for (const wholeBy of ["host", "tag"]) expect(of({ hosts, prefixes, wholeBy })).toEqual([])
+    expect(warned({ hosts, prefixes })).toEqual(["namespaces.blog.hosts.1"])
+    for (const wholeBy of ["host", "tag"] as const) expect(warned({ hosts, prefixes, wholeBy })).toEqual([])
   })
 
-  it("outside of which a prefix lies are refused where all of the namespace is said by them", () => {
-    const found = of({ hosts: ["www.example.com"], prefixes: ["https://blog.example.com/"], wholeBy: "host" })
-    expect(found).toEqual([
-      expect.stringMatching(/^namespaces\.blog\.prefixes\.0: lies outside of all hosts/),
-    ])
+  it("outside of which a prefix lies are warned of where all of the namespace is said by them", () => {
+    const blog = { hosts: ["www.example.com"], prefixes: ["https://blog.example.com/"] }
+    expect(warned({ ...blog, wholeBy: "host" })).toEqual(["namespaces.blog.prefixes.0"])
   })
 
   it("are needed where all of the namespace is said by them, and so are prefixes", () => {

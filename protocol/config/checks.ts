@@ -90,6 +90,8 @@ export function configWarnings(config: Config): ConfigFault[] {
   const found: ConfigFault[] = []
   if (config.relay.cors.length > 0)
     found.push(at(["relay", "cors"], "nothing reads it yet: no other site may ask the relay"))
+  for (const name of Object.keys(config.notify ?? {}))
+    found.push(at(["notify", name], "nothing reads it yet: nobody is told, so watch /metrics and /v1/lanes"))
   for (const [index, { scopes }] of config.tokens.entries()) {
     for (const [position, scope] of scopes.entries()) {
       if (scope.startsWith("events:"))
@@ -98,6 +100,11 @@ export function configWarnings(config: Config): ConfigFault[] {
         )
     }
   }
+  for (const [name, own] of Object.entries(config.namespaces))
+    found.push(...unreached(["namespaces", name], own))
+  for (const [tenant, { namespaces }] of Object.entries(config.tenants ?? {}))
+    for (const [name, own] of Object.entries(namespaces))
+      found.push(...unreached(["tenants", tenant, "namespaces", name], own))
   const targets = Object.values(config.targets)
   const unpurged = (names: readonly string[], of: typeof targets): string[] =>
     names.filter((name) => !of.some(({ namespaces }) => overlapsAny(name, namespaces)))
@@ -113,6 +120,26 @@ export function configWarnings(config: Config): ConfigFault[] {
   return found
 }
 
+/** Pages that a namespace owns, and that stay when all of it is purged: some may mean that. */
+function* unreached(path: readonly string[], own: Config["namespaces"][string]): Generator<ConfigFault> {
+  const { hosts = [], prefixes = [], wholeBy = prefixes.length > 0 ? "prefix" : "host" } = own
+  if (hosts.length === 0 || prefixes.length === 0) return
+  for (const [index, host] of wholeBy === "prefix" ? hosts.entries() : []) {
+    if (HOST.test(host) && !prefixes.some((prefix) => hostCoversUrl(host, prefix)))
+      yield at(
+        [...path, "hosts", index],
+        'stays when all of the namespace is purged: that is said by its prefixes, and none lies at this host. Give it one, or set wholeBy to "host" or "tag"',
+      )
+  }
+  for (const [index, prefix] of wholeBy === "host" ? prefixes.entries() : []) {
+    if (!hosts.some((host) => hostCoversUrl(host, prefix)))
+      yield at(
+        [...path, "prefixes", index],
+        'lies outside of all hosts, by which all of the namespace is purged. Name its host, or set wholeBy to "prefix" or "tag"',
+      )
+  }
+}
+
 const NO_TARGET = "no target purges it: what is published there only raises epochs"
 
 const overlapsAny = (pattern: string, others: readonly string[]): boolean =>
@@ -121,7 +148,7 @@ const overlapsAny = (pattern: string, others: readonly string[]): boolean =>
 /** Of a file as it was written: what is not of the right form, the schema tells. */
 function effectFaults(file: Members): ConfigFault[] {
   return [
-    ...undoneFaults(file),
+    ...notifyFaults(file),
     ...tokenFaults(file),
     ...targetFaults(file),
     ...sourceFaults(file),
@@ -132,17 +159,28 @@ function effectFaults(file: Members): ConfigFault[] {
   ]
 }
 
-/** Whoever names somebody to be told believes that they are. */
-function undoneFaults(file: Members): ConfigFault[] {
-  const isEmpty = Object.keys(membersOf(file["notify"])).length === 0
-  return isEmpty
-    ? []
-    : [
-        at(
-          ["notify"],
-          "is not done yet, and nobody would be told of anything: take it out, and watch /metrics and /v1/lanes",
-        ),
-      ]
+/** What may be told of: the events of `notify` and of the relay's stream, as they are named for good. */
+const EVENTS = [
+  "invalidated",
+  "purged",
+  "failed",
+  "stuck",
+  "recovered",
+  "resynced",
+  "refused",
+  "relayLost",
+  "reset",
+]
+
+/** An event that never happens is never told of. */
+function notifyFaults(file: Members): ConfigFault[] {
+  return Object.entries(membersOf(file["notify"])).flatMap(([name, one]) =>
+    itemsOf(membersOf(one)["events"]).flatMap((event, index) =>
+      typeof event !== "string" || EVENTS.includes(event)
+        ? []
+        : [at(["notify", name, "events", index], `is no event${didYouMean(event, EVENTS)}`)],
+    ),
+  )
 }
 
 /** Tenants of which there is more than their name: those that somebody publishes for. */
@@ -318,29 +356,8 @@ function* wholeFaults(
   own: Members,
   { hosts, prefixes }: Territory,
 ): Generator<ConfigFault> {
-  const wholeBy =
-    own["wholeBy"] ?? (own["prefixes"] !== undefined && prefixes.length > 0 ? "prefix" : undefined)
   if (own["wholeBy"] === "host" && hosts.length === 0)
     yield at([...path, "wholeBy"], "needs hosts, and there are none")
   if (own["wholeBy"] === "prefix" && prefixes.length === 0)
     yield at([...path, "wholeBy"], "needs prefixes, and there are none")
-  if (own["hosts"] === undefined || own["prefixes"] === undefined) return
-  if (wholeBy === "prefix" && prefixes.length > 0) {
-    for (const [index, host] of hosts.entries()) {
-      if (!HOST.test(host) || prefixes.some((prefix) => hostCoversUrl(host, prefix))) continue
-      yield at(
-        [...path, "hosts", index],
-        'covers nothing when all of the namespace is purged: that is said by its prefixes, and none lies at this host. Give it one, or set wholeBy to "host" or "tag"',
-      )
-    }
-  }
-  if (wholeBy === "host" && hosts.length > 0) {
-    for (const [index, prefix] of prefixes.entries()) {
-      if (hosts.some((host) => hostCoversUrl(host, prefix))) continue
-      yield at(
-        [...path, "prefixes", index],
-        'lies outside of all hosts, by which all of the namespace is purged. Name its host, or set wholeBy to "prefix" or "tag"',
-      )
-    }
-  }
 }
