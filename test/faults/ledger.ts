@@ -1,3 +1,4 @@
+import type { CacheNode } from "../support/cache-node.ts"
 import type { FakeVendor } from "../support/fake-vendor.ts"
 import type { VarnishEnd } from "../support/varnish-log.ts"
 
@@ -38,6 +39,10 @@ function takenByVarnish({ purges }: VarnishEnd): Taken[] {
     }))
 }
 
+function takenByNode({ taken }: CacheNode): Taken[] {
+  return taken.map(({ at, keys, isBan }) => ({ at, tags: keys, isAll: isBan }))
+}
+
 export interface Judgement {
   readonly lost: readonly string[]
   readonly twice: readonly string[]
@@ -66,9 +71,14 @@ function judgeEnd(published: readonly Published[], taken: readonly Taken[]): Jud
   }
 }
 
-/** At both ends together: lost at one of them is lost. */
-export function judge(published: readonly Published[], vendor: FakeVendor, varnish?: VarnishEnd): Judgement {
-  const ends = [takenByCdn(vendor), ...(varnish ? [takenByVarnish(varnish)] : [])]
+/** At all ends together: lost at one of them is lost. */
+export function judge(
+  published: readonly Published[],
+  vendor: FakeVendor,
+  varnish?: VarnishEnd,
+  nodes: readonly CacheNode[] = [],
+): Judgement {
+  const ends = [takenByCdn(vendor), ...(varnish ? [takenByVarnish(varnish)] : []), ...nodes.map(takenByNode)]
   const judgements = ends.map((taken) => judgeEnd(published, taken))
   return {
     lost: [...new Set(judgements.flatMap(({ lost }) => lost))],

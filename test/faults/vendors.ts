@@ -1,3 +1,4 @@
+import { lanesKey } from "../../protocol/keys.ts"
 import type { VendorAnswer } from "../support/fake-vendor.ts"
 import { inTrouble, poison, slow } from "../support/vendor-answers.ts"
 import type { Counted, Scenario, ScenarioContext } from "./scenario.ts"
@@ -34,7 +35,46 @@ const answering = (answers: readonly VendorAnswer[]) =>
 const times = (count: number, ...answers: readonly VendorAnswer[]): VendorAnswer[] =>
   Array.from({ length: count }, () => answers).flat()
 
+/** The CDN answers so of whatever it is asked, until somebody mends it on our side. */
+const unmended = (answer: VendorAnswer) =>
+  withVendor(async (world) => {
+    world.vendor.answer = () => answer
+    await world.publish(BACKLOG)
+    const began = world.vendor.calls.length
+    await insist("the lane was paused", async () => (await laneOf(world)).state === "paused")
+    await world.publish(BACKLOG)
+    await insist("it was asked again", () => world.vendor.calls.length > began + 1)
+    if ((await world.deadLetters()) > 0) throw new Error("something was given up")
+    world.vendor.answer = () => undefined
+    world.over()
+    await world.purged()
+    if ((await world.deadLetters()) > 0) throw new Error("something was given up")
+  })
+
+async function laneOf({ command }: World): Promise<{ readonly state?: string }> {
+  const text = await command("HGET", lanesKey("default"), "www-cloudflare")
+  return text === "null" ? {} : (JSON.parse(text) as { state: string })
+}
+
 export const VENDORS: readonly Scenario[] = [
+  {
+    name: "vendor-credentials",
+    title: "The CDN does not take the credentials for a while, and says so by 403",
+    isQuick: false,
+    run: unmended({ status: 403, code: 10_000, message: "Authentication error" }),
+  },
+  {
+    name: "vendor-clock",
+    title: "A clock is off for a while: the CDN refuses whatever it is asked by a 400 that nobody knows",
+    isQuick: true,
+    run: unmended({ status: 400, code: 1_999, message: "Invalid timestamp" }),
+  },
+  {
+    name: "vendor-suspended",
+    title: "The CDN has suspended the account for a while, and says so by a 404 for its zone",
+    isQuick: false,
+    run: unmended({ status: 404, code: 7_003, message: "Could not route to /zones, account suspended" }),
+  },
   {
     name: "vendor-429",
     title: "The CDN answers 429, with and without `Retry-After`",

@@ -2,7 +2,9 @@ import type { RunningServer } from "../../cli/servers/process.ts"
 import { type RedisOptions, startRedis } from "../../cli/servers/redis.ts"
 import { parseConfig } from "../../protocol/config/config.ts"
 import type { ConfigInput } from "../../protocol/config/schema.ts"
+import { deadKey } from "../../protocol/keys.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
+import type { CacheNode } from "../support/cache-node.ts"
 import { type FakeVendor, fakeVendor } from "../support/fake-vendor.ts"
 import { type Proxy, startProxy } from "../support/proxy.ts"
 import { type OpenStore, openStore, publisher } from "../support/publish.ts"
@@ -22,6 +24,10 @@ export interface World extends AsyncDisposable {
   /** Between the relays, with a plain subscriber if there is one, and Redis. */
   readonly front: Proxy
   readonly replicated: ReplicatedRedis | undefined
+  /** What is judged beside the CDN and Varnish; more may be put in. */
+  readonly nodes: CacheNode[]
+  /** How many lie there, of all targets. */
+  deadLetters(): Promise<number>
   readonly vendor: FakeVendor
   readonly config: ConfigInput
   readonly secrets: Readonly<Record<string, string>>
@@ -57,6 +63,20 @@ export interface WorldOptions {
   /** Whether a plain subscriber runs beside the relay. Default: no. */
   readonly hasPlain?: boolean
   readonly config?: ConfigInput
+  /** A target `www-nodes` of several caches, by their addresses or by a name. Default: there is none. */
+  readonly endpoints?: string | readonly string[]
+  /** Those of its nodes that are to lose nothing. */
+  readonly nodes?: readonly CacheNode[]
+  /** Names of nodes that are not waited for, as they are down all the while. */
+  readonly down?: readonly string[]
+}
+
+interface Lagging {
+  readonly lag: { readonly entries: number }
+}
+
+interface Node extends Lagging {
+  readonly node: string
 }
 
 const NAMESPACE = "blog"
@@ -90,12 +110,23 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
         namespaces: ["*"],
       },
       "www-varnish": { type: "varnish", endpoints: [context.varnish.url], namespaces: ["*"] },
+      ...(options.endpoints === undefined
+        ? {}
+        : {
+            "www-nodes": {
+              type: "varnish",
+              endpoints: typeof options.endpoints === "string" ? options.endpoints : [...options.endpoints],
+              namespaces: ["*"],
+            },
+          }),
     },
     relay: SHORT,
     ...options.config,
   }
   const secrets = { CLOUDFLARE_PURGE_TOKEN: vendor.token }
   const relays: (RelayProcess | InProcessRelay)[] = []
+  const nodes: CacheNode[] = [...(options.nodes ?? [])]
+  const { down = [] } = options
   const published: Published[] = []
   const told: string[] = []
   let open: OpenStore = await openStore(redis.url)
@@ -108,7 +139,7 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
   let overAt = 0
 
   const kept = stack.move()
-  const judgement = () => judge(published, vendor, context.varnish)
+  const judgement = () => judge(published, vendor, context.varnish, nodes)
   const areCovered = (): boolean => judgement().lost.length === 0
 
   async function areLevel(): Promise<boolean> {
@@ -116,13 +147,23 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
     if (running.length === 0) return false
     for (const one of running) {
       const asked = one.get("/v1/lanes", TOKENS.operator)
-      const { items } = (await (await asked).json()) as { items: { lag: { entries: number } }[] }
-      if (items.length === 0 || items.some(({ lag }) => lag.entries > 0)) return false
+      const { items } = (await (await asked).json()) as { items: (Lagging & { nodes?: Node[] })[] }
+      const lanes = items.flatMap(
+        (item): readonly Lagging[] => item.nodes?.filter(({ node }) => !down.includes(node)) ?? [item],
+      )
+      if (lanes.length === 0 || lanes.some(({ lag }) => lag.entries > 0)) return false
     }
     return true
   }
 
   const world: Omit<World, "redis" | typeof Symbol.asyncDispose> = {
+    nodes,
+    async deadLetters() {
+      const counts = await Promise.all(
+        Object.keys(config.targets ?? {}).map((name) => world.command("XLEN", deadKey("default", name))),
+      )
+      return counts.reduce((sum, count) => sum + Number(count), 0)
+    },
     front,
     replicated,
     vendor,

@@ -52,6 +52,8 @@ export type VendorAnswer =
       readonly retryAfter?: number
       readonly success?: boolean
       readonly message?: string
+      /** Cloudflare's own. Default 1061: of a value. */
+      readonly code?: number
     }
   | "cut"
   | "takenThenCut"
@@ -226,9 +228,9 @@ export async function fakeVendor(): Promise<FakeVendor> {
     response.writeHead(status, { "content-type": "application/json", ...headers })
     response.end(JSON.stringify(body))
   }
-  const envelope = (success: boolean, message = "no") => ({
+  const envelope = (success: boolean, message = "no", code = 1_061) => ({
     success,
-    errors: success ? [] : [{ code: 1_061, message }],
+    errors: success ? [] : [{ code, message }],
     messages: [],
     result: success ? { id: `purge-${calls.length}` } : null,
   })
@@ -252,12 +254,12 @@ export async function fakeVendor(): Promise<FakeVendor> {
         call.status = answer === "cut" ? answer : 200
         response.destroy()
       } else {
-        const { status, retryAfter, success = status < 300, message } = answer
+        const { status, retryAfter, success = status < 300, message, code } = answer
         call.status = status
         // A vendor that says 200 and means no has taken nothing.
         if (!success && status === 200) call.status = undefined
         const pause = retryAfter === undefined ? {} : { "retry-after": String(retryAfter) }
-        send(response, status, envelope(success, message), pause)
+        send(response, status, envelope(success, message, code), pause)
       }
     } finally {
       underWay -= 1
