@@ -14,13 +14,18 @@ async function node(address?: string, port?: number) {
 const asked = ({ taken }: CacheNode): string[] => taken.map(({ said }) => said)
 
 const targetOf = (endpoints: string | readonly string[]) => ({
-  edge: { type: "varnish" as const, endpoints: endpoints as string[], namespaces: ["*"], timeout: "1s" },
+  edge: {
+    type: "varnish" as const,
+    endpoints: endpoints as string[],
+    namespaces: ["*"],
+    timeout: "1s",
+  },
 })
 
 const withNodes = (endpoints: string | readonly string[]) =>
   stage({
     config: {
-      namespaces: { blog: { hosts: ["www.example.com"] } },
+      namespaces: { blog: { hosts: ["www.example.com"], overflowTag: false } },
       targets: targetOf(endpoints),
       relay: { lease: "1s", poll: "1s" },
     },
