@@ -93,6 +93,36 @@ export const MUTANTS: readonly Mutant[] = [
     ),
   },
   {
+    name: "what is refused as a whole is given up value by value",
+    invariant: "I2",
+    file: "dispatch/carry-out.ts",
+    find: "if (isAll && found.taken === 0 && !second.stop && isAboutUs(tried, refusedWider)) {",
+    replace: "if (false) {",
+    test: node(
+      "dispatch/about-us.node.test.ts",
+      "pauses the lane: nothing is given up, and all is purged once that is mended",
+    ),
+  },
+  {
+    name: "the nodes of a target share one cursor",
+    invariant: "I2",
+    file: "dispatch/lane.ts",
+    find: "this.#lane = { tenant, target: laneOf(name, node) }",
+    replace: "this.#lane = { tenant, target: laneOf(name) }",
+    test: system(
+      "test/relay/nodes.test.ts",
+      "one that is down delays and widens nothing at the other, and gets what it missed when it is back",
+    ),
+  },
+  {
+    name: "any answer of a Varnish is a purge",
+    invariant: "I2",
+    file: "dispatch/targets/varnish.ts",
+    find: "if (told === null) {",
+    replace: "if (false) {",
+    test: node("dispatch/targets/varnish.test.ts", "%d of somebody else is none"),
+  },
+  {
     name: "a dead letter is dropped when it is put back",
     invariant: "I2",
     file: "protocol/lua/replay.lua",
@@ -154,6 +184,14 @@ export const MUTANTS: readonly Mutant[] = [
     find: "if fingerprint ~= '' then redis.call('SET', answer,",
     replace: "if false then redis.call('SET', answer,",
     test: system("test/scripts/publish.test.ts", "raced by 64 callers is one entry, and one answer"),
+  },
+  {
+    name: "a rule is content with what it could say",
+    invariant: "I6",
+    file: "worker/rules.ts",
+    find: "if (lacking) return gathering.whole(likeness, `${lacking.where}: ${lacking.fault}`)",
+    replace: "",
+    test: node("worker/rules.test.ts", "widens the rule's own namespace, not the source's"),
   },
   {
     name: "what is merged is as hard as the first",

@@ -75,7 +75,7 @@ function run(command: string, args: readonly string[]): Promise<{ code: number |
 
 /** A title as a pattern: of a table's tests, all. */
 const patternOf = (title: string): string =>
-  title.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`).replaceAll("%s", ".*")
+  title.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`).replaceAll(/%[sdj]/g, ".*")
 
 async function judge({ test }: Mutant): Promise<Verdict> {
   await run("node", ["scripts/generate.ts"])
