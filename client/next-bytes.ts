@@ -1,4 +1,4 @@
-import { parseJsonBytes, utf8 } from "../protocol/bytes.ts"
+import { utf8 } from "../protocol/bytes.ts"
 
 /**
  * Data with bytes in it, as bytes: a line of JSON, which says what the data is and how long each part is, and then the
@@ -34,10 +34,7 @@ export function pack({ data, parts }: Packed): Uint8Array {
 export function unpack(bytes: Uint8Array): Packed | undefined {
   const end = bytes.indexOf(NEWLINE)
   if (end < 0) return undefined
-  const line = parseJsonBytes(bytes.subarray(0, end)) as
-    | { readonly tidemark?: unknown; readonly data?: unknown; readonly sizes?: unknown }
-    | null
-    | undefined
+  const line = readLine(bytes.subarray(0, end))
   const sizes =
     line?.tidemark === VERSION && Array.isArray(line.sizes) ? (line.sizes as unknown[]) : undefined
   if (!sizes) return undefined
@@ -49,4 +46,19 @@ export function unpack(bytes: Uint8Array): Packed | undefined {
     offset += size as number
   }
   return offset === bytes.byteLength ? { data: line?.data, parts } : undefined
+}
+
+interface Line {
+  readonly tidemark?: unknown
+  readonly data?: unknown
+  readonly sizes?: unknown
+}
+
+/** Numbers as JavaScript has them: it wrote them too. */
+function readLine(bytes: Uint8Array): Line | null | undefined {
+  try {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)) as Line | null
+  } catch {
+    return undefined
+  }
 }

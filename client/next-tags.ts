@@ -1,6 +1,6 @@
 import { formatStamp, parseStamp, type Stamp } from "../protocol/epoch.ts"
 import { isNamespace, type Namespace } from "../protocol/namespace.ts"
-import { isTag, normalUrl } from "../protocol/selector.ts"
+import { isTag, writtenUrl } from "../protocol/selector.ts"
 
 /** What the tags of Next.js mean to Tidemark. */
 
@@ -62,7 +62,7 @@ export function groupByNamespace(
     if (spellings.length === 0) group.isWhole = true
     if (site === undefined || !tag.startsWith(`${PATH_TAG}/`)) continue
     // Longer than a url may be, it can be neither published nor invalidated by itself.
-    const url = normalUrl(site.replace(/\/+$/, "") + tag.slice(PATH_TAG.length))
+    const url = writtenUrl(site.replace(/\/+$/, "") + tag.slice(PATH_TAG.length))
     if (url !== undefined) group.urls.push(url)
   }
   return groups

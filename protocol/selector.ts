@@ -42,7 +42,7 @@ export function checkTag(text: string): Checked {
 const WRITTEN = /^(https?:\/\/[^/@]+?)\.?((:\d+)?\/[^#]*)/
 
 /** As `checkUrl` writes it. Undefined for what it refuses, which it says why; but for a fragment, which is dropped. */
-function writtenUrl(text: string): string | undefined {
+export function writtenUrl(text: string): string | undefined {
   const found = URL.canParse(text) && WRITTEN.exec(new URL(text).href)
   return found && found[0].length <= MAX_URL_BYTES ? `${found[1]}${found[2]}` : undefined
 }

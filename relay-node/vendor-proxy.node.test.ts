@@ -26,7 +26,7 @@ interface Seen {
   readonly authorization: string | undefined
 }
 
-async function listen<S extends Server>(server: S): Promise<number> {
+async function listen(server: Server): Promise<number> {
   const sockets = new Set<{ destroy(): unknown }>()
   server.on("connection", (socket) => {
     sockets.add(socket)
@@ -41,10 +41,11 @@ async function listen<S extends Server>(server: S): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-const echo = async (incoming: IncomingMessage, response: ServerResponse) => {
-  const body = (await incoming.toArray()).join("")
+const echo = (incoming: IncomingMessage, response: ServerResponse): void => {
   const { method, url, headers } = incoming
-  response.end(JSON.stringify({ method, url, headers, body }))
+  let body = ""
+  incoming.setEncoding("utf8").on("data", (text: string) => (body += text))
+  incoming.on("end", () => response.end(JSON.stringify({ method, url, headers, body })))
 }
 
 /** A forward proxy, which passes everything on to one vendor, whatever its name. */

@@ -129,10 +129,10 @@ it("of a name are looked up, come with a resync, go, and are forgotten", async (
   // Two more come while purges pass.
   names.zone.addresses["varnish.cache.svc"] = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "::1"]
   const some = await at.press.publish(...["a", "b", "c"].map((tag) => ({ namespace: "blog", tags: [tag] })))
-  await poll(() => [third, six].map((one) => asked(one).includes("ban"))).toEqual([true, true])
+  await poll(() => [third, six].map((each) => asked(each).includes("ban"))).toEqual([true, true])
   const [all] = await at.press.publish({ namespace: "blog", tags: ["all"] })
   await done(at.press, [...some, all])
-  for (const one of [first, second, third, six]) expect(asked(one).join(" ")).toMatch(/\ball\b/)
+  for (const each of [first, second, third, six]) expect(asked(each).join(" ")).toMatch(/\ball\b/)
 
   // One goes: nobody waits for it, and it is not asked any more.
   names.zone.addresses["varnish.cache.svc"] = ["127.0.0.1", "127.0.0.3", "::1"]
@@ -153,7 +153,7 @@ it("of a name are looked up, come with a resync, go, and are forgotten", async (
   await poll(() => one.log("target:unknown").length).toBe(1)
   const [silent] = await at.press.publish({ namespace: "blog", tags: ["silent"] })
   await done(at.press, [silent])
-  for (const one of [first, third, six]) expect(asked(one).join(" ")).toMatch(/\bsilent\b/)
+  for (const each of [first, third, six]) expect(asked(each).join(" ")).toMatch(/\bsilent\b/)
 })
 
 it("of SRV records have ports of their own", async () => {
@@ -174,7 +174,7 @@ it("of SRV records have ports of their own", async () => {
   await one.ready
   const [entry] = await at.press.publish({ namespace: "blog", tags: ["x"] })
   await done(at.press, [entry])
-  for (const one of [first, second]) expect(asked(one).join(" ")).toMatch(/ban|\bx\b/)
+  for (const each of [first, second]) expect(asked(each).join(" ")).toMatch(/ban|\bx\b/)
   expect(await at.admin.hGet(nodesKey("default"), "edge")).toBe(
     JSON.stringify([first.address, second.address]),
   )
