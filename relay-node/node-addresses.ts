@@ -1,4 +1,5 @@
-import { lookup, Resolver } from "node:dns/promises"
+import dns from "node:dns"
+import { Resolver } from "node:dns/promises"
 import { isIP } from "node:net"
 import type { Clock } from "../dispatch/clock.ts"
 import { parseDns } from "../protocol/config/dns-name.ts"
@@ -185,17 +186,16 @@ async function addressesOf(name: string, server: string | undefined): Promise<re
   return systemAddressesOf(name)
 }
 
-async function systemAddressesOf(name: string): Promise<readonly Address[]> {
-  try {
-    const known = await lookup(name, { all: true })
-    return known.map(({ address, family }) => ({
-      address,
-      family: family === 6 ? 6 : 4,
-      ttl: DEFAULT_TTL,
-    }))
-  } catch {
-    throw new NoNodes(`${name} has no address`)
-  }
+function systemAddressesOf(name: string): Promise<readonly Address[]> {
+  return new Promise((resolve, reject) => {
+    dns.lookup(name, { all: true }, (error, known) => {
+      if (error) reject(new NoNodes(`${name} has no address`))
+      else
+        resolve(
+          known.map(({ address, family }) => ({ address, family: family === 6 ? 6 : 4, ttl: DEFAULT_TTL })),
+        )
+    })
+  })
 }
 
 /** The name server answered that there is none of that kind. */
