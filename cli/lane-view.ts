@@ -33,8 +33,17 @@ function errorOf({ missing, error }: Lane): string {
     : text(error) || "-"
 }
 
+/** The nodes of a target of several, each as a lane. */
+const nodesOf = ({ nodes }: Lane): Lane[] =>
+  (Array.isArray(nodes) ? nodes.filter(isRecord) : []).map((node) => ({
+    ...node,
+    target: `  ${text(node["node"])}`,
+    state: text(node["state"]),
+  }))
+
 function rowOf(lane: Lane): (string | Cell)[] {
   const { entries, ms } = isRecord(lane["lag"]) ? lane["lag"] : {}
+  // Dead letters are the target's, whichever node they are of.
   const dead = count(lane["dead"])
   return [
     lane.target,
@@ -69,7 +78,16 @@ export function laneLines(lanes: readonly Lane[]): string[] {
   if (lanes.length === 0) return ["no target is configured"]
   const troubles = lanes.flatMap(troublesOf)
   return [
-    ...table(lanes.map(rowOf), ["TARGET", "STATE", "LAG", "BEHIND", "DUE", "DEAD", "OWNER", "ERROR"]),
+    ...table(lanes.flatMap((lane) => [lane, ...nodesOf(lane)]).map(rowOf), [
+      "TARGET",
+      "STATE",
+      "LAG",
+      "BEHIND",
+      "DUE",
+      "DEAD",
+      "OWNER",
+      "ERROR",
+    ]),
     ...(troubles.length === 0 ? [] : ["", ...troubles.map((line) => paint("yellow", line))]),
   ]
 }

@@ -40,6 +40,7 @@ export function letterLines(target: string, letter: Letter): string[] {
   const epochs = epochsOf(letter)
   const fields: [string, string][] = [
     ["target", plain(target)],
+    ["node", text(letter["node"])],
     ["given up", text(letter["at"])],
     ["namespace", namespaceOf(letter)],
     ["mode", text(letter["mode"])],

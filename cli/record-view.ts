@@ -147,20 +147,27 @@ function targetLines(record: InvalidationRecord): string[] {
   const targets = Object.entries(record.targets)
   if (targets.length === 0) return ["no target is concerned: readers at request time see the epoch"]
   return table(
-    targets.map(([name, target]) => [
-      name,
-      stateCell(target.state),
-      target.ms === null ? "-" : `${target.ms} ms`,
-      callsOf(target),
-      target.as ?? "-",
-      target.error ?? "-",
+    targets.flatMap(([name, target]) => [
+      targetRow(name, target),
+      ...Object.entries(target.nodes ?? {}).map(([node, own]) =>
+        targetRow(`  ${node}`, { ms: null, ...own }),
+      ),
     ]),
     ["TARGET", "STATE", "AFTER", "CALLS", "SENT AS", "ERROR"],
   )
 }
 
+const targetRow = (name: string, target: Omit<TargetRecord, "verified" | "nodes">): (string | Cell)[] => [
+  name,
+  stateCell(target.state),
+  target.ms === null ? "-" : `${target.ms} ms`,
+  callsOf(target),
+  target.as ?? "-",
+  target.error ?? "-",
+]
+
 /** `200, 200`; after a failed attempt also how many there were. */
-function callsOf({ calls, attempts }: TargetRecord): string {
+function callsOf({ calls, attempts }: Pick<TargetRecord, "calls" | "attempts">): string {
   const statuses = (Array.isArray(calls) ? calls : []).map(({ status, vendorId }) =>
     vendorId === undefined ? String(status) : `${status} ${vendorId}`,
   )
