@@ -63,7 +63,7 @@ describe("a delivery that is refused", () => {
     svix: WHSEC,
     wordpress: WHSEC,
   }
-  const types = Object.keys(SAMPLERS) as SourceType[]
+  const types = (Object.keys(SAMPLERS) as SourceType[]).filter((type) => SAMPLERS[type] !== undefined)
 
   /** What is answered to a delivery that another secret made. */
   async function refused(type: SourceType, value: string, auth?: string): Promise<string> {
