@@ -10,7 +10,8 @@ type SourceInput = NonNullable<ConfigInput["sources"]>[string]
 /** The source that the page of a type shows as an example, as its readers copy it; its secret is `HOOK_SECRET`. */
 export async function sourceOfDocs(type: SourceType): Promise<SourceInput> {
   const page = await readFile(new URL(`../../docs/sources/${type}.md`, import.meta.url), "utf8")
-  const [, example] = /^```ts\n(sources: \{\n.*?\n\},?)\n```$/ms.exec(page) ?? []
+  // Where there are several, the last one has the rules.
+  const [, example] = [...page.matchAll(/^```ts\n(sources: \{\n.*?\n\},?)\n```$/gms)].at(-1) ?? []
   if (example === undefined) throw new Error(`docs/sources/${type}.md shows no source`)
   const directory = await mkdtemp(join(tmpdir(), "tidemark-docs-"))
   try {

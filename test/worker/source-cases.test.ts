@@ -48,9 +48,9 @@ beforeAll(async () => {
     await Promise.all(types.map(async (type) => [type, await sourceFor(type)] as const)),
   )
   auths = Object.fromEntries(types.map((type) => [type, sources[type]?.auth]))
-  const hosts = { hosts: ["www.example.com", "example.com", "blog.example.com", "shop.example.com"] }
+  const hosts = { hosts: ["www.example.com", "docs.example.com", "blog.example.com", "shop.example.com"] }
   edge = await startEdge({
-    config: { namespaces: { blog: hosts, catalog: hosts, www: hosts, shop: hosts }, sources },
+    config: { namespaces: { blog: hosts, catalog: hosts, docs: hosts, www: hosts, shop: hosts }, sources },
     scopes: { reader: ["read:*"] },
     secrets: { HEX, WHSEC },
   })

@@ -1,7 +1,8 @@
 import { SOURCE_TRAITS, type SourceTraits } from "../../protocol/config/source-options.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { constantTimeEqual, fromBase64, hmac, parseJsonBytes, sha256, utf8 } from "../../protocol/bytes.ts"
+import { constantTimeEqual, fromBase64, hmac, sha256, utf8 } from "../../protocol/bytes.ts"
+import { parseBody } from "./body.ts"
 import type {
   Delivery,
   EventKind,
@@ -110,7 +111,8 @@ export function withoutSecret(body: unknown): unknown {
   return Object.fromEntries(Object.entries(body).filter(([name]) => name !== SECRET_MEMBER))
 }
 
-function presented({ headers, path, body }: Delivery, auth: string): string | undefined {
+function presented(delivery: Delivery, auth: string): string | undefined {
+  const { headers, path } = delivery
   const [kind, name = ""] = auth.split(":")
   const authorization = headers.get("authorization") ?? ""
   switch (kind) {
@@ -125,15 +127,15 @@ function presented({ headers, path, body }: Delivery, auth: string): string | un
     case "query":
       return new URLSearchParams(path.split("?")[1] ?? "").get(name) ?? undefined
     case "body":
-      return secretInside(body)
+      return secretInside(delivery)
     case undefined:
     default:
       return undefined
   }
 }
 
-function secretInside(body: Uint8Array<ArrayBuffer>): string | undefined {
-  const value = parseJsonBytes(body)
+function secretInside(delivery: Delivery): string | undefined {
+  const value = parseBody(delivery)
   const secret: unknown =
     value !== null && typeof value === "object" ? Reflect.get(value, SECRET_MEMBER) : undefined
   return typeof secret === "string" ? secret : undefined
