@@ -189,6 +189,15 @@ describe("a form", () => {
   })
 })
 
+/** Of a client that does not look at an answer which comes before the end of what it sends, and is closed upon. */
+const CUT_OFF = ["EPIPE", "ECONNRESET", "UND_ERR_SOCKET"]
+
+const statusOf = (outcome: Promise<Outcome>): Promise<number | string | undefined> =>
+  outcome.then(
+    ({ status }) => status,
+    (error: TypeError) => (error.cause as { code?: string } | undefined)?.code,
+  )
+
 describe("a body that is too long to be parsed", () => {
   const long = (size: number) => bytes(`{"id":1,"text":"${"x".repeat(size)}"}`)
 
@@ -221,18 +230,15 @@ describe("a body that is too long to be parsed", () => {
         ["invalidate", "news"],
       ],
     })
-    expect(await post("json", { body: long(6 * MIB), secret: "another" })).toMatchObject({ status: 401 })
+    const stranger = post("json", { body: long(6 * MIB), secret: "another" })
+    expect([401, ...CUT_OFF]).toContain(await statusOf(stranger))
     expect(await logged()).toBe(4)
   })
 
   it("is refused above what can be verified, and nothing is believed", async () => {
     for (const name of ["shop", "inside"] as const) {
-      const request = post(name, { body: long(17 * MIB), headers: TOPIC }).then(
-        ({ status }) => status,
-        // The Worker answers before the end, and closes: not every client looks at the answer then.
-        (error: TypeError) => (error.cause as { code?: string } | undefined)?.code,
-      )
-      expect([413, "EPIPE", "ECONNRESET", "UND_ERR_SOCKET"]).toContain(await request)
+      const request = post(name, { body: long(17 * MIB), headers: TOPIC })
+      expect([413, ...CUT_OFF]).toContain(await statusOf(request))
     }
     expect(await logged()).toBe(0)
   })
