@@ -149,9 +149,7 @@ function targetLines(record: InvalidationRecord): string[] {
   return table(
     targets.flatMap(([name, target]) => [
       targetRow(name, target),
-      ...Object.entries(target.nodes ?? {}).map(([node, own]) =>
-        targetRow(`  ${node}`, { ms: null, ...own }),
-      ),
+      ...Object.entries(target.nodes ?? {}).map(([node, own]) => targetRow(`  ${node}`, own)),
     ]),
     ["TARGET", "STATE", "AFTER", "CALLS", "SENT AS", "ERROR"],
   )

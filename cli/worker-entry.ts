@@ -22,7 +22,7 @@ const unique = (types: readonly string[]): string[] => [...new Set(types)].toSor
 
 /**
  * The module that a Worker is bundled from: the configuration, and just the sources and targets that it uses. A file
- * of either is named after its type, and exports it in camel case.
+ * of either is named after its type, and exports it in camel case; of a target, its traits as `<type>Traits`.
  */
 export function workerEntry(config: Config, development?: DevelopmentExtras): string {
   const effective = development ? developed(config, development) : config
@@ -30,11 +30,12 @@ export function workerEntry(config: Config, development?: DevelopmentExtras): st
   const targets = unique(Object.values(effective.targets).map(({ type }) => type))
   const imports = [
     ...sources.map((type) => importLine(camelCase(type), "source", `worker/sources/${type}`)),
-    ...targets.map((type) => importLine(camelCase(type), "target", `dispatch/targets/${type}`)),
+    // What they can do, and not how they are asked: a Worker calls none.
+    ...targets.map((type) => importLine(`${camelCase(type)}Traits`, "target", `dispatch/targets/${type}`)),
   ]
   const parts = [
     `sources: [${sources.map((type) => local("source", type)).join(", ")}]`,
-    `targets: [${targets.map((type) => local("target", type)).join(", ")}]`,
+    `targets: [${targets.map((type) => `${local("target", type)}Traits`).join(", ")}]`,
     ...(development ? [`hosts: ${JSON.stringify(development.hosts)}`] : []),
   ]
   const worker = `createEdgeWorker(config, { ${parts.join(", ")} })`

@@ -10,7 +10,7 @@ import { cut } from "./batches.ts"
 import { type Asked, type Grounds, judgePublish } from "./judge.ts"
 import { drawsFrom, pacesOf } from "./limits.ts"
 import { type Item, type Plan, type PlanContext, planEntries, planOwed } from "./plan.ts"
-import type { Capabilities, Pace, TargetDriver } from "./targets/target.ts"
+import type { Capabilities, Pace, TargetTraits } from "./targets/target.ts"
 
 /** What a target would be asked for some invalidations, and what that would take. */
 export interface Explained {
@@ -79,7 +79,7 @@ export function explain(
   bodies: readonly EntryBody[],
   tenant: string,
   config: Config,
-  findDriver: (type: string) => TargetDriver | undefined,
+  findDriver: (type: string) => TargetTraits | undefined,
 ): Record<string, Explained> {
   const concerned = new Set(bodies.flatMap((body) => concernedTargets(body, tenant, config.targets)))
   return Object.fromEntries(
@@ -96,7 +96,7 @@ function explainAt(
   tenant: string,
   config: Config,
   target: TargetConfig,
-  driver: TargetDriver,
+  driver: TargetTraits,
 ): Explained {
   // Neither what a driver can do nor its pace depends on a secret.
   const resolved = target as never

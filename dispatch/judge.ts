@@ -14,12 +14,12 @@ import {
 import { tooManySelectors } from "../protocol/publish-request.ts"
 import { type EntryPlan, type PassDefaults, planEntry, settingsFor } from "../protocol/publish.ts"
 import { hostWithin, type Territory, urlWithin } from "../protocol/selector.ts"
-import type { Kind, TargetDriver } from "./targets/target.ts"
+import type { Kind, TargetTraits } from "./targets/target.ts"
 
 /** What an invalidation is held against before it is recorded: is it declared, does it lie within, can anybody do it. */
 export interface Grounds {
   readonly config: Config
-  readonly findDriver: (type: string) => TargetDriver | undefined
+  readonly findDriver: (type: string) => TargetTraits | undefined
 }
 
 /** What is asked to be published, and by whom. */

@@ -1,7 +1,7 @@
 import type { Resolved } from "../protocol/config/config.ts"
 import { isSecret } from "../protocol/config/secret.ts"
 import type { TargetConfig } from "../protocol/config/schema.ts"
-import type { Pace, RateLimit, TargetDriver, Value } from "./targets/target.ts"
+import type { Pace, RateLimit, TargetTraits, Value } from "./targets/target.ts"
 
 const ALL_CALLS = {
   limit: "rate",
@@ -14,7 +14,7 @@ const ALL_CALLS = {
  * The limits that a target keeps: the vendor's, or instead of its rates the one that the configuration gives. What may
  * be in progress, how soon a value may come again, and what may be spent are no rates, and stay.
  */
-export function pacesOf(driver: TargetDriver, target: Resolved<TargetConfig>): readonly Pace[] {
+export function pacesOf(driver: TargetTraits, target: Resolved<TargetConfig>): readonly Pace[] {
   const published = driver.pace(target)
   return target.rate
     ? [{ ...ALL_CALLS, ...target.rate }, ...published.filter(({ limit }) => limit !== "rate")]

@@ -57,7 +57,7 @@ export interface TargetRecord {
   readonly nodes?: Readonly<Record<string, NodeRecord>>
 }
 
-export type NodeRecord = Pick<TargetRecord, "state" | "at" | "attempts" | "as" | "calls" | "error">
+export type NodeRecord = Omit<TargetRecord, "nodes" | "verified">
 
 export interface PassRecord {
   readonly kind: string
@@ -294,22 +294,15 @@ const WORST: readonly TargetState[] = [
 function together(nodes: readonly string[], found: readonly TargetRecord[]): TargetRecord {
   const [worst = PENDING] = found.toSorted((a, b) => WORST.indexOf(a.state) - WORST.indexOf(b.state))
   if (nodes.length === 0) return worst
-  const isOver = found.every(({ at }) => at !== null)
-  const last = found.toSorted((a, b) => (a.ms ?? 0) - (b.ms ?? 0)).at(-1) ?? worst
-  const wider = new Set(found.flatMap((one) => one.as ?? []))
+  // Over when the last of them is; none is while one waits.
+  const [last = PENDING] = found.toSorted((a, b) => (b.ms ?? Infinity) - (a.ms ?? Infinity))
   return {
     ...worst,
-    at: isOver ? last.at : null,
-    ms: isOver ? last.ms : null,
+    at: last.at,
+    ms: last.ms,
     attempts: Math.max(...found.map(({ attempts }) => attempts)),
-    as: wider.size === 0 ? null : [...wider].toSorted().join(", "),
     calls: found.flatMap(({ calls }) => calls).slice(0, MAX_LISTED_CALLS),
-    nodes: Object.fromEntries(
-      nodes.map((node, index): [string, NodeRecord] => {
-        const { state, at, attempts, as, calls, error } = found[index] ?? PENDING
-        return [node, { state, at, attempts, as, calls, error }]
-      }),
-    ),
+    nodes: Object.fromEntries(nodes.map((node, index) => [node, found[index] ?? PENDING])),
   }
 }
 

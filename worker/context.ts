@@ -7,7 +7,7 @@ import type { Store } from "../protocol/store.ts"
 import { StoreError } from "../protocol/store.ts"
 import { authenticate, type Principal } from "../protocol/tokens.ts"
 import type { Milliseconds } from "../protocol/time.ts"
-import type { TargetDriver } from "../dispatch/targets/target.ts"
+import type { TargetTraits } from "../dispatch/targets/target.ts"
 import type { Delivery, SourceAdapter } from "./sources/source.ts"
 
 /** What every route works with: built once an isolate, from the configuration and the Worker's bindings. */
@@ -19,7 +19,7 @@ export interface Edge {
   readonly store: Store
   readonly sources: ReadonlyMap<string, SourceAdapter>
   /** Of the targets that the configuration uses. */
-  readonly findDriver: (type: string) => TargetDriver | undefined
+  readonly findDriver: (type: string) => TargetTraits | undefined
   readonly now: () => Milliseconds
 }
 

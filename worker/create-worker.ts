@@ -2,7 +2,7 @@ import { ConfigError, parseConfig, resolveSecrets } from "../protocol/config/con
 import type { Config, ConfigInput } from "../protocol/config/schema.ts"
 import { Problem } from "../protocol/errors.ts"
 import type { Store } from "../protocol/store.ts"
-import type { TargetDriver } from "../dispatch/targets/target.ts"
+import type { TargetTraits } from "../dispatch/targets/target.ts"
 import { type AppOptions, createApp, type EdgeOf } from "./app.ts"
 import type { Edge } from "./context.ts"
 import type { SourceAdapter } from "./sources/source.ts"
@@ -15,7 +15,7 @@ export interface EdgeWorker {
 
 export interface WorkerParts extends AppOptions {
   readonly sources: readonly SourceAdapter[]
-  readonly targets: readonly TargetDriver[]
+  readonly targets: readonly TargetTraits[]
   /** Instead of the one that the bindings name. */
   readonly store?: Store
   readonly now?: () => number

@@ -1,5 +1,5 @@
 import type { ConfigInput } from "../protocol/config/schema.ts"
-import { TARGETS } from "../dispatch/targets/list.ts"
+import { TARGET_TRAITS } from "../dispatch/targets/traits.ts"
 import { createWorkerWith, type EdgeWorker } from "./create-worker.ts"
 import { SOURCES } from "./sources/list.ts"
 
@@ -13,4 +13,4 @@ export { createEdgeWorker, createWorkerWith, type EdgeWorker, type WorkerParts }
  * export default createWorker(config)
  */
 export const createWorker = (config: ConfigInput): EdgeWorker =>
-  createWorkerWith(config, { sources: SOURCES, targets: TARGETS })
+  createWorkerWith(config, { sources: SOURCES, targets: TARGET_TRAITS })

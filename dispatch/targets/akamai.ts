@@ -12,6 +12,7 @@ import {
   verdict,
 } from "./answer.ts"
 import { signEdgeGrid } from "./edgegrid.ts"
+import { driverOf } from "./driver.ts"
 import type {
   Batch,
   Capabilities,
@@ -22,6 +23,7 @@ import type {
   RateLimit,
   TargetConfigOf,
   TargetDriver,
+  TargetTraits,
   VendorHeaders,
 } from "./target.ts"
 
@@ -79,7 +81,7 @@ function capabilitiesOf({ cpCodes }: Pick<Partial<AkamaiConfig>, "cpCodes">): Ca
  * Akamai's Fast Purge v3 by URL and cache tag; everything is the CP codes that the configuration lists. `endpoint`
  * stands in for `https://<host>`; what is signed stays the real host and path.
  */
-export const akamai: TargetDriver<AkamaiConfig> = {
+export const akamaiTraits: TargetTraits<AkamaiConfig> = {
   type: "akamai",
   capabilities: capabilitiesOf,
   pace({ cpCodes }) {
@@ -106,7 +108,12 @@ export const akamai: TargetDriver<AkamaiConfig> = {
     const calls = { perSecond: perSecond / cpCodes.length, burst: Math.floor(burst / cpCodes.length) }
     return [...paces, rate(cpCodesBucket(cpCodes), ["everything"], "call", calls)]
   },
-  create(config, surroundings) {
+}
+
+/** How it is asked. */
+export const akamai: TargetDriver<AkamaiConfig> = /* @__PURE__ */ driverOf(
+  akamaiTraits,
+  (config, surroundings) => {
     const { host, clientToken, clientSecret, accessToken, network, cpCodes = [], endpoint } = config
     const { base, host: who } = baseAddress("endpoint", endpoint ?? `https://${host}`)
     for (const [option, token] of Object.entries({ clientToken, clientSecret, accessToken }))
@@ -129,7 +136,7 @@ export const akamai: TargetDriver<AkamaiConfig> = {
       },
     }
   },
-}
+)
 
 const cpCodesBucket = (cpCodes: readonly number[]): string => `cpcodes:${cpCodes.length}`
 

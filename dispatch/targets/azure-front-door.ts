@@ -16,6 +16,7 @@ import {
   verdict,
 } from "./answer.ts"
 import { accessTokens } from "./oauth.ts"
+import { driverOf } from "./driver.ts"
 import type {
   Batch,
   Capabilities,
@@ -25,6 +26,7 @@ import type {
   Surroundings,
   TargetConfigOf,
   TargetDriver,
+  TargetTraits,
   VendorHeaders,
 } from "./target.ts"
 
@@ -80,11 +82,16 @@ const CAPABILITIES: Capabilities = {
  * Azure Front Door, Standard and Premium: one endpoint of a profile, always hard. `endpoint` stands in for
  * `https://management.azure.com`, `authority` for `https://login.microsoftonline.com`.
  */
-export const azureFrontDoor: TargetDriver<TargetConfigOf<"azure-front-door">> = {
+export const azureFrontDoorTraits: TargetTraits<TargetConfigOf<"azure-front-door">> = {
   type: "azure-front-door",
   capabilities: () => CAPABILITIES,
   pace: () => [CALLS],
-  create(config, surroundings) {
+}
+
+/** How it is asked. */
+export const azureFrontDoor: TargetDriver<TargetConfigOf<"azure-front-door">> = /* @__PURE__ */ driverOf(
+  azureFrontDoorTraits,
+  (config, surroundings) => {
     const { subscription, resourceGroup, profile, endpointName, directory, clientId, clientSecret } = config
     const { base, host } = baseAddress("endpoint", config.endpoint ?? BASE_URL)
     const authority = baseAddress("authority", config.authority ?? AUTHORITY)
@@ -124,7 +131,7 @@ export const azureFrontDoor: TargetDriver<TargetConfigOf<"azure-front-door">> = 
       },
     }
   },
-}
+)
 
 interface PurgeBody {
   readonly contentPaths: readonly string[]

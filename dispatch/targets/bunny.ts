@@ -12,7 +12,16 @@ import {
   tidy,
   verdict,
 } from "./answer.ts"
-import type { Capabilities, KindCapability, Outcome, TargetConfigOf, TargetDriver, Value } from "./target.ts"
+import { driverOf } from "./driver.ts"
+import type {
+  Capabilities,
+  KindCapability,
+  Outcome,
+  TargetConfigOf,
+  TargetDriver,
+  TargetTraits,
+  Value,
+} from "./target.ts"
 
 /** @see https://docs.bunny.net/api-reference/core/purge/purge-url */
 const BASE_URL = "https://api.bunny.net"
@@ -38,7 +47,7 @@ const CAPABILITIES: Capabilities = {
  * Bunny's purging by URL and prefix, and of a pull zone by tag or as a whole. `endpoint` stands in for
  * `https://api.bunny.net`.
  */
-export const bunny: TargetDriver<TargetConfigOf<"bunny">> = {
+export const bunnyTraits: TargetTraits<TargetConfigOf<"bunny">> = {
   type: "bunny",
   capabilities: () => CAPABILITIES,
   pace: () => [
@@ -53,7 +62,12 @@ export const bunny: TargetDriver<TargetConfigOf<"bunny">> = {
       ...PREFIX,
     },
   ],
-  create({ endpoint, pullZone, token }, surroundings) {
+}
+
+/** How it is asked. */
+export const bunny: TargetDriver<TargetConfigOf<"bunny">> = /* @__PURE__ */ driverOf(
+  bunnyTraits,
+  ({ endpoint, pullZone, token }, surroundings) => {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
     return {
@@ -69,7 +83,7 @@ export const bunny: TargetDriver<TargetConfigOf<"bunny">> = {
       },
     }
   },
-}
+)
 
 /**
  * A path that ends in a slash is counted as a prefix, whatever `exactPath` says: the page makes no exception for that.

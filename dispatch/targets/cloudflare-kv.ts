@@ -4,7 +4,8 @@ import type { Milliseconds } from "../../protocol/time.ts"
 import { type Answer, baseAddress, member, parseJson, verdict } from "./answer.ts"
 import { cloudflareErrors } from "./cloudflare-errors.ts"
 import { mirror, writeMirror } from "./mirror.ts"
-import type { TargetConfigOf, TargetDriver } from "./target.ts"
+import { driverOf } from "./driver.ts"
+import type { TargetConfigOf, TargetDriver, TargetTraits } from "./target.ts"
 
 /** @see https://developers.cloudflare.com/api/resources/kv/subresources/namespaces/subresources/values/methods/update/ */
 const BASE_URL = "https://api.cloudflare.com/client/v4"
@@ -18,7 +19,7 @@ const MEND = { keys: ["token"], place: ["accountId", "kvNamespace"] }
  * A mirror of a tenant's epochs in Workers KV, one value a tenant. `endpoint` stands in for
  * `https://api.cloudflare.com/client/v4`.
  */
-export const cloudflareKv: TargetDriver<TargetConfigOf<"cloudflare-kv">> = {
+export const cloudflareKvTraits: TargetTraits<TargetConfigOf<"cloudflare-kv">> = {
   type: "cloudflare-kv",
   capabilities: ({ heartbeat = 0 }) => mirror(heartbeat, PORTABLE_CODEC),
   pace: ({ kvNamespace }) => [
@@ -31,7 +32,12 @@ export const cloudflareKv: TargetDriver<TargetConfigOf<"cloudflare-kv">> = {
       burst: 1,
     },
   ],
-  create({ endpoint, accountId, kvNamespace, token }, surroundings) {
+}
+
+/** How it is asked. */
+export const cloudflareKv: TargetDriver<TargetConfigOf<"cloudflare-kv">> = /* @__PURE__ */ driverOf(
+  cloudflareKvTraits,
+  ({ endpoint, accountId, kvNamespace, token }, surroundings) => {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
     const judge = (answer: Answer, now: Milliseconds) => {
@@ -50,4 +56,4 @@ export const cloudflareKv: TargetDriver<TargetConfigOf<"cloudflare-kv">> = {
       },
     }))
   },
-}
+)

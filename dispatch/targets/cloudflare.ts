@@ -3,6 +3,7 @@ import type { Milliseconds } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, member, parseJson, textOf, tidy, verdict } from "./answer.ts"
 import { cloudflareErrors } from "./cloudflare-errors.ts"
 import { CALLS, MAX_ITEMS, type Plan, PROPAGATION } from "./cloudflare-limits.ts"
+import { driverOf } from "./driver.ts"
 import type {
   Batch,
   Capabilities,
@@ -11,6 +12,7 @@ import type {
   Outcome,
   TargetConfigOf,
   TargetDriver,
+  TargetTraits,
   Value,
 } from "./target.ts"
 
@@ -43,7 +45,7 @@ const CAPABILITIES: Capabilities = {
  * Cloudflare's zone purge: `purge_cache` is hard, `invalidate_cache` soft. `endpoint` stands in for
  * `https://api.cloudflare.com/client/v4`, so that a call goes to `<endpoint>/zones/<zone>/purge_cache`.
  */
-export const cloudflare: TargetDriver<TargetConfigOf<"cloudflare">> = {
+export const cloudflareTraits: TargetTraits<TargetConfigOf<"cloudflare">> = {
   type: "cloudflare",
   capabilities: () => CAPABILITIES,
   pace: ({ plan }) => [
@@ -63,7 +65,12 @@ export const cloudflare: TargetDriver<TargetConfigOf<"cloudflare">> = {
       burst: URLS_PER_SECOND[plan],
     },
   ],
-  create({ endpoint, zone, token }, surroundings) {
+}
+
+/** How it is asked. */
+export const cloudflare: TargetDriver<TargetConfigOf<"cloudflare">> = /* @__PURE__ */ driverOf(
+  cloudflareTraits,
+  ({ endpoint, zone, token }, surroundings) => {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
     const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" }
@@ -80,7 +87,7 @@ export const cloudflare: TargetDriver<TargetConfigOf<"cloudflare">> = {
       },
     }
   },
-}
+)
 
 /** One member a kind. Two of them in one body are refused, as they should be: the plan makes a call a kind. */
 function bodyOf({ values }: Batch): Readonly<Record<string, true | readonly string[]>> {

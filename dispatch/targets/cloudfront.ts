@@ -2,6 +2,7 @@ import { cloudfront as cloudfrontTags } from "../../protocol/tag-rules.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, type Reading, tidy, verdict } from "./answer.ts"
 import { type AwsCredentials, signed } from "./sigv4.ts"
+import { driverOf } from "./driver.ts"
 import type {
   Batch,
   Capabilities,
@@ -9,6 +10,7 @@ import type {
   Outcome,
   TargetConfigOf,
   TargetDriver,
+  TargetTraits,
   Value,
 } from "./target.ts"
 
@@ -67,7 +69,7 @@ function capabilitiesOf(hasTags: boolean): Capabilities {
  * CloudFront's invalidations: always hard, by path and not by host. `endpoint` stands in for
  * `https://cloudfront.amazonaws.com`, and its host is the one that is signed for.
  */
-export const cloudfront: TargetDriver<Config> = {
+export const cloudfrontTraits: TargetTraits<Config> = {
   type: "cloudfront",
   capabilities: ({ tags = false }) => capabilitiesOf(tags),
   // Redis counts from before a call begins, CloudFront from when it arrives.
@@ -99,7 +101,12 @@ export const cloudfront: TargetDriver<Config> = {
           },
         ]),
   ],
-  create({ endpoint, distribution, tags, accessKeyId, secretAccessKey, sessionToken }, surroundings) {
+}
+
+/** How it is asked. */
+export const cloudfront: TargetDriver<Config> = /* @__PURE__ */ driverOf(
+  cloudfrontTraits,
+  ({ endpoint, distribution, tags, accessKeyId, secretAccessKey, sessionToken }, surroundings) => {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     const credentials = { accessKeyId, secretAccessKey, sessionToken }
     check(credentials)
@@ -120,7 +127,7 @@ export const cloudfront: TargetDriver<Config> = {
       },
     }
   },
-}
+)
 
 /** @throws {TypeError} naming the option and no value */
 function check(credentials: AwsCredentials): void {

@@ -3,7 +3,8 @@ import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { type Answer, baseAddress, member, parseJson, textOf, tidy, verdict } from "./answer.ts"
 import { mirror, writeMirror } from "./mirror.ts"
-import type { TargetConfigOf, TargetDriver } from "./target.ts"
+import { driverOf } from "./driver.ts"
+import type { TargetConfigOf, TargetDriver, TargetTraits } from "./target.ts"
 
 /** @see https://vercel.com/docs/edge-config/vercel-api */
 const BASE_URL = "https://api.vercel.com/v1"
@@ -16,14 +17,19 @@ const MEND = { keys: ["token"], place: ["edgeConfig", "team"] }
  *
  * @see https://vercel.com/docs/pricing/edge-config
  */
-export const edgeConfig: TargetDriver<TargetConfigOf<"edge-config">> = {
+export const edgeConfigTraits: TargetTraits<TargetConfigOf<"edge-config">> = {
   type: "edge-config",
   capabilities: ({ heartbeat = 0 }) => mirror(heartbeat, PORTABLE_CODEC),
   // Ours: a write takes up to 10 s to be everywhere, and more of them in that time say nothing more.
   pace: ({ edgeConfig: id }) => [
     { limit: "rate", bucket: `items:${id}`, kinds: ["everything"], per: "call", perSecond: 1 / 10, burst: 5 },
   ],
-  create({ endpoint, edgeConfig: id, token, team }, surroundings) {
+}
+
+/** How it is asked. */
+export const edgeConfig: TargetDriver<TargetConfigOf<"edge-config">> = /* @__PURE__ */ driverOf(
+  edgeConfigTraits,
+  ({ endpoint, edgeConfig: id, token, team }, surroundings) => {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
     const judge = (answer: Answer, now: Milliseconds) => {
@@ -49,4 +55,4 @@ export const edgeConfig: TargetDriver<TargetConfigOf<"edge-config">> = {
       },
     }))
   },
-}
+)

@@ -1,6 +1,7 @@
 import { fastly as fastlyTags } from "../../protocol/tag-rules.ts"
 import { HOUR, type Milliseconds, SECOND } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, member, parseJson, textOf, tidy, verdict } from "./answer.ts"
+import { driverOf } from "./driver.ts"
 import type {
   Batch,
   Capabilities,
@@ -8,6 +9,7 @@ import type {
   Outcome,
   TargetConfigOf,
   TargetDriver,
+  TargetTraits,
   VendorHeaders,
 } from "./target.ts"
 
@@ -51,7 +53,7 @@ const CAPABILITIES: Capabilities = {
  * Fastly's purging by surrogate key and URL, soft or hard, and of a whole service. `endpoint` stands in for
  * `https://api.fastly.com`.
  */
-export const fastly: TargetDriver<TargetConfigOf<"fastly">> = {
+export const fastlyTraits: TargetTraits<TargetConfigOf<"fastly">> = {
   type: "fastly",
   capabilities: () => CAPABILITIES,
   pace: () => [
@@ -64,7 +66,12 @@ export const fastly: TargetDriver<TargetConfigOf<"fastly">> = {
       burst: BURST,
     },
   ],
-  create({ endpoint, service, token }, surroundings) {
+}
+
+/** How it is asked. */
+export const fastly: TargetDriver<TargetConfigOf<"fastly">> = /* @__PURE__ */ driverOf(
+  fastlyTraits,
+  ({ endpoint, service, token }, surroundings) => {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
     return {
@@ -78,7 +85,7 @@ export const fastly: TargetDriver<TargetConfigOf<"fastly">> = {
       },
     }
   },
-}
+)
 
 interface FastlyRequest {
   readonly path: string

@@ -12,7 +12,17 @@ import {
   tidy,
   verdict,
 } from "./answer.ts"
-import type { Batch, Capabilities, Kind, Outcome, RateLimit, TargetConfigOf, TargetDriver } from "./target.ts"
+import { driverOf } from "./driver.ts"
+import type {
+  Batch,
+  Capabilities,
+  Kind,
+  Outcome,
+  RateLimit,
+  TargetConfigOf,
+  TargetDriver,
+  TargetTraits,
+} from "./target.ts"
 
 /** @see https://gcore.com/docs/api-reference/cdn/tools/purge-cache */
 const BASE_URL = "https://api.gcore.com"
@@ -40,7 +50,7 @@ const CAPABILITIES: Capabilities = {
  * Gcore's purge of one CDN resource, by path, by pattern, or all of it. `endpoint` stands in for
  * `https://api.gcore.com`.
  */
-export const gcore: TargetDriver<TargetConfigOf<"gcore">> = {
+export const gcoreTraits: TargetTraits<TargetConfigOf<"gcore">> = {
   type: "gcore",
   capabilities: () => CAPABILITIES,
   pace: ({ resource }) => [
@@ -48,7 +58,12 @@ export const gcore: TargetDriver<TargetConfigOf<"gcore">> = {
     spread(`pattern:${resource}`, "prefix", PATTERN_CALLS_PER_MINUTE),
     spread(`all:${resource}`, "everything", ALL_CALLS_PER_MINUTE),
   ],
-  create({ endpoint, resource, token }, surroundings) {
+}
+
+/** How it is asked. */
+export const gcore: TargetDriver<TargetConfigOf<"gcore">> = /* @__PURE__ */ driverOf(
+  gcoreTraits,
+  ({ endpoint, resource, token }, surroundings) => {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
     const headers = { authorization: `apikey ${token}`, "content-type": "application/json" }
@@ -65,7 +80,7 @@ export const gcore: TargetDriver<TargetConfigOf<"gcore">> = {
       },
     }
   },
-}
+)
 
 /** One at a time and evenly: how Gcore counts its minute is not published, and so none has more, wherever it begins. */
 const spread = (bucket: string, kind: Kind, perMinute: number): RateLimit => ({

@@ -16,6 +16,7 @@ import {
 } from "./answer.ts"
 import { importKey, readPem, signJwt } from "./jwt.ts"
 import { accessTokens } from "./oauth.ts"
+import { driverOf } from "./driver.ts"
 import type {
   Batch,
   Capabilities,
@@ -24,6 +25,7 @@ import type {
   Pace,
   TargetConfigOf,
   TargetDriver,
+  TargetTraits,
 } from "./target.ts"
 
 /** @see https://cloud.google.com/compute/docs/reference/rest/v1/urlMaps/invalidateCache */
@@ -72,11 +74,16 @@ const CAPABILITIES: Capabilities = {
  * Cloud CDN's invalidations of one URL map: always hard. `endpoint` stands in for `https://compute.googleapis.com`; the
  * address that gives tokens is the key's own.
  */
-export const googleCloudCdn: TargetDriver<TargetConfigOf<"google-cloud-cdn">> = {
+export const googleCloudCdnTraits: TargetTraits<TargetConfigOf<"google-cloud-cdn">> = {
   type: "google-cloud-cdn",
   capabilities: () => CAPABILITIES,
   pace: () => PACES,
-  create({ endpoint, project, urlMap, key }, surroundings) {
+}
+
+/** How it is asked. */
+export const googleCloudCdn: TargetDriver<TargetConfigOf<"google-cloud-cdn">> = /* @__PURE__ */ driverOf(
+  googleCloudCdnTraits,
+  ({ endpoint, project, urlMap, key }, surroundings) => {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     const url = `${base}/compute/v1/projects/${project}/global/urlMaps/${urlMap}/invalidateCache`
     const account = readKey(key)
@@ -116,7 +123,7 @@ export const googleCloudCdn: TargetDriver<TargetConfigOf<"google-cloud-cdn">> = 
       },
     }
   },
-}
+)
 
 interface Account {
   readonly email: string

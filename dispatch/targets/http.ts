@@ -1,7 +1,8 @@
 import { MAX_SELECTORS } from "../../protocol/invalidation.ts"
 import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 import { type Answer, isMarkup, isPage, verdict } from "./answer.ts"
-import type { Capabilities, KindCapability, TargetConfigOf, TargetDriver } from "./target.ts"
+import { driverOf } from "./driver.ts"
+import type { Capabilities, KindCapability, TargetConfigOf, TargetDriver, TargetTraits } from "./target.ts"
 import { MAX_VALUE_BYTES, MEND, webhook } from "./webhook.ts"
 
 const ANY: KindCapability = { modes: ["invalidate", "purge"], batch: MAX_SELECTORS }
@@ -18,11 +19,16 @@ const CAPABILITIES: Capabilities = {
  * Anything that takes a signed webhook: an invalidation is delivered as it is, by Standard Webhooks, and the receiver
  * does what its cache needs. `endpoint`, where given, stands in for `url`.
  */
-export const http: TargetDriver<TargetConfigOf<"http">> = {
+export const httpTraits: TargetTraits<TargetConfigOf<"http">> = {
   type: "http",
   capabilities: () => CAPABILITIES,
   pace: () => [],
-  create(config, surroundings) {
+}
+
+/** How it is asked. */
+export const http: TargetDriver<TargetConfigOf<"http">> = /* @__PURE__ */ driverOf(
+  httpTraits,
+  (config, surroundings) => {
     const receiver = webhook(config, surroundings)
     return {
       async purge(batch, signal) {
@@ -36,7 +42,7 @@ export const http: TargetDriver<TargetConfigOf<"http">> = {
       },
     }
   },
-}
+)
 
 /** A page, and not just a word: many frameworks call any text HTML, and an empty body too. */
 const isLogin = (answer: Answer): boolean =>

@@ -12,7 +12,16 @@ import {
   tidy,
   verdict,
 } from "./answer.ts"
-import type { Batch, Capabilities, Kind, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
+import { driverOf } from "./driver.ts"
+import type {
+  Batch,
+  Capabilities,
+  Kind,
+  Outcome,
+  TargetConfigOf,
+  TargetDriver,
+  TargetTraits,
+} from "./target.ts"
 
 /** @see https://www.keycdn.com/api */
 const BASE_URL = "https://api.keycdn.com"
@@ -58,7 +67,7 @@ const capabilitiesOf = ({ tags = false }: Pick<Partial<KeycdnConfig>, "tags">): 
  * KeyCDN's purging of a zone as a whole, by URL and, where the configuration says so, by tag. `endpoint` stands in for
  * `https://api.keycdn.com`.
  */
-export const keycdn: TargetDriver<KeycdnConfig> = {
+export const keycdnTraits: TargetTraits<KeycdnConfig> = {
   type: "keycdn",
   capabilities: capabilitiesOf,
   pace({ tags, perMinute }) {
@@ -69,7 +78,12 @@ export const keycdn: TargetDriver<KeycdnConfig> = {
     const kinds: readonly Kind[] = tags ? ["tag", "url", "everything"] : ["url", "everything"]
     return [{ limit: "rate", bucket: "api", kinds, per: "call", perSecond, burst }]
   },
-  create(config, surroundings) {
+}
+
+/** How it is asked. */
+export const keycdn: TargetDriver<KeycdnConfig> = /* @__PURE__ */ driverOf(
+  keycdnTraits,
+  (config, surroundings) => {
     const { endpoint, token } = config
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     if (!/^[\x21-\x39\x3b-\x7e]+$/.test(token))
@@ -90,7 +104,7 @@ export const keycdn: TargetDriver<KeycdnConfig> = {
       },
     }
   },
-}
+)
 
 interface KeycdnRequest {
   readonly method: "GET" | "DELETE"

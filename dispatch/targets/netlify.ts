@@ -2,7 +2,8 @@ import { netlify as netlifyTags } from "../../protocol/tag-rules.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../../protocol/time.ts"
 import { type Answer, ask, baseAddress, beyond, isPage, parseJson, textOf, tidy, verdict } from "./answer.ts"
 import { rateHeaders } from "./rate-headers.ts"
-import type { Batch, Capabilities, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
+import { driverOf } from "./driver.ts"
+import type { Batch, Capabilities, Outcome, TargetConfigOf, TargetDriver, TargetTraits } from "./target.ts"
 
 /** @see https://open-api.netlify.com/#tag/purge/operation/purgeCache */
 const BASE_URL = "https://api.netlify.com/api/v1"
@@ -36,7 +37,7 @@ const CAPABILITIES: Capabilities = {
 }
 
 /** Netlify's purge of one site, by tag or all of it. `endpoint` stands in for `https://api.netlify.com/api/v1`. */
-export const netlify: TargetDriver<TargetConfigOf<"netlify">> = {
+export const netlifyTraits: TargetTraits<TargetConfigOf<"netlify">> = {
   type: "netlify",
   capabilities: () => CAPABILITIES,
   pace: ({ site }) => [
@@ -51,7 +52,12 @@ export const netlify: TargetDriver<TargetConfigOf<"netlify">> = {
       burst: AT_ONCE,
     },
   ],
-  create({ endpoint, site, token }, surroundings) {
+}
+
+/** How it is asked. */
+export const netlify: TargetDriver<TargetConfigOf<"netlify">> = /* @__PURE__ */ driverOf(
+  netlifyTraits,
+  ({ endpoint, site, token }, surroundings) => {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
     const named = siteMember(site)
@@ -74,7 +80,7 @@ export const netlify: TargetDriver<TargetConfigOf<"netlify">> = {
       },
     }
   },
-}
+)
 
 /** @throws {TypeError} for a domain: Netlify would take one, and purge what that domain has and nothing else */
 function siteMember(site: string): { readonly site_id: string } | { readonly site_slug: string } {

@@ -1,7 +1,15 @@
 import { nextjs as nextjsTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
 import { type Answer, beyond, isPage, troubleOf, verdict } from "./answer.ts"
-import type { Capabilities, KindCapability, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
+import { driverOf } from "./driver.ts"
+import type {
+  Capabilities,
+  KindCapability,
+  Outcome,
+  TargetConfigOf,
+  TargetDriver,
+  TargetTraits,
+} from "./target.ts"
 import { MAX_VALUE_BYTES, MEND, webhook } from "./webhook.ts"
 
 /** Ours: Next has no limit, and applies them one by one. */
@@ -22,7 +30,7 @@ const KINDS: Capabilities["kinds"] = { tag: SOFT_AND_HARD, url: HARD, everything
  * A route of the user's Next.js app, `examples/nextjs-revalidate/route.ts`, told by the same signed webhook as an `http`
  * target. `endpoint`, where given, stands in for `url`.
  */
-export const nextjs: TargetDriver<TargetConfigOf<"nextjs">> = {
+export const nextjsTraits: TargetTraits<TargetConfigOf<"nextjs">> = {
   type: "nextjs",
   capabilities: ({ prefixes = false }) => ({
     // Next goes by the route's file and not by the address: `/(shop)/[lang]/…` is no prefix of `/en/…`, and asked by that
@@ -33,7 +41,12 @@ export const nextjs: TargetDriver<TargetConfigOf<"nextjs">> = {
     tags: nextjsTags.codec,
   }),
   pace: () => [],
-  create(config, surroundings) {
+}
+
+/** How it is asked. */
+export const nextjs: TargetDriver<TargetConfigOf<"nextjs">> = /* @__PURE__ */ driverOf(
+  nextjsTraits,
+  (config, surroundings) => {
     const receiver = webhook(config, surroundings)
     const capabilities = nextjs.capabilities(config)
     return {
@@ -47,7 +60,7 @@ export const nextjs: TargetDriver<TargetConfigOf<"nextjs">> = {
       },
     }
   },
-}
+)
 
 /** What our own route says of what it told Next; a page of the app, or a log-in before it, says something else. */
 const TOLD = /^revalidated\b/

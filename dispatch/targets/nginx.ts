@@ -1,6 +1,7 @@
 import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
 import { ask, beyond, byStatus } from "./answer.ts"
 import { type Node, theNode, unproven } from "./nodes.ts"
+import { driverOf } from "./driver.ts"
 import type {
   Capabilities,
   KindCapability,
@@ -8,6 +9,7 @@ import type {
   Surroundings,
   TargetConfigOf,
   TargetDriver,
+  TargetTraits,
   Value,
 } from "./target.ts"
 
@@ -50,11 +52,16 @@ const OURS = "x-tidemark-purge"
  * One nginx with ngx_cache_purge or NGINX Plus, asked at the purge server of `infra/nginx/tidemark.conf`. `endpoint`,
  * where given, is a broadcaster that stands for all nodes.
  */
-export const nginx: TargetDriver<TargetConfigOf<"nginx">> = {
+export const nginxTraits: TargetTraits<TargetConfigOf<"nginx">> = {
   type: "nginx",
   capabilities: capabilitiesOf,
   pace: () => [],
-  create(config, surroundings) {
+}
+
+/** How it is asked. */
+export const nginx: TargetDriver<TargetConfigOf<"nginx">> = /* @__PURE__ */ driverOf(
+  nginxTraits,
+  (config, surroundings) => {
     const node = theNode(config.endpoints, config.endpoint)
     const capabilities = capabilitiesOf(config)
     const mayWildcard = capabilities !== BY_URL
@@ -71,7 +78,7 @@ export const nginx: TargetDriver<TargetConfigOf<"nginx">> = {
       },
     }
   },
-}
+)
 
 /**
  * The cache key of `tidemark.conf`: host, scheme, path and query. A `Host` has no port there, so neither has it here,

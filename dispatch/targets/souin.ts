@@ -1,6 +1,7 @@
 import { souin as souinTags } from "../../protocol/tag-rules.ts"
 import { ask, beyond, tidy, troubleOf } from "./answer.ts"
 import { type Node, theNode, unproven } from "./nodes.ts"
+import { driverOf } from "./driver.ts"
 import type {
   Batch,
   Capabilities,
@@ -9,6 +10,7 @@ import type {
   Surroundings,
   TargetConfigOf,
   TargetDriver,
+  TargetTraits,
   Value,
 } from "./target.ts"
 
@@ -45,11 +47,16 @@ const capabilitiesOf = ({ expressions = false }: Partial<TargetConfigOf<"souin">
 /**
  * One Souin, alone or within Caddy, by its API. `endpoint`, where given, is a broadcaster that stands for all nodes.
  */
-export const souin: TargetDriver<TargetConfigOf<"souin">> = {
+export const souinTraits: TargetTraits<TargetConfigOf<"souin">> = {
   type: "souin",
   capabilities: capabilitiesOf,
   pace: () => [],
-  create(config, surroundings) {
+}
+
+/** How it is asked. */
+export const souin: TargetDriver<TargetConfigOf<"souin">> = /* @__PURE__ */ driverOf(
+  souinTraits,
+  (config, surroundings) => {
     const { endpoints, endpoint, token } = config
     const node = theNode(endpoints, endpoint)
     if (token !== undefined && !/^[\x21-\x7e]+$/.test(token))
@@ -61,7 +68,7 @@ export const souin: TargetDriver<TargetConfigOf<"souin">> = {
       },
     }
   },
-}
+)
 
 interface NodeRequest {
   readonly path: string

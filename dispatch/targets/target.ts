@@ -206,12 +206,25 @@ export interface Driver {
   purge(batch: Batch, signal: AbortSignal): Promise<Outcome>
 }
 
-/** A vendor's driver: one file each, listed in `list.ts`. */
-export interface TargetDriver<C extends Resolved<TargetConfig> = Resolved<TargetConfig>> {
+/** What the cache of one type of target can do. */
+export interface TargetTraits<C extends Resolved<TargetConfig> = Resolved<TargetConfig>> {
   readonly type: C["type"]
   capabilities(config: Pick<C, "type"> & Partial<C>): Capabilities
   /** The vendor's published limits, each with its source. Empty: none. */
   pace(config: C): readonly Pace[]
+}
+
+/** @throws {TypeError} naming the option, and no value, that a configuration of the right form cannot be used with */
+export type CreateDriver<C extends Resolved<TargetConfig> = Resolved<TargetConfig>> = (
+  config: C,
+  surroundings: Surroundings,
+) => Driver
+
+/** A vendor's driver, with its traits: one file each, listed in `list.ts`. */
+export interface TargetDriver<
+  C extends Resolved<TargetConfig> = Resolved<TargetConfig>,
+> extends TargetTraits<C> {
+  // A method, so that drivers of one type stand in one list with the others.
   create(config: C, surroundings: Surroundings): Driver
 }
 

@@ -2,6 +2,7 @@ import { utf8 } from "../../protocol/bytes.ts"
 import { varnish as varnishTags } from "../../protocol/tag-rules.ts"
 import { ask, beyond, byStatus } from "./answer.ts"
 import { type Node, theNode, unproven } from "./nodes.ts"
+import { driverOf } from "./driver.ts"
 import type {
   Batch,
   Capabilities,
@@ -9,6 +10,7 @@ import type {
   Surroundings,
   TargetConfigOf,
   TargetDriver,
+  TargetTraits,
   Value,
 } from "./target.ts"
 
@@ -46,11 +48,16 @@ const CAPABILITIES: Capabilities = {
  * One Varnish with vmod_xkey, asked in the words of `infra/varnish/tidemark.vcl`. `endpoint`, where given, is a
  * broadcaster that stands for all nodes.
  */
-export const varnish: TargetDriver<TargetConfigOf<"varnish">> = {
+export const varnishTraits: TargetTraits<TargetConfigOf<"varnish">> = {
   type: "varnish",
   capabilities: () => CAPABILITIES,
   pace: () => [],
-  create({ endpoint, endpoints }, surroundings) {
+}
+
+/** How it is asked. */
+export const varnish: TargetDriver<TargetConfigOf<"varnish">> = /* @__PURE__ */ driverOf(
+  varnishTraits,
+  ({ endpoint, endpoints }, surroundings) => {
     if (endpoint === undefined && endpoints === "dev")
       throw new TypeError(`endpoints: "dev" means the Varnish of \`tidemark dev\`; list addresses`)
     const node = theNode(endpoints, endpoint)
@@ -60,7 +67,7 @@ export const varnish: TargetDriver<TargetConfigOf<"varnish">> = {
       },
     }
   },
-}
+)
 
 interface NodeRequest {
   readonly method: "PURGE" | "BAN"

@@ -14,7 +14,8 @@ import {
   verdict,
 } from "./answer.ts"
 import { rateHeaders } from "./rate-headers.ts"
-import type { Capabilities, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
+import { driverOf } from "./driver.ts"
+import type { Capabilities, Outcome, TargetConfigOf, TargetDriver, TargetTraits } from "./target.ts"
 
 /** @see https://vercel.com/docs/rest-api/edge-cache/invalidate-by-tag */
 const BASE_URL = "https://api.vercel.com"
@@ -38,12 +39,17 @@ const PATHS = {
  * Vercel's purge by cache tag, of one project: its CDN cache, Runtime Cache and Data Cache together. `endpoint` stands
  * in for `https://api.vercel.com`.
  */
-export const vercel: TargetDriver<TargetConfigOf<"vercel">> = {
+export const vercelTraits: TargetTraits<TargetConfigOf<"vercel">> = {
   type: "vercel",
   capabilities: () => CAPABILITIES,
   // How often these may be called is not published; what an answer says of it is heeded below.
   pace: () => [],
-  create({ endpoint, project, token, team, environment }, surroundings) {
+}
+
+/** How it is asked. */
+export const vercel: TargetDriver<TargetConfigOf<"vercel">> = /* @__PURE__ */ driverOf(
+  vercelTraits,
+  ({ endpoint, project, token, team, environment }, surroundings) => {
     const { base, host } = baseAddress("endpoint", endpoint ?? BASE_URL)
     if (!/^[\x21-\x7e]+$/.test(token)) throw new TypeError("token is empty, or holds what no header may")
     const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" }
@@ -63,7 +69,7 @@ export const vercel: TargetDriver<TargetConfigOf<"vercel">> = {
       },
     }
   },
-}
+)
 
 /** A team goes by its id, which begins with `team_`, or by the slug that stands in its addresses. */
 function teamQuery(team: string | undefined): string {

@@ -3,7 +3,15 @@ import type { Milliseconds } from "../../protocol/time.ts"
 import { type Answer, beyond, member, parseJson, troubleOf, verdict } from "./answer.ts"
 import { cloudflareErrors } from "./cloudflare-errors.ts"
 import { CALLS, MAX_ITEMS, PROPAGATION } from "./cloudflare-limits.ts"
-import type { Capabilities, KindCapability, Outcome, TargetConfigOf, TargetDriver } from "./target.ts"
+import { driverOf } from "./driver.ts"
+import type {
+  Capabilities,
+  KindCapability,
+  Outcome,
+  TargetConfigOf,
+  TargetDriver,
+  TargetTraits,
+} from "./target.ts"
 import { MAX_VALUE_BYTES, MEND, webhook } from "./webhook.ts"
 
 const SOFT_AND_HARD: KindCapability = { modes: ["invalidate", "purge"], batch: MAX_ITEMS }
@@ -22,7 +30,7 @@ const CAPABILITIES: Capabilities = {
  * A Worker's own cache, which that Worker alone can purge: by the agent of `tidemark/workers-cache` within it, which
  * takes the webhook of the `http` target. `endpoint`, where given, stands in for `url`.
  */
-export const workersCache: TargetDriver<TargetConfigOf<"workers-cache">> = {
+export const workersCacheTraits: TargetTraits<TargetConfigOf<"workers-cache">> = {
   type: "workers-cache",
   capabilities: () => CAPABILITIES,
   pace: ({ plan }) => [
@@ -34,7 +42,12 @@ export const workersCache: TargetDriver<TargetConfigOf<"workers-cache">> = {
       ...CALLS[plan],
     },
   ],
-  create(config, surroundings) {
+}
+
+/** How it is asked. */
+export const workersCache: TargetDriver<TargetConfigOf<"workers-cache">> = /* @__PURE__ */ driverOf(
+  workersCacheTraits,
+  (config, surroundings) => {
     const agent = webhook(config, surroundings)
     return {
       async purge(batch, signal) {
@@ -47,7 +60,7 @@ export const workersCache: TargetDriver<TargetConfigOf<"workers-cache">> = {
       },
     }
   },
-}
+)
 
 /** A site that answers 200 to what it does not know is not the agent, and one without it may be about to get it. */
 function judge(who: string, answer: Answer, count: number, now: Milliseconds, secret: string): Outcome {

@@ -1,6 +1,5 @@
 /**
- * Forms that secrets of sources must have, or no delivery can ever be verified by them, whatever its sender knows. Each
- * by itself and without a word: the Worker carries those of the sources that it has, for its 401s.
+ * Forms that secrets of sources must have, or no delivery can ever be verified by them, whatever its sender knows.
  */
 
 /** Any text. Dashboards and files of variables keep the line end that came along. */

@@ -3,7 +3,6 @@ import { concatBytes, sha256, toHex, utf8 } from "../../protocol/bytes.ts"
 import type { Resolved } from "../../protocol/config/config.ts"
 import type { Config, SourceConfig } from "../../protocol/config/schema.ts"
 import { SOURCE_TRAITS } from "../../protocol/config/source-options.ts"
-import { BEARER_SECRET, TEXT_SECRET } from "../../protocol/config/source-secret.ts"
 import { Problem } from "../../protocol/errors.ts"
 import { MAX_HOOK_BODY_BYTES } from "../../protocol/invalidation.ts"
 import type { Idempotency } from "../../protocol/publish.ts"
@@ -44,10 +43,7 @@ export function hookRoutes(app: Hono<EdgeEnv>): void {
     if (verdict.verdict === "ping") {
       return c.json({ accepted: 0, duplicate: false, epochs: [], notes: [verdict.note] })
     }
-    if (verdict.verdict === "invalid") {
-      const named = edge.config.sources[name]?.secret ?? []
-      throw new Problem("invalid_signature", verdict.detail + malformedSecrets(named, config, adapter))
-    }
+    if (verdict.verdict === "invalid") throw new Problem("invalid_signature", verdict.detail)
     if (verdict.verdict === "stale") throw new Problem("stale_signature", verdict.detail)
     if (delivery.isCut) await drain(c)
     const body = (await inflate(delivery, MAX_HOOK_BODY_BYTES)) ?? delivery.body
@@ -132,17 +128,6 @@ async function verify(
   if (!body) return { verdict, delivery }
   const inflated = { ...delivery, body }
   return { verdict: await adapter.verify(inflated, context), delivery: inflated }
-}
-
-/** Names those secrets that can verify nothing: it is not the sender then who has something to mend. */
-function malformedSecrets(
-  named: SourceConfig["secret"],
-  { auth, secret }: Resolved<SourceConfig>,
-  { secretForm = auth === "bearer" ? BEARER_SECRET : TEXT_SECRET }: SourceAdapter,
-): string {
-  const values = [secret].flat()
-  const malformed = [named].flat().filter((_, index) => !secretForm.test(values[index] ?? ""))
-  return malformed.map((each) => ` ${each.secret} is malformed.`).join("")
 }
 
 /** What a delivery comes to, and what its source read in it. */

@@ -37,7 +37,7 @@ export async function inflate(
     for await (const part of readable) {
       size += part.length
       if (size > limit) throw new RangeError("more than the limit")
-      parts.push(part as Uint8Array<ArrayBuffer>)
+      parts.push(part)
     }
   }
   const write = async () => {

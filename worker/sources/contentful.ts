@@ -1,5 +1,4 @@
 import { concatBytes, constantTimeEqual, hmac, toHex, utf8 } from "../../protocol/bytes.ts"
-import { CONTENTFUL_SECRET } from "../../protocol/config/source-secret.ts"
 import { matchesText } from "../rules/match.ts"
 import { find, text, texts } from "../rules/pointer.ts"
 import { ignored, invalid, objectOf, oneEvent, secretsOf, timely, unreadable } from "./checks.ts"
@@ -134,7 +133,6 @@ function environmentOf(
 
 export const contentful: SourceAdapter = {
   type: "contentful",
-  secretForm: CONTENTFUL_SECRET,
 
   async verify(delivery, context) {
     const { headers } = delivery

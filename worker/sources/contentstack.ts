@@ -7,7 +7,6 @@ import {
   toHex,
   utf8,
 } from "../../protocol/bytes.ts"
-import { TEXT_SECRET } from "../../protocol/config/source-secret.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import { type Milliseconds, MINUTE, SECOND } from "../../protocol/time.ts"
 import { find, text, texts } from "../rules/pointer.ts"
@@ -216,7 +215,6 @@ function readRelease(event: string, data: unknown, topic: string, environment: s
 export const contentstack: SourceAdapter = {
   type: "contentstack",
   // A key in PEM ends with a line end, and is read without it.
-  secretForm: new RegExp(`-----|${TEXT_SECRET.source}`, "s"),
 
   async verify(delivery, context) {
     if (context.config.auth !== undefined) return verifyCarried(delivery, context)

@@ -1,4 +1,3 @@
-import { STANDARD_SECRET } from "../../protocol/config/source-secret.ts"
 import { readOurBody } from "./our-body.ts"
 import type { SourceAdapter } from "./source.ts"
 import { standardWebhooks } from "./standard-webhooks.ts"
@@ -9,7 +8,6 @@ import { standardWebhooks } from "./standard-webhooks.ts"
  */
 export const payload: SourceAdapter = {
   type: "payload",
-  secretForm: STANDARD_SECRET,
   verify: (delivery, context) => standardWebhooks.verify(delivery, context),
   read: readOurBody,
 }

@@ -96,8 +96,6 @@ export interface Said {
 /** One CMS: one file each, listed in `list.ts`. The route's configuration says which one it is, never the delivery. */
 export interface SourceAdapter {
   readonly type: SourceConfig["type"]
-  /** What a secret must look like to verify anything. Default: any text, without white space at either end. */
-  readonly secretForm?: RegExp
   /**
    * Raw bytes, WebCrypto, constant time; every secret of the configuration is tried, so that one can be rotated.
    *

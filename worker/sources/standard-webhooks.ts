@@ -1,5 +1,4 @@
 import { concatBytes, constantTimeEqual, fromBase64, hmac, utf8 } from "../../protocol/bytes.ts"
-import { STANDARD_SECRET } from "../../protocol/config/source-secret.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import { parseWebhookSecret, signedPrefix } from "../../protocol/standard-webhooks.ts"
 import { SECOND } from "../../protocol/time.ts"
@@ -121,7 +120,6 @@ export const signedByStandardWebhooks = (
   families: readonly [HeaderFamily, ...HeaderFamily[]],
 ): SourceAdapter => ({
   type,
-  secretForm: STANDARD_SECRET,
 
   async verify({ headers, body }, context) {
     const family = families.find((each) => headers.has(`${each}-signature`)) ?? families[0]

@@ -1,5 +1,4 @@
 import { constantTimeEqual, fromBase64, hmac, utf8 } from "../../protocol/bytes.ts"
-import { STANDARD_SECRET, TEXT_SECRET } from "../../protocol/config/source-secret.ts"
 import { compact } from "../../protocol/invalidation.ts"
 import { find, text, texts } from "../rules/pointer.ts"
 import { invalid, objectOf, secretsOf, unreadable } from "./checks.ts"
@@ -100,7 +99,6 @@ const withoutSuffix = (name: string | undefined): string | undefined =>
 
 export const wordpress: SourceAdapter = {
   type: "wordpress",
-  secretForm: new RegExp(`(?!^whsec_)${TEXT_SECRET.source}|${STANDARD_SECRET.source}`, "s"),
 
   async verify(delivery, context) {
     if (isOurs(context)) {
