@@ -121,7 +121,7 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
         // Two dead letters: one is put back, one is dropped; and a key that is none of ours, which is set aside.
         await redis.admin.pipeline([["DEL", sentKey("default", "cdn")]])
         await redis.admin.pipeline([["SET", sentKey("default", "cdn"), "somebody's"]])
-        await publish({ tags: ["bad-1", "bad-2"] })
+        await publish({ tags: ["bad-1", "bad-2", "good"] })
         const letters = "/v1/dead-letters/cdn"
         const listed = async () => (await ask<{ items?: { id: string }[] }>(letters)).items ?? []
         await until(async () => (await listed()).length >= 2)
@@ -171,7 +171,7 @@ async function calls(redis: GuardedRedis): Promise<Set<string>> {
 /** A vendor that takes everything but what is bad. */
 async function startVendor(): Promise<{ url: string; close(): Promise<void> }> {
   const server: Server = createServer((request, response) => {
-    void text(request).then((body) => response.writeHead(body.includes("bad-") ? 400 : 204).end())
+    void text(request).then((body) => response.writeHead(body.includes("bad-") ? 422 : 204).end())
   }).listen(0, "127.0.0.1")
   await once(server, "listening")
   const address = server.address()

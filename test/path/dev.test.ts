@@ -319,7 +319,7 @@ test("tells of each publish, webhook and purge in a line, of the refused ones wh
   const line = (pattern: RegExp) =>
     expect.poll(told, { timeout: 15_000 }).toContainEqual(expect.stringMatching(pattern))
   await line(/^worker {3}publish {2}press {2}tag post-42 {2}202 {2}accepted \d{16}$/)
-  await line(/^relay {4}purge {4}front {2}tag post-42 {2}200 {2}\d+ ms$/)
+  await line(/^relay {4}purge {4}front {2}tag post-42, tag ns\/press\/\+ {2}200 {2}\d+ ms$/)
   await line(/^relay {4}print {4}dry-run {2}\{.*"tags":\["post-42"\].*\}$/)
   // As it was typed by `dev` itself.
   expect(dev.said()).toContain("npx tidemark source test cms-main --wait")
