@@ -110,6 +110,14 @@ describe("a vendor that refuses whatever it is asked", () => {
     one.lane.nudge()
     await poll(() => one.lane.status.error).toBe("no such token; look at url of targets.edge")
   })
+
+  it("names none where none can be mended, as of a clock", async () => {
+    const [at, one] = await levelled()
+    one.driver.answer = () => ({ ...unauthorised, mend: [] }) as typeof unauthorised
+    await at.tags("a")
+    one.lane.nudge()
+    await poll(() => one.lane.status.error).toBe("no such token")
+  })
 })
 
 /** Of a vendor whose limit for tags is used up, whatever else it takes. */

@@ -115,7 +115,7 @@ function pauseOf(refused: readonly Refusal[]) {
   return {
     state: "paused" as const,
     detail: `${all} was refused, and what is wider too, so it is not about that: ${detail}`,
-    mend: [],
+    mend: "secrets" as const,
   }
 }
 

@@ -275,7 +275,7 @@ describe("trouble", () => {
       tags(1),
       fakeDriver(FAKE_CAPABILITIES, () => unauthorised),
     )
-    expect(stop).toEqual({ state: "paused", detail: "no such token", mend: [] })
+    expect(stop).toEqual({ state: "paused", detail: "no such token", mend: "secrets" })
   })
 
   it("is what a store is that does not answer for the pace", async () => {

@@ -16,8 +16,8 @@ export interface Stop {
   readonly state: "retrying" | "paused" | "ended"
   readonly detail: string
   readonly retryAfter?: Milliseconds
-  /** Options of the target that people may have to mend; empty where nobody knows which. */
-  readonly mend?: readonly string[]
+  /** Options of the target that people may have to mend: those, or all that hold a secret. Default: it is none of them. */
+  readonly mend?: readonly string[] | "secrets"
 }
 
 /** An item that the vendor would not take by itself. */
@@ -115,7 +115,7 @@ export async function deliver(items: readonly Item[], context: DeliverContext): 
         halt({ state: "retrying", detail: outcome.detail, ...pauseOf(outcome.retryAfter) })
         return false
       case "unauthorised":
-        halt({ state: "paused", detail: outcome.detail, mend: outcome.mend ?? [] })
+        halt({ state: "paused", detail: outcome.detail, mend: outcome.mend ?? "secrets" })
         return false
       case "spent":
         halt({ state: "paused", detail: outcome.detail })

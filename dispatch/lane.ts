@@ -524,7 +524,8 @@ export class Lane {
       return "again"
     }
     const { clock, name, target } = this.#options
-    const detail = mend ? `${said}; ${whatToMend(name, target, mend)}` : said
+    // A clock that is off is mended by no option.
+    const detail = mend?.length ? `${said}; ${whatToMend(name, target, mend)}` : said
     if (this.#accepted.size > MAX_ACCEPTED) this.#accepted.clear()
     this.#attempts += 1
     const own = state === "paused" ? PAUSE : backoff(this.#attempts, () => clock.random())

@@ -147,7 +147,7 @@ export type Outcome =
       readonly outcome: "unauthorised"
       readonly status: number
       readonly detail: string
-      /** Options of the target, such as `token` or `zone`. Default: all that hold a secret. */
+      /** Options of the target, such as `token` or `zone`; empty: it is none. Default: all that hold a secret. */
       readonly mend?: readonly string[]
     }
   | {
