@@ -48,7 +48,7 @@ export function deriveInvalidations(told: Told): Derived {
   const gathering = new Gathering()
   const matched = new Set<number>()
   for (const event of told.events) {
-    const variants = readVariants(event, told.body, told.source.fields ?? {})
+    const variants = readVariants(event, event.body ?? told.body, told.source.fields ?? {})
     if (!variants) everywhere(gathering, told.source, onlyKind(event.kind), "the delivery names too much")
     for (const variant of variants ?? []) {
       const judging = { ...told, variant, gathering }

@@ -101,16 +101,19 @@ describe("a list", () => {
       { model: "post", id: 2 },
     ]
     expect(invalidates(body, LISTED).invalidations).toEqual([
-      { mode: "invalidate", tags: ["post-1", "post-2", "type-post"], urls: [] },
+      { mode: "invalidate", tags: ["post-1", "type-post", "post-2"], urls: [] },
     ])
   })
 
-  it("is as hard as its hardest element", () => {
+  it("is as hard as each of its elements", () => {
     const body = [
       { model: "post", id: 1, what: "publish" },
       { model: "post", id: 2, what: "delete" },
     ]
-    expect(invalidates(body, LISTED).invalidations).toMatchObject([{ mode: "purge" }])
+    expect(invalidates(body, LISTED).invalidations).toMatchObject([
+      { mode: "invalidate", tags: ["post-1", "type-post"] },
+      { mode: "purge", tags: ["post-2", "type-post"] },
+    ])
   })
 
   it("may hold the ids themselves", () => {
@@ -146,5 +149,54 @@ it.for(["null", "42", '"post-42"', "no JSON", ""])("has no use for %j", (body) =
   expect(invalidates(body, FIELDS, [{ when: { type: "nothing" }, tags: ["x"] }])).toEqual({
     invalidations: [{ mode: "invalidate", tags: [], urls: [] }],
     notes: ["the body is neither a JSON object nor a list: blog is invalidated as a whole"],
+  })
+})
+
+describe("a list of records of several types", () => {
+  const LISTED = { type: "/items/*/type", id: "/items/*/id", kind: "/items/*/what" }
+  const rules = [{ when: { type: "post" }, tags: ["post-{id}", "type-post"] }]
+  const mixed = {
+    items: [
+      { type: "post", id: 1 },
+      { type: "siteSettings", id: 2 },
+    ],
+  }
+
+  it("pairs each id with its own type, and says of each what no rule matches", () => {
+    expect(invalidates(mixed, LISTED, rules)).toEqual({
+      invalidations: [{ mode: "invalidate", tags: ["post-1", "type-post"], urls: [] }],
+      notes: ["no rule of cms matches: update of siteSettings"],
+    })
+  })
+
+  it("is as hard as each of them", () => {
+    const items = [
+      { type: "post", id: 1, what: "delete" },
+      { type: "post", id: 2, what: "update" },
+    ]
+    expect(invalidates({ items }, LISTED, rules).invalidations).toEqual([
+      { mode: "purge", tags: ["post-1", "type-post"], urls: [] },
+      { mode: "invalidate", tags: ["post-2", "type-post"], urls: [] },
+    ])
+  })
+
+  it("keeps what stands beside the list, for all of them", () => {
+    const fields = { type: "/model", id: "/items/*/id" }
+    expect(invalidates({ model: "post", ...mixed }, fields, rules).invalidations).toEqual([
+      { mode: "invalidate", tags: ["post-1", "type-post", "post-2"], urls: [] },
+    ])
+  })
+
+  it("may be the body itself, or lie deeper", () => {
+    const tags = (body: unknown, fields: Record<string, string>) =>
+      invalidates(body, fields, rules).invalidations.flatMap((one) => one.tags)
+    expect(tags(mixed.items, { type: "/*/type", id: "/*/id" })).toEqual(["post-1", "type-post"])
+    const deep = { "a/b": { c: mixed.items } }
+    expect(tags(deep, { type: "/a~1b/c/*/type", id: "/a~1b/c/*/id" })).toEqual(["post-1", "type-post"])
+  })
+
+  it("that is too long, or stands among too much, is read as one", () => {
+    const members = Object.fromEntries(Array.from({ length: 200 }, (_, at) => [`m${at}`, at]))
+    expect(invalidates({ ...members, ...mixed }, LISTED, rules).invalidations[0]?.tags).toContain("post-2")
   })
 })

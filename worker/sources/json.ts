@@ -1,6 +1,7 @@
+import { MAX_SELECTORS } from "../../protocol/invalidation.ts"
 import { find, texts } from "../rules/pointer.ts"
 import { oneEvent, unreadable, verifyCarried } from "./checks.ts"
-import type { EventKind, SourceAdapter } from "./source.ts"
+import type { EventKind, SourceAdapter, SourceEvent } from "./source.ts"
 
 /**
  * Any JSON at all, from a sender that carries a secret: an object, or a list.
@@ -43,6 +44,43 @@ export const json: SourceAdapter = {
       const kinds = kind === undefined ? [] : texts(find(body, kind))
       return unreadable("not every element of the list says which it is", hardest(kinds))
     }
-    return oneEvent({ kind: "update" })
+    const events = elementsOf(body, Object.values(fields)).map(eventOf)
+    return events.length > 0 ? { reading: "events", events } : oneEvent({ kind: "update" })
   },
+}
+
+/** Not to be counted: whoever writes a reading down, as for a repetition, writes the whole body beside it. */
+const eventOf = (element: unknown): SourceEvent =>
+  Object.defineProperty({ kind: "update" as const }, "body", { value: element })
+
+/** Ours: what stands beside a list, and is copied with each of its elements. */
+const MAX_MEMBERS = 100
+
+/**
+ * The body once for each element of the list that pointers lead through, with that element alone in it: so an id goes
+ * with its own type, and what no rule matches is known of each. None where they lead through no list, through several,
+ * or through one that is too long to be told apart.
+ */
+function elementsOf(body: object, pointers: readonly string[]): unknown[] {
+  const through = pointers.map((pointer) => pointer.split("/")).filter((tokens) => tokens.includes("*"))
+  const places = new Set(through.map((tokens) => tokens.slice(1, tokens.indexOf("*")).join("/")))
+  const [place, another] = places
+  if (place === undefined || another !== undefined) return []
+  const tokens = place === "" ? [] : place.split("/").map(unescaped)
+  const lists = tokens.reduce<unknown[]>((path, token) => [...path, memberOf(path.at(-1), token)], [body])
+  const list = lists.pop()
+  const isWide = lists.some((each) => !isObject(each) || Object.keys(each).length > MAX_MEMBERS)
+  const elements = isObject(list) && !isWide ? Object.values(list) : []
+  return elements.length > MAX_SELECTORS ? [] : elements.map((element) => withOnly(body, tokens, element))
+}
+
+const unescaped = (token: string): string => token.replaceAll("~1", "/").replaceAll("~0", "~")
+
+const memberOf = (value: unknown, token: string): unknown =>
+  isObject(value) && Object.hasOwn(value, token) ? (Reflect.get(value, token) as unknown) : undefined
+
+/** A value with one element alone in the list at a place. */
+function withOnly(value: unknown, [token, ...rest]: readonly string[], element: unknown): unknown {
+  if (token === undefined) return [element]
+  return { ...(value as object), [token]: withOnly(memberOf(value, token), rest, element) }
 }

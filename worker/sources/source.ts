@@ -42,6 +42,8 @@ export type EventKind = "publish" | "unpublish" | "update" | "delete" | "deploy"
  * the same.
  */
 export interface SourceEvent {
+  /** Of one record of several in a delivery: as much of the body as is about it, for `fields`. Default: all of it. */
+  readonly body?: unknown
   readonly kind: EventKind
   /**
    * The model of the content changed, or the content below some place as a whole, and no record is named: every
