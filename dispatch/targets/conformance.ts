@@ -343,16 +343,19 @@ export function describeDriver(name: string, subject: () => Subject): void {
         }
       })
 
-      it("gives nothing up for an answer that is not its vendor's", async () => {
-        for (const status of REFUSALS) {
-          for (const words of [null, "", "some words", "null", "[]", "{}", '{"ok":false}', '"no"', "7"]) {
-            const { outcome } = await outcomeAt(() => new Response(words, { status }))
-            expect(["trouble", "unauthorised"], `${status} ${words}: ${outcome.outcome}`).toContain(
-              outcome.outcome,
-            )
+      // A receiver of webhooks has no form, and is taken at its word: its own test says how far.
+      if (name !== "http") {
+        it("gives nothing up for an answer that is not its vendor's", async () => {
+          for (const status of REFUSALS) {
+            for (const words of [null, "", "some words", "null", "[]", "{}", '{"ok":false}', '"no"', "7"]) {
+              const { outcome } = await outcomeAt(() => new Response(words, { status }))
+              expect(["trouble", "unauthorised"], `${status} ${words}: ${outcome.outcome}`).toContain(
+                outcome.outcome,
+              )
+            }
           }
-        }
-      })
+        })
+      }
 
       it("says which options may have to be mended", async () => {
         for (const answer of [unauthorised, answers(401), answers(403)]) {

@@ -142,13 +142,16 @@ describe("what a receiver gets", () => {
   })
 
   it.each([
-    [400, "trouble"],
+    [400, "refused"],
+    [401, "unauthorised"],
     [404, "unauthorised"],
     [405, "unauthorised"],
-    [409, "trouble"],
+    [408, "trouble"],
+    [409, "refused"],
     [410, "unauthorised"],
-    [415, "trouble"],
+    [415, "refused"],
     [422, "refused"],
+    [429, "trouble"],
   ])("is taken at its word: %d is %s", async (status, expected) => {
     for (const text of ["no", "", null]) {
       const outcome = await driverOn(transportTo(() => new Response(text, { status })).fetch).purge(

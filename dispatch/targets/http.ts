@@ -35,14 +35,25 @@ export const http: TargetDriver<TargetConfigOf<"http">> = /* @__PURE__ */ driver
         const answer = await receiver.deliver(batch, signal)
         if ("outcome" in answer) return answer
         const isTaken = !isLogin(answer)
-        // Of the 4xx, 422 alone is about values, whatever its words: that is what docs/targets/http.md asks of a receiver.
-        const isOwn = answer.status === 422 && isTaken
+        // A receiver has no form of its own: it is taken at its word, as docs/targets/http.md has it. Where it refuses
+        // everything, the lane takes that for what it is.
+        const about = isTaken && isRefusal(answer.status) ? "value" : undefined
         const count = batch.values.length
-        return verdict(receiver.host, answer, surroundings.now(), { mend: MEND, isOwn, isTaken, count })
+        return verdict(receiver.host, answer, surroundings.now(), {
+          mend: MEND,
+          isOwn: false,
+          isTaken,
+          about,
+          count,
+        })
       },
     }
   },
 )
+
+/** Of who asks (401 to 403), of what is not there (404, 405, 410), and of the moment (408, 429), no value is at fault. */
+const isRefusal = (status: number): boolean =>
+  status >= 400 && status < 500 && ![401, 402, 403, 404, 405, 408, 410, 429].includes(status)
 
 /** A page, and not just a word: many frameworks call any text HTML, and an empty body too. */
 const isLogin = (answer: Answer): boolean =>
