@@ -114,13 +114,16 @@ export class Lanes {
         state: "retrying",
         since: clock.now(),
         attempts: 1,
-        error: trouble ?? "its name was not looked up yet",
+        ...(trouble === undefined ? {} : { error: trouble }),
       }
       return [
         names.length === 0
           ? ["HDEL", nodesKey(tenant), target]
           : ["HSET", nodesKey(tenant), target, JSON.stringify(names)],
-        ...(nodes?.length === 0 ? [["HSET", lanesKey(tenant), target, JSON.stringify(status)]] : []),
+        // Not while it is looked up for the first time, which is no trouble.
+        ...(nodes?.length === 0 && trouble !== undefined
+          ? [["HSET", lanesKey(tenant), target, JSON.stringify(status)]]
+          : []),
         ...(names.length > 0 ? [["HDEL", lanesKey(tenant), target]] : []),
       ]
     })
