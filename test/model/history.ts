@@ -261,7 +261,7 @@ const KINDS: readonly [number, fc.Arbitrary<Happening>][] = [
     fc
       .tuple(
         fc.nat({ max: 1 }),
-        fc.constantFrom<Mood>("trouble", "pause", "unauthorised", "unsupported", "deaf"),
+        fc.constantFrom<Mood>("trouble", "pause", "unauthorised", "unsupported", "deaf", "refusing"),
         fc.integer({ min: 1, max: 4 }),
         fc.constantFrom(0, 2 * SECOND, HOUR),
       )

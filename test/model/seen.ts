@@ -69,7 +69,7 @@ export interface Publishing {
 }
 
 /** What a vendor is like for its next calls. */
-export type Mood = "trouble" | "pause" | "unauthorised" | "unsupported" | "deaf"
+export type Mood = "trouble" | "pause" | "unauthorised" | "unsupported" | "deaf" | "refusing"
 
 /** Pages that a target was to be told of in vain. */
 export function toldOf({ namespace, tags, urls, prefixes, hosts }: DeadLetter): Pages {

@@ -813,6 +813,9 @@ export class World {
           return unauthorised
         case "unsupported":
           return { outcome: "unsupported", detail: "not here" }
+        case "refusing":
+          // As of a clock that is off: whatever was asked, in the same words.
+          return refused("invalid timestamp")
         case "deaf":
           take()
           return trouble("no answer")
