@@ -245,22 +245,23 @@ sub tidemark_recv_ban {
 	return (synth(400, std.ban_error()));
 }
 
+# Here and below only what came by our vcl_recv: a VCL before it that returns by itself has not purged what was asked.
 sub vcl_hit {
-	if (req.method == "PURGE") {
+	if (req.method == "PURGE" && req.http.x-tidemark-purged) {
 		call tidemark_purge_url;
 	}
 }
 
 # A miss too: variants of the page, by Vary, may be there nevertheless.
 sub vcl_miss {
-	if (req.method == "PURGE") {
+	if (req.method == "PURGE" && req.http.x-tidemark-purged) {
 		call tidemark_purge_url;
 	}
 }
 
 # The page is marked hit-for-pass: there is nothing to purge, and a PURGE is not for the backend.
 sub vcl_pass {
-	if (req.method == "PURGE") {
+	if (req.method == "PURGE" && req.http.x-tidemark-purged) {
 		set req.http.x-tidemark-purged = "0";
 		return (synth(200, "Purged"));
 	}
