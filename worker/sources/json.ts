@@ -40,18 +40,18 @@ export const json: SourceAdapter = {
     const { id, type, environment, kind } = fields
     const listed = [id ?? "", type ?? "", environment ?? ""].filter((pointer) => pointer.includes("*"))
     // Of two records the one that is told whole would be found, and the other forgotten.
-    if (listed.some((pointer) => !isWhole(body, pointer))) {
-      const kinds = kind === undefined ? [] : texts(find(body, kind))
-      return unreadable("not every element of the list says which it is", hardest(kinds))
-    }
-    const events = elementsOf(body, Object.values(fields)).map(eventOf)
+    const told = hardest(kind === undefined ? [] : texts(find(body, kind)))
+    if (listed.some((pointer) => !isWhole(body, pointer)))
+      return unreadable("not every element of the list says which it is", told)
+    // An element that does not say what happened is as hard as the hardest that does.
+    const events = elementsOf(body, Object.values(fields)).map((element) => eventOf(element, told))
     return events.length > 0 ? { reading: "events", events } : oneEvent({ kind: "update" })
   },
 }
 
 /** Not to be counted: whoever writes a reading down, as for a repetition, writes the whole body beside it. */
-const eventOf = (element: unknown): SourceEvent =>
-  Object.defineProperty({ kind: "update" as const }, "body", { value: element })
+const eventOf = (element: unknown, kind: EventKind): SourceEvent =>
+  Object.defineProperty({ kind }, "body", { value: element })
 
 /** Ours: what stands beside a list, and is copied with each of its elements. */
 const MAX_MEMBERS = 100
