@@ -235,6 +235,17 @@ describe("a body that is too long to be parsed", () => {
     expect(await logged()).toBe(4)
   })
 
+  it("is believed by the secret in it, as far as it is read", async () => {
+    const body = (secret: string) => bytes(`{"id":1,"secret":"${secret}","text":"${"x".repeat(6 * MIB)}"}`)
+    const headers = {}
+    const path = "/v1/hooks/inside"
+    expect(await take({ path, headers, body: body(SECRET) })).toMatchObject({
+      status: 200,
+      records: [["invalidate", "blog"]],
+    })
+    expect(await take({ path, headers, body: body("another") })).toMatchObject({ status: 401 })
+  })
+
   it("is refused above what can be verified, and nothing is believed", async () => {
     for (const name of ["shop", "inside"] as const) {
       const request = post(name, { body: long(17 * MIB), headers: TOPIC })
