@@ -10,7 +10,7 @@ import { pathOf, SITE_ORIGIN } from "./settings.ts"
  * - `refused` connections are ended
  * - `failing` 503
  * - `mute`    they are carried out, and the answer gets lost
- * - `lying`   200, and nothing is done: what `--break purge` is
+ * - `lying`   200 in the words of tidemark.vcl, and nothing is done: what `--break purge` is
  */
 export type PurgeManner = "open" | "silent" | "refused" | "failing" | "mute" | "lying"
 
@@ -103,7 +103,10 @@ export class PurgeProxy {
         return
       case "lying":
         this.#tell(headOf(text), startedAt)
-        client.end("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        // With the mark of tidemark.vcl: without it nothing would be believed, and the lane would pause.
+        client.end(
+          "HTTP/1.1 200 OK\r\nX-Tidemark-Purged: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        )
         return
       case "open":
         this.#pass(client, text, startedAt, false)
