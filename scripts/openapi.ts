@@ -1,27 +1,23 @@
-/** The Worker's API as OpenAPI 3.1, made at build time: what is asked comes from the schemas that judge it. */
-import { STATUS_CODES } from "node:http"
+/**
+ * The Worker's API as OpenAPI 3.1, made at build time: what is asked comes from the schemas that judge it. All but the
+ * responses that say no: those the Worker adds from `PROBLEMS`, which its bundle holds anyway.
+ */
 import * as z from "zod"
-import { invalidationBody, MAX_BATCH } from "../protocol/invalidation.ts"
+import { invalidationBody, MAX_BATCH, SELECTOR_LISTS } from "../protocol/invalidation.ts"
+import type { NodeRecord, TargetRecord } from "../protocol/record.ts"
 
 const bearer = [{ token: [] }]
-const json = (schema: object) => ({ content: { "application/json": { schema: bare(schema) } } })
+const json = (schema: object) => ({ content: { "application/json": { schema } } })
 const ref = (name: string) => ({ $ref: `#/components/schemas/${name}` })
 
-/** Errors by their status, once for all routes: the Worker carries this text. */
+/** By the names that worker/openapi.ts gives them, where it adds them. */
 const problems = (...statuses: number[]) =>
   Object.fromEntries(statuses.map((status) => [String(status), { $ref: `#/components/responses/${status}` }]))
 
-const problemOf = (status: number) => ({
-  description: STATUS_CODES[status],
-  content: { "application/problem+json": { schema: ref("Problem") } },
-})
-
-/** Those that the Worker's routes answer. */
-const STATUSES = [400, 401, 403, 404, 413, 422, 501, 503]
-
-const query = (name: string, schema: object = { type: "string" }, many = false) => ({
+const query = (name: string, description: string, schema: object = { type: "string" }, many = false) => ({
   name,
   in: "query",
+  description,
   schema: many ? { type: "array", items: schema } : schema,
 })
 const epochSchema = {
@@ -29,14 +25,34 @@ const epochSchema = {
   description: "Microseconds since 1970, at which an invalidation was accepted",
 }
 
-/** Of each target, what docs/api.md says. */
 const explained = {
   type: "object",
   properties: {
-    rule: { type: ["integer", "null"] },
+    rule: { type: ["integer", "null"], description: "The first of the source's rules that matched" },
     rules: { type: "array", items: { type: "integer" } },
     invalidations: { type: "array", items: { type: "object" } },
-    targets: { type: "object", additionalProperties: { type: "object" } },
+    targets: {
+      type: "object",
+      additionalProperties: {
+        type: "object",
+        properties: {
+          calls: { type: "integer" },
+          widened: {
+            type: "array",
+            items: {
+              type: "object",
+              properties: {
+                namespace: { type: ["string", "null"] },
+                selector: { type: "string" },
+                as: { type: "string" },
+              },
+            },
+          },
+          cost: { type: "number", description: "US dollars" },
+          seconds: { type: "integer", description: "At the vendor's pace" },
+        },
+      },
+    },
     notes: { type: "array", items: { type: "string" } },
   },
 }
@@ -54,6 +70,28 @@ const accepted = {
     warnings: { type: "array", items: { type: "string" } },
   },
 }
+
+const passKind = { enum: ["settle", "second", "stale"] }
+
+const ofNode = {
+  state: {
+    enum: ["pending", "settling", "retrying", "paused", "done", "dead", "not_supported", "unknown"],
+  },
+  at: { type: ["string", "null"], format: "date-time" },
+  attempts: { type: "integer" },
+  as: {
+    type: ["string", "null"],
+    description: "What was sent instead, where that was wider or harder",
+  },
+  calls: {
+    type: "array",
+    items: {
+      type: "object",
+      properties: { status: { type: "integer" }, vendorId: { type: "string" } },
+    },
+  },
+  error: { type: ["string", "null"] },
+} satisfies Record<keyof NodeRecord, object>
 
 const record = {
   type: "object",
@@ -76,16 +114,32 @@ const record = {
     seq: { type: "integer" },
     tenant: { type: "string" },
     namespace: { type: ["string", "null"] },
+    ...Object.fromEntries(SELECTOR_LISTS.map((list) => [list, { type: "array", items: { type: "string" } }])),
+    everything: { type: "boolean" },
+    resync: { type: "boolean" },
     mode: { enum: ["invalidate", "purge"] },
+    entity: { type: "object" },
+    reason: { type: "string" },
+    notes: {
+      type: "array",
+      items: { type: "string" },
+      description: "Of a webhook that came to more or to less than its rules say: why",
+    },
+    pass: {
+      type: "object",
+      description: "Of a later pass: what kind it is, and of which entry",
+      properties: { kind: passKind, of: epochSchema },
+    },
     by: { type: "object", description: "One member, `token`, `source` or `relay`, names who published" },
     acceptedAt: { type: "string", format: "date-time" },
     state: { enum: ["pending", "done", "failed"] },
+    noRelay: { type: "boolean", description: "It is pending, and no relay says that it lives" },
     passes: {
       type: "array",
       items: {
         type: "object",
         properties: {
-          kind: { enum: ["settle", "second", "stale"] },
+          kind: passKind,
           epoch: { type: ["integer", "null"] },
           at: { type: ["string", "null"] },
         },
@@ -97,30 +151,17 @@ const record = {
       additionalProperties: {
         type: "object",
         properties: {
-          state: {
-            enum: ["pending", "settling", "retrying", "paused", "done", "dead", "not_supported", "unknown"],
-          },
-          at: { type: ["string", "null"], format: "date-time" },
+          ...ofNode,
           ms: { type: ["number", "null"], description: "Milliseconds from the acceptance" },
-          attempts: { type: "integer" },
-          as: {
-            type: ["string", "null"],
-            description: "What was sent instead, where that was wider or harder",
+          verified: { enum: ["fresh", "stale"] },
+          nodes: {
+            type: "object",
+            description: "Of each node, where the target stands for several: the rest is of the worst",
+            additionalProperties: { type: "object", properties: ofNode },
           },
-          calls: {
-            type: "array",
-            items: {
-              type: "object",
-              properties: { status: { type: "integer" }, vendorId: { type: "string" } },
-            },
-          },
-          error: { type: ["string", "null"] },
-          nodes: { type: "object", additionalProperties: { type: "object" } },
-        },
+        } satisfies Record<keyof TargetRecord, object>,
       },
     },
-    notes: { type: "array", items: { type: "string" } },
-    noRelay: { const: true },
   },
 }
 
@@ -155,19 +196,7 @@ const lookup = {
   },
 }
 
-/** Without words about members, which docs/api.md has: the Worker carries this text. */
-const bare = (schema: unknown): unknown =>
-  Array.isArray(schema)
-    ? schema.map(bare)
-    : schema !== null && typeof schema === "object"
-      ? Object.fromEntries(
-          Object.entries(schema)
-            .filter(([name, value]) => name !== "description" || typeof value !== "string")
-            .map(([name, value]) => [name, bare(value)]),
-        )
-      : schema
-
-export function openApi(version: string): unknown {
+export function openApi(version: string): object {
   const { $schema: _, ...invalidation } = z.toJSONSchema(invalidationBody as unknown as z.ZodType, {
     io: "input",
     unrepresentable: "any",
@@ -182,6 +211,7 @@ export function openApi(version: string): unknown {
     paths: {
       "/v1/invalidations": {
         post: {
+          summary: "Publish one invalidation, or a batch as one atomic publish",
           security: bearer,
           parameters: [
             {
@@ -225,12 +255,13 @@ export function openApi(version: string): unknown {
           },
         },
         get: {
+          summary: "A page of the log",
           security: bearer,
           parameters: [
-            query("after", { type: "integer" }),
-            query("before", { type: "integer" }),
-            query("ns"),
-            query("limit", { type: "integer", default: 100 }),
+            query("after", "Entries after this epoch", { type: "integer" }),
+            query("before", "Entries before this epoch, newest first", { type: "integer" }),
+            query("ns", "A pattern: `*`, or a namespace with all below it"),
+            query("limit", "1 to 1,000", { type: "integer", default: 100 }),
           ],
           responses: {
             "200": {
@@ -249,6 +280,7 @@ export function openApi(version: string): unknown {
       },
       "/v1/invalidations/{id}": {
         get: {
+          summary: "What became of an invalidation",
           security: bearer,
           parameters: [{ name: "id", in: "path", required: true, schema: { type: "string" } }],
           responses: {
@@ -259,16 +291,18 @@ export function openApi(version: string): unknown {
       },
       "/v1/epochs": {
         get: {
+          summary: "The epochs that cache entries are judged by",
           security: bearer,
           parameters: [
-            query("ns", { type: "string" }, true),
-            query("tag", { type: "string" }, true),
-            query("url", { type: "string" }, true),
-            query("after", { type: "integer" }),
+            query("ns", "A namespace; may be repeated", { type: "string" }, true),
+            query("tag", "<namespace>:<tag>; may be repeated", { type: "string" }, true),
+            query("url", "<namespace>:<url>; may be repeated", { type: "string" }, true),
+            query("after", "Also tell what changed since this epoch", { type: "integer" }),
           ],
           responses: lookupAnswer,
         },
         post: {
+          summary: "The same, asked by a body",
           security: bearer,
           requestBody: {
             required: true,
@@ -297,6 +331,7 @@ export function openApi(version: string): unknown {
       },
       "/v1/hooks/{source}": {
         post: {
+          summary: "A CMS's webhook",
           parameters: [{ name: "source", in: "path", required: true, schema: { type: "string" } }],
           requestBody: { required: true, content: { "*/*": {} } },
           responses: {
@@ -318,6 +353,7 @@ export function openApi(version: string): unknown {
       },
       "/v1/explain": {
         post: {
+          summary: "What a publish, or a webhook, would do: nothing is stored, and nobody is called",
           security: bearer,
           requestBody: {
             required: true,
@@ -349,17 +385,16 @@ export function openApi(version: string): unknown {
         },
       },
       "/healthz": {
-        get: { responses: { "200": { description: "It does" } } },
+        get: { summary: "Whether this part runs", responses: { "200": { description: "It does" } } },
       },
     },
     components: {
-      responses: Object.fromEntries(STATUSES.map((status) => [String(status), problemOf(status)])),
       securitySchemes: { token: { type: "http", scheme: "bearer", description: "tm_ and 43 characters" } },
       schemas: {
         Invalidation: invalidation,
-        Accepted: bare(accepted),
-        Record: bare(record),
-        Lookup: bare(lookup),
+        Accepted: accepted,
+        Record: record,
+        Lookup: lookup,
         Problem: {
           type: "object",
           description: "RFC 9457",

@@ -1,7 +1,7 @@
 import { Hono } from "hono/tiny"
 import { type Problem, problemParts, Problem as ProblemError } from "../protocol/errors.ts"
 import { asProblem, type Edge, type EdgeEnv } from "./context.ts"
-import { openApiText } from "./openapi.gen.ts"
+import { openApi } from "./openapi.ts"
 import { epochRoutes } from "./routes/epochs.ts"
 import { explainRoutes } from "./routes/explain.ts"
 import { hookRoutes } from "./routes/hooks.ts"
@@ -36,7 +36,7 @@ export function createApp(edgeOf: EdgeOf, { hosts, onError }: AppOptions = {}): 
   }
 
   app.get("/healthz", (c) => c.json({ ok: true }))
-  app.get("/openapi.json", (c) => c.body(openApiText, 200, { "content-type": "application/json" }))
+  app.get("/openapi.json", (c) => c.json(openApi()))
 
   app.use("/v1/*", async function withEdge(c, next) {
     c.set("edge", edgeOf(c.env))
