@@ -5,7 +5,7 @@ import { describedApi } from "./openapi.gen.ts"
 export function openApi(): object {
   const { components, ...api } = describedApi()
   const responses = Object.entries(Object.groupBy(Object.entries(PROBLEMS), ([, { status }]) => status)).map(
-    ([status, problems = []]) => [
+    ([status, problems]) => [
       status,
       {
         description: problems.map(([code, { title }]) => `\`${code}\`: ${title}`).join("; "),
