@@ -474,6 +474,27 @@ describe("a look-up", () => {
     expect([answer.status, answer.json.code]).toEqual([status, code])
   })
 
+  test.each<[object, readonly string[]]>([
+    [{}, ["/namespaces"]],
+    [{ namespaces: [{}] }, ["/namespaces"]],
+    [{ namespaces: {} }, ["/namespaces"]],
+    [{ namespaces: { blog: [], "no name": {} } }, ["/namespaces/blog"]],
+    [
+      { namespaces: { "no name": {}, blog: { tags: [""] } } },
+      ["/namespaces/no name", "/namespaces/blog/tags/0"],
+    ],
+    [{ namespaces: { blog: { tags: [1], url: [] } } }, ["/namespaces/blog/tags/0", "/namespaces/blog/url"]],
+    [{ namespaces: { blog: {} }, more: 1 }, ["/more"]],
+    ...[-1, 0.5, 2 ** 53, "1", null].map((after): [object, string[]] => [
+      { namespaces: { blog: {} }, after },
+      ["/after"],
+    ]),
+  ])("asked by %j is refused by pointers", async (body, pointers) => {
+    const { status, json } = await edge.call("POST", "/v1/epochs", { token: edge.tokens.all ?? "", body })
+    expect([status, json.code]).toEqual([422, "invalid_request"])
+    expect(json.errors.map(({ pointer }: { pointer: string }) => pointer)).toEqual(pointers)
+  })
+
   test("of a namespace out of scope is refused before Redis is asked", async () => {
     edge.requests.length = 0
     const answer = await edge.call("GET", "/v1/epochs?ns=catalog", { token: edge.tokens.blog ?? "" })
