@@ -78,6 +78,7 @@ const ofNode = {
     enum: ["pending", "settling", "retrying", "paused", "done", "dead", "not_supported", "unknown"],
   },
   at: { type: ["string", "null"], format: "date-time" },
+  ms: { type: ["number", "null"], description: "Milliseconds from the acceptance" },
   attempts: { type: "integer" },
   as: {
     type: ["string", "null"],
@@ -152,7 +153,6 @@ const record = {
         type: "object",
         properties: {
           ...ofNode,
-          ms: { type: ["number", "null"], description: "Milliseconds from the acceptance" },
           verified: { enum: ["fresh", "stale"] },
           nodes: {
             type: "object",
