@@ -15,6 +15,8 @@ export const namespaceKey = (tenant: string, namespace: Namespace): string =>
 export const tagsKey = (tenant: string, namespace: Namespace): string => ofTenant(tenant, `tags:${namespace}`)
 /** how many namespaces have a row */
 export const namespacesKey = (tenant: string): string => ofTenant(tenant, "namespaces")
+/** set of the keys of tags that there are */
+export const taggedKey = (tenant: string): string => ofTenant(tenant, "tagged")
 /** stream, id `<epoch>-0` */
 export const logKey = (tenant: string): string => ofTenant(tenant, "log")
 /** `<fingerprint> <generation> <epoch>:<seq> …`, expires */

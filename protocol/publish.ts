@@ -20,6 +20,7 @@ import {
   logKey,
   namespaceKey,
   namespacesKey,
+  taggedKey,
   tagsKey,
   wakeChannel,
 } from "./keys.ts"
@@ -189,6 +190,7 @@ export async function publish(store: Store, request: PublishRequest): Promise<Pu
     laterItemsKey(tenant),
     laterAfterKey(tenant),
     namespacesKey(tenant),
+    taggedKey(tenant),
   ]
   const args = [
     idempotency?.fingerprint ?? "",

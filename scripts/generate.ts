@@ -10,14 +10,57 @@ import { fileURLToPath } from "node:url"
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..")
 
-/** Comments and indentation are for readers of the file; every publish that meets a fresh server would send them. */
-const strip = (lua: string): string =>
-  lua
+/** What means something to Lua or to Redis: all other names are ours. */
+const KNOWN = new Set(
+  `and break do else elseif end false for function if in local nil not or repeat return then true until while
+  ipairs pairs tonumber tostring type unpack math max min ceil floor string find format gsub match sub table concat
+  redis call pcall error_reply err ok KEYS ARGV`.split(/\s+/),
+)
+
+const TOKENS = /'[^'\n]*'|"[^"\n]*"|[A-Za-z_]\w*|\d+(?:\.\d+)?|\.{2,3}|[<>=~]=|[^\s]/g
+
+/**
+ * Comments, spaces and long names are for readers of the file; the Worker carries the text, and a publish that meets a
+ * fresh server sends it. The same name becomes the same letters wherever it stands, so that nothing changes but names.
+ * Lines stay lines: Redis names them in its errors.
+ */
+function strip(lua: string): string {
+  const lines = lua
     .replaceAll(/--\[\[[\s\S]*?\]\]/g, "")
     .split("\n")
-    .map((line) => line.replace(/(^|\s)--.*$/, "").trim())
-    .filter((line) => line !== "")
+    .map((line) => line.replace(/(^|\s)--.*$/, "").match(TOKENS) ?? [])
+    .filter((tokens) => tokens.length > 0)
+  const uses = new Map<string, number>()
+  for (const token of lines.flat())
+    if (/^[A-Za-z_]/.test(token) && !KNOWN.has(token)) uses.set(token, (uses.get(token) ?? 0) + 1)
+  const free = letters(new Set([...KNOWN, ...uses.keys()].filter((name) => name.length < 3)))
+  const short = new Map(
+    [...uses.keys()]
+      .filter((name) => name.length > 2)
+      .toSorted((a, b) => (uses.get(b) ?? 0) - (uses.get(a) ?? 0))
+      .map((name) => [name, free.next().value ?? name]),
+  )
+  return lines
+    .map((tokens) =>
+      tokens.reduce((line, token) => {
+        const name = short.get(token) ?? token
+        // Also `1 ..`, which would be half a number, and `- -`, which would be a comment.
+        const isApart =
+          (/\w$/.test(line) && /^\w/.test(name)) ||
+          (/\d$/.test(line) && name.startsWith("..")) ||
+          (line.endsWith("-") && name === "-")
+        return line + (isApart ? " " : "") + name
+      }, ""),
+    )
     .join("\n")
+}
+
+/** a to Z, then two of them, without what is taken. */
+function* letters(taken: ReadonlySet<string>): Generator<string, undefined> {
+  const alphabet = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ".split("")
+  for (const first of ["", ...alphabet])
+    for (const second of alphabet) if (!taken.has(first + second)) yield first + second
+}
 
 const sha1 = (text: string): string => createHash("sha1").update(text).digest("hex")
 

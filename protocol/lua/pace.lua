@@ -72,7 +72,8 @@ local function budget(key, most, lasting, wanted)
   return function() redis.call('SET', key, (tonumber(redis.call('GET', key)) or 0) + wanted, 'PX', lasting) end
 end
 
-local limits = { rate = rate, inProgress = inProgress, spacing = spacing, budget = budget }
+-- In quotes, as callers have these names: all others are shortened.
+local limits = { ['rate'] = rate, ['inProgress'] = inProgress, ['spacing'] = spacing, ['budget'] = budget }
 for i = 3, #KEYS do
   local at = (i - 3) * 4
   takes[#takes + 1] = limits[ARGV[at + 1]](KEYS[i], tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]))

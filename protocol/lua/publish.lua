@@ -1,6 +1,7 @@
 --[[
-  publish: appends invalidations to a tenant's log, raises their epochs and wakes whoever listens. All or nothing:
-  the first command that writes is the only one that can refuse.
+  publish: appends invalidations to a tenant's log, raises their epochs and wakes whoever listens. All or nothing: what
+  a key of another type would refuse is met before the first write, and where a later command is refused all the same
+  (for a right that is missing, a record or a store that is full), what was written before it is taken back.
 
   KEYS[1]  head         <generation> <last epoch> <last seq> <identity>
   KEYS[2]  log          stream, id <epoch>-0
@@ -10,7 +11,8 @@
   KEYS[6]  laterItems   those passes' bodies
   KEYS[7]  laterAfter   passes that wait until an epoch was handled everywhere
   KEYS[8]  namespaces   how many were published in
-  KEYS[9…] two an item: the namespace's row, and its tags (the root's of `everything`)
+  KEYS[9]  tagged       set of the keys of tags that there are
+  KEYS[10…] two an item: the namespace's row, and its tags (the root's of `everything`)
 
   ARGV[1]  fingerprint  of the request's body; '' for none: nothing is remembered
   ARGV[2]  remember     seconds for which the answer is kept
@@ -30,45 +32,112 @@
     passes     count, then kind, delay in microseconds, body of each
     tags       count, then the tags
 
-  Returns {'ok' | 'dup', '<generation> <epoch>:<seq> …'}, {'reused'}, or {'tooMany'} namespaces.
+  Returns {'ok' | 'dup', '<generation> <epoch>:<seq> …'}, {'reused'}, or {'tooMany'} namespaces; fails with Redis's words,
+  the command that it refused and its key.
 ]]
 local head, log, root, answer = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local later, laterItems, laterAfter, namespaces = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local later, laterItems, laterAfter, namespaces, tagged = KEYS[5], KEYS[6], KEYS[7], KEYS[8], KEYS[9]
 local fingerprint, remember, clock, maxEntries = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local passDone, most, count = ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local firstItem, firstKey = 8, 9
 
+-- Tags that one publish lets go beside as many as it brings: a million at once would block Redis for half a second.
+local TIDY = 1000
+
+local unpack = table.unpack or unpack
 -- Lua would write a number of 16 digits as 1.7e+15.
 local function str(number) return string.format('%.0f', number) end
 
-local function forgetPass()
-  if passDone ~= '' then
-    redis.call('ZREM', later, passDone)
-    redis.call('ZREM', laterAfter, passDone)
-    redis.call('HDEL', laterItems, passDone)
+local refusal
+local function try(command, key, ...)
+  local reply = redis.pcall(command, key, ...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  refusal = refusal or redis.error_reply(reply.err .. ' (' .. command .. ' ' .. key .. ')')
+end
+
+-- Commands, each with those that take it back.
+local plan
+local function add(command, ...) plan[#plan + 1] = {command, {...}} end
+local function set(key, value, old, ...)
+  add({'SET', key, value, ...}, old and {'SET', key, old})
+end
+-- Carries the plan out, or nothing of it.
+local function write()
+  if refusal then return end
+  for at = 1, #plan do
+    try(unpack(plan[at][1]))
+    if refusal then
+      for done = at - 1, 1, -1 do
+        for _, back in ipairs(plan[done][2]) do
+          if back then redis.pcall(unpack(back)) end
+        end
+      end
+      return
+    end
   end
+end
+
+local function forgetPass()
+  if passDone == '' then return end
+  for _, key in ipairs({later, laterAfter}) do
+    local at = try('ZSCORE', key, passDone)
+    if at then add({'ZREM', key, passDone}, {'ZADD', key, at, passDone}) end
+  end
+  local body = try('HGET', laterItems, passDone)
+  if body then add({'HDEL', laterItems, passDone}, {'HSET', laterItems, passDone, body}) end
 end
 
 if fingerprint ~= '' then
-  local remembered = redis.call('GET', answer)
+  local remembered = try('GET', answer)
   if remembered then
     local known, said = string.match(remembered, '^(%S+) (.+)$')
     if known ~= fingerprint then return {'reused'} end
+    plan = {}
     forgetPass()
-    return {'dup', said}
+    write()
+    return refusal or {'dup', said}
   end
 end
 
--- Rows of namespaces never go, so their number is bounded; the same new one twice in a request counts as one.
-local new, fresh = 0, {}
-for item = 0, count - 1 do
-  local row = KEYS[firstKey + 2 * item]
-  if row ~= root and not fresh[row] and redis.call('EXISTS', row) == 0 then
-    fresh[row] = true
-    new = new + 1
+-- All that is read is read before anything is written.
+local rows, order, items, new = {}, {}, {}, 0
+local function rowOf(key)
+  if not rows[key] then
+    local text = try('GET', key)
+    local e, hard, floor = string.match(text or '', '^(%d+) %d+ (%d+) (%d+)$')
+    rows[key] = {key = key, text = text, e = e or '0', hard = hard or '0', floor = floor or '0', known = 0, more = 0}
   end
+  return rows[key]
 end
-if new > 0 and most > 0 and (tonumber(redis.call('GET', namespaces)) or 0) + new > most then return {'tooMany'} end
+local stored, there, rootEpoch = try('GET', head), try('GET', namespaces), tonumber(rowOf(root).e)
+local at = 8
+for index = 1, count do
+  local one = {body = ARGV[at], channel = ARGV[at + 1], raises = ARGV[at + 2], mode = ARGV[at + 3],
+    origin = ARGV[at + 6], passes = tonumber(ARGV[at + 7]), passesAt = at + 8}
+  local row = rowOf(KEYS[8 + 2 * index])
+  row.keepTags, row.maxTags = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+  if not row.tags then
+    row.tags = KEYS[9 + 2 * index]
+    order[#order + 1] = row
+    if row ~= rows[root] then
+      row.known = try('ZCARD', row.tags)
+      -- Rows of namespaces never go, so their number is bounded.
+      if not row.text then new = new + 1 end
+    end
+  end
+  at = one.passesAt + 3 * one.passes
+  one.row, one.asked = row, {'ZMSCORE', row.tags}
+  for tag = at + 1, at + ARGV[at] do one.asked[#one.asked + 1] = ARGV[tag] end
+  if #one.asked > 2 then one.epochs = try(unpack(one.asked)) end
+  row.more = row.more + #one.asked - 2
+  at = at + ARGV[at] + 1
+  items[index] = one
+end
+if refusal then
+  -- A key that is none of ours has to be set aside, and the relay is told where to look.
+  for _, one in ipairs(items) do redis.pcall('PUBLISH', one.channel, '{"v":1,"broken":true}') end
+  return refusal
+end
+if new > 0 and most > 0 and (tonumber(there) or 0) + new > most then return {'tooMany'} end
 
 local now
 if clock ~= '' then
@@ -83,102 +152,107 @@ local function top()
   return newest[1] and tonumber(string.match(newest[1][1], '^(%d+)')) or 0
 end
 
-local generation, last, seq, identity = string.match(redis.call('GET', head) or '', '^(%d+) (%d+) (%d+) (%S+)$')
+local generation, last, seq, identity = string.match(stored or '', '^(%d+) (%d+) (%d+) (%S+)$')
 local born = not generation
--- With no head, an id that the log already holds must not be given out again.
-if born then last, seq, identity = top(), 0, '-' else last, seq = tonumber(last), tonumber(seq) end
+-- With no head, an id that the log already holds must not be given out again. And a birth is a gap: seq 1 is never
+-- written, so that no cursor of before reads across it.
+if born then last, seq, identity = top(), 1, '-' else last, seq = tonumber(last), tonumber(seq) end
 
-local said, channels, wakes = {}, {}, {}
-local at, key = firstItem, firstKey
-for item = 1, count do
-  local body, channel, raises, mode = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]
-  local keepTags, maxTags, origin = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5]), ARGV[at + 6]
-  local row, tagSet = KEYS[key], KEYS[key + 1]
-  key = key + 2
-  at = at + 7
-
-  local epoch = math.max(last + 1, now)
-  if item == 1 and born then
-    generation = str(epoch)
-    seq = 1 -- A birth is a gap: seq 1 is never written, so that no cursor of before reads across it.
+local function raiseTags(one)
+  local raise, drop, put = {'ZADD', one.row.tags}, {'ZREM', one.row.tags}, {'ZADD', one.row.tags}
+  for index, epoch in ipairs(one.epochs) do
+    local tag = one.asked[index + 2]
+    raise[#raise + 1], raise[#raise + 2] = one.epoch, tag
+    if epoch then put[#put + 1], put[#put + 2] = epoch, tag else drop[#drop + 1] = tag end
   end
-  seq = seq + 1
-  local function append()
-    -- Of all items at once: when the first is written, nothing may refuse any more.
-    if item == 1 and epoch + count > 9007199254740000 then return redis.error_reply('EPOCH beyond 2^53') end
-    return redis.pcall('XADD', log, 'MAXLEN', '~', maxEntries, str(epoch) .. '-0',
-      'v', '1', 'g', generation, 's', str(seq), 'd', body)
-  end
-  local added = append()
-  if type(added) == 'table' and added.err and string.find(added.err, 'equal or smaller', 1, true) then
-    -- A head older than its log, as after a partial restore: the log's own top counts.
-    epoch = math.max(top() + 1, now)
-    if item == 1 and born then generation = str(epoch) end
-    added = append()
-  end
-  if type(added) == 'table' and added.err then return added end
-  last = epoch
-
-  local passes = tonumber(ARGV[at])
-  at = at + 1
-  for _ = 1, passes do
-    local kind, delay, passBody = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2]
-    at = at + 3
-    local id = (origin == '' and str(epoch) or origin) .. ':' .. kind
-    redis.call('HSET', laterItems, id, passBody)
-    if kind == 'second' then redis.call('ZADD', laterAfter, str(epoch), id)
-    else redis.call('ZADD', later, str(now + delay), id) end
-  end
-
-  local function raise(name, whole)
-    local e, watermark, hard, floor = string.match(redis.call('GET', name) or '', '^(%d+) (%d+) (%d+) (%d+)$')
-    if not e then e, hard, floor = '0', '0', '0' end
-    if whole then e = str(epoch) end
-    if mode == 'purge' then hard = str(epoch) end
-    return e, hard, floor
-  end
-
-  local tags = tonumber(ARGV[at])
-  at = at + 1
-  if raises == 'everything' then
-    local _, hard, floor = raise(root, true)
-    redis.call('SET', root, str(epoch) .. ' ' .. str(epoch) .. ' ' .. hard .. ' ' .. floor)
-  else
-    local e, hard, floor = raise(row, raises == 'namespace')
-    if tags > 0 then
-      local members = {}
-      for index = at, at + tags - 1 do
-        members[#members + 1] = str(epoch)
-        members[#members + 1] = ARGV[index]
-      end
-      redis.call('ZADD', tagSet, unpack(members))
-      -- What is dropped raises the floor: a tag that is missing is as old as the floor, never unknown.
-      local cut = now - keepTags
-      if cut > tonumber(floor) and redis.call('ZREMRANGEBYSCORE', tagSet, '-inf', str(cut)) > 0 then
-        floor = str(cut)
-      end
-      local over = redis.call('ZCARD', tagSet) - maxTags
-      if over > 0 then
-        local oldest = redis.call('ZRANGE', tagSet, over - 1, over - 1, 'WITHSCORES')
-        floor = str(tonumber(oldest[2]))
-        redis.call('ZREMRANGEBYSCORE', tagSet, '-inf', floor)
-      end
-    end
-    redis.call('SET', row, e .. ' ' .. str(epoch) .. ' ' .. hard .. ' ' .. floor)
-  end
-  at = at + tags
-
-  said[#said + 1] = str(epoch) .. ':' .. str(seq)
-  if not wakes[channel] then channels[#channels + 1] = channel end
-  wakes[channel] = '{"v":1,"g":' .. generation .. ',"e":' .. str(epoch) .. ',"s":' .. str(seq) .. '}'
+  add(raise, unpack(#drop == 2 and {put} or #put == 2 and {drop} or {put, drop}))
 end
 
-if new > 0 then redis.call('INCRBY', namespaces, new) end
--- After what it covers: a replica that applies command by command is never ahead of itself.
-redis.call('SET', head, generation .. ' ' .. str(last) .. ' ' .. str(seq) .. ' ' .. identity)
-forgetPass()
-local told = generation .. ' ' .. table.concat(said, ' ')
-if fingerprint ~= '' then redis.call('SET', answer, fingerprint .. ' ' .. told, 'EX', remember) end
--- Last, and its failure fails nothing: the log is the truth, and the poll finds it.
+local told, channels, wakes
+-- One attempt, with epochs above `last`.
+local function publish()
+  refusal, plan, told, channels, wakes = nil, {}, {}, {}, {}
+  local first = math.max(last + 1, now)
+  if first + count > 9007199254740000 then
+    refusal = redis.error_reply('EPOCH beyond 2^53')
+    return
+  end
+  if born then generation = str(first) end
+  for index, one in ipairs(items) do
+    one.epoch = str(first + index - 1)
+    if one.raises ~= 'tags' then one.row.e = one.epoch end
+    if one.mode == 'purge' then one.row.hard = one.epoch end
+    one.row.watermark = one.epoch
+  end
+  -- The first that writes is one that Redis refuses when it is full. Of a row that is new it writes nothing: whoever may
+  -- not delete could not take it back.
+  for _, row in ipairs(order) do
+    row.value = row.e .. ' ' .. row.watermark .. ' ' .. row.hard .. ' ' .. row.floor
+    if row.text then set(row.key, row.value, row.text) else set(row.key, row.value, false, 'XX') end
+  end
+  -- Nothing goes by these: without the right to take passes away none could be taken back.
+  if passDone ~= '' then
+    add({'ZREM', later, '-'})
+    add({'HDEL', laterItems, '-'})
+  end
+  for _, one in ipairs(items) do
+    if one.epochs then raiseTags(one) end
+    for pass = one.passesAt, one.passesAt + 3 * one.passes - 1, 3 do
+      local kind, id = ARGV[pass], (one.origin == '' and one.epoch or one.origin) .. ':' .. ARGV[pass]
+      add({'HSET', laterItems, id, ARGV[pass + 2]}, {'HDEL', laterItems, id})
+      if kind == 'second' then add({'ZADD', laterAfter, one.epoch, id}, {'ZREM', laterAfter, id})
+      else add({'ZADD', later, str(now + ARGV[pass + 1]), id}, {'ZREM', later, id}) end
+    end
+  end
+  forgetPass()
+  for index, one in ipairs(items) do
+    local number = str(seq + index)
+    add({'XADD', log, one.epoch .. '-0', 'v', '1', 'g', generation, 's', number, 'd', one.body},
+      {'XDEL', log, one.epoch .. '-0'})
+    told[index] = one.epoch .. ':' .. number
+    if not wakes[one.channel] then channels[#channels + 1] = one.channel end
+    wakes[one.channel] = '{"v":1,"g":' .. generation .. ',"e":' .. one.epoch .. ',"s":' .. number .. '}'
+  end
+  -- Whoever came so far may set what is left, and Redis runs a script to its end that has begun to write.
+  for _, row in ipairs(order) do
+    if not row.text then set(row.key, row.value) end
+  end
+  if new > 0 then set(namespaces, str((tonumber(there) or 0) + new), there) end
+  -- After what it covers: a replica that applies command by command is never ahead of itself.
+  set(head, generation .. ' ' .. str(first + count - 1) .. ' ' .. str(seq + count) .. ' ' .. identity, stored)
+  told = generation .. ' ' .. table.concat(told, ' ')
+  if fingerprint ~= '' then set(answer, fingerprint .. ' ' .. told, false, 'EX', remember) end
+  write()
+end
+
+local jump = 0
+publish()
+while refusal and string.find(refusal.err, 'equal or smaller', 1, true) do
+  -- A head older than its log, as after a partial restore, or an entry that was taken back: the log's own top counts.
+  last, jump = math.max(last + jump, top()), 2 * jump + 1
+  publish()
+end
+if refusal then return refusal end
+
+-- The log is the truth from here on: what fails below fails nothing.
+try('XTRIM', log, 'MAXLEN', '~', maxEntries)
+for _, row in ipairs(order) do
+  if row.known + row.more > 0 then
+    if row.known == 0 then try('SADD', tagged, row.tags) end
+    -- Those go that are older than entries may be, or than an invalidation of the whole namespace, beside which they say
+    -- nothing, and the oldest above their number. What goes raises the floor: a tag that is missing is as old as that.
+    local old = try('ZCOUNT', row.tags, '-inf', str(math.max(now - row.keepTags, row.e - 1, rootEpoch - 1))) or 0
+    local all = try('ZCARD', row.tags) or 0
+    local go = math.min(math.max(old, all - row.maxTags), TIDY + row.more)
+    -- All at once is given back in another thread.
+    if old == all then go = all end
+    local newest = go > 0 and try('ZRANGE', row.tags, go - 1, go - 1, 'WITHSCORES')
+    if newest and newest[2] then
+      local floor = str(math.max(row.floor, newest[2]))
+      try('SET', row.key, row.e .. ' ' .. row.watermark .. ' ' .. row.hard .. ' ' .. floor)
+      if go == all then try('UNLINK', row.tags) else try('ZREMRANGEBYRANK', row.tags, 0, go - 1) end
+    end
+  end
+end
 for _, channel in ipairs(channels) do redis.pcall('PUBLISH', channel, wakes[channel]) end
 return {'ok', told}

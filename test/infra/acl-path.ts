@@ -5,7 +5,7 @@ import { text } from "node:stream/consumers"
 import { systemClock } from "../../dispatch/clock.ts"
 import { parseConfig, resolveSecrets } from "../../protocol/config/config.ts"
 import type { ConfigInput } from "../../protocol/config/schema.ts"
-import { leaseKey, sentKey } from "../../protocol/keys.ts"
+import { leaseKey, logKey, sentKey } from "../../protocol/keys.ts"
 import { lookupCommands, readLookup } from "../../protocol/lookup.ts"
 import type { InvalidationRecord } from "../../protocol/record.ts"
 import { hashToken, newToken } from "../../protocol/tokens.ts"
@@ -53,6 +53,12 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
       await call(`/v1/invalidations/${id}`)
       await call("/v1/invalidations?limit=1")
       await call(`/v1/invalidations?before=${epoch}`)
+      // As a whole: no tag says anything any more.
+      await publish({})
+      // What is refused at last is taken back.
+      await redis.admin.pipeline([["SET", logKey("default"), "somebody's"]])
+      await publish({ tags: ["e"], secondPass: "1h" })
+      await redis.admin.pipeline([["DEL", logKey("default")]])
     },
 
     async reader() {

@@ -10,6 +10,7 @@ import {
   logKey,
   namespaceKey,
   namespacesKey,
+  taggedKey,
   tagsKey,
 } from "../../protocol/keys.ts"
 import { parseNamespaceRow } from "../../protocol/lookup.ts"
@@ -399,10 +400,10 @@ describe("tags", () => {
     expect(await row("blog")).toBe("0 105000000 0 0")
     await record(host.store, [plan({ tags: ["new"] }, settings)], at(112))
     expect(await members(tagsKey(TENANT, "blog"))).toEqual({ young: "105000000", new: "112000000" })
-    expect(parseNamespaceRow(await row("blog")).floor).toBe(102_000_000)
+    expect(parseNamespaceRow(await row("blog")).floor).toBe(100_000_000)
     // Nothing more to drop: the floor need not rise.
     await record(host.store, [plan({ tags: ["new"] }, settings)], at(113))
-    expect(parseNamespaceRow(await row("blog")).floor).toBe(102_000_000)
+    expect(parseNamespaceRow(await row("blog")).floor).toBe(100_000_000)
   })
 
   it("above their number go, the oldest first: of five, three stay known", async () => {
@@ -413,10 +414,43 @@ describe("tags", () => {
     expect(await row("blog")).toBe("0 1004 0 1001")
   })
 
-  it("of one publish above their number go together, as none is older", async () => {
+  it("of one publish above their number go too, as its epoch says the same of them", async () => {
     await record(host.store, [plan({ tags: ["a", "b", "c", "d"] }, { maxTags: 3 })], { clock: 1_000 })
-    expect(await members(tagsKey(TENANT, "blog"))).toEqual({})
+    expect(await members(tagsKey(TENANT, "blog"))).toEqual({ b: "1000", c: "1000", d: "1000" })
     expect(await row("blog")).toBe("0 1000 0 1000")
+  })
+
+  it.each([
+    ["of their namespace", { namespace: "blog" }],
+    ["of everything, at the next publish there", { namespace: null }],
+  ])("beside an invalidation %s say nothing, and go", async (_, whole) => {
+    await record(host.store, [plan({ tags: ["a", "b"] })], { clock: 1_000 })
+    await record(host.store, [plan(whole)], { clock: 2_000 })
+    await record(host.store, [plan({ tags: ["c"] })], { clock: 3_000 })
+    expect(await members(tagsKey(TENANT, "blog"))).toEqual({ c: "3000" })
+    const [own, above] = [parseNamespaceRow(await row("blog")), parseNamespaceRow(await row(""))]
+    expect(Math.max(own.epoch, above.epoch)).toBe(2_000)
+    expect(own.floor).toBe(1_000)
+  })
+
+  it("are known to have been there by the list of those that have any", async () => {
+    await record(host.store, [plan({ tags: ["a"] }), plan({ namespace: "shop" }), plan({ namespace: null })])
+    expect(await host.command("SMEMBERS", taggedKey(TENANT))).toEqual([tagsKey(TENANT, "blog")])
+  })
+
+  it("that are too old or too many go in steps, so that no publish waits for all of them", async () => {
+    const many = Array.from({ length: 1_000 }, (_, nth) => `t${nth}`)
+    for (const letter of "abcde")
+      await record(host.store, [plan({ tags: many.map((tag) => letter + tag) })], { clock: 1_000 })
+    const count = async () => Number(await host.command("ZCARD", tagsKey(TENANT, "blog")))
+    const left: number[] = []
+    for (let nth = 0; nth < 6; nth += 1) {
+      const one = plan({ tags: ["new"] }, { maxTags: nth < 3 ? 1 : 1_000, maxCacheTtl: 10 * SECOND })
+      await record(host.store, [one], { clock: nth < 3 ? 2_000 : 20_000_000 })
+      left.push(await count())
+    }
+    // A thousand each time, and as many as it brings.
+    expect(left).toEqual([4_000, 2_999, 1_998, 997, 1, 1])
   })
 
   it("are never known as older than they are, and the floor never falls", async () => {
