@@ -46,6 +46,8 @@ export interface Commit {
   readonly letters?: readonly DeadLetter[]
   /** Epochs below this may go. */
   readonly keepFrom: Epoch
+  /** Of the log: of receipts and of rows beside them no more are kept. */
+  readonly maxEntries: number
 }
 
 /**
@@ -58,9 +60,50 @@ export type Committed =
   | { readonly status: "ok"; readonly head: Head | undefined; readonly droppedLetters: number }
   | { readonly status: "lost" | "changed" }
 
-/** Moves a lane's cursor and writes what became of what it passed. @throws {StoreError} */
-export async function commit(store: Store, { tenant, target }: LaneName, what: Commit): Promise<Committed> {
-  const { held, to, receipt, due = [], finished = [], late = [], letters = [], keepFrom } = what
+/** Ours: some 4 ms inside Redis, which does nothing else meanwhile. */
+const MAX_ITEMS = 300
+
+/**
+ * Moves a lane's cursor and writes what became of what it passed, in one step; of more than 300 items, in several, the
+ * cursor by the last. Where it ends half-way, what it had passed is carried out again.
+ *
+ * @throws {StoreError}
+ */
+export async function commit(store: Store, lane: LaneName, what: Commit): Promise<Committed> {
+  let rest = what
+  let droppedLetters = 0
+  for (;;) {
+    const [part, more] = cut(rest)
+    const committed = await commitOnce(store, lane, part)
+    if (committed.status !== "ok") return committed
+    droppedLetters += committed.droppedLetters
+    if (!more) return { ...committed, droppedLetters }
+    rest = more
+  }
+}
+
+/** What can be written at once, and what is left: rows first, as only they may turn out to have changed. */
+function cut(what: Commit): [part: Commit, rest: Commit | undefined] {
+  const { held, keepFrom, maxEntries, late = [], due = [], letters = [], finished = [] } = what
+  if (late.length + due.length + letters.length + finished.length <= MAX_ITEMS) return [what, undefined]
+  let room = MAX_ITEMS
+  const split = <Item>(list: readonly Item[]): [now: readonly Item[], then: readonly Item[]] => {
+    const now = list.slice(0, room)
+    room -= now.length
+    return [now, list.slice(now.length)]
+  }
+  const [rows, laterRows] = split(late)
+  const [items, laterItems] = split(due)
+  const [dead, laterDead] = split(letters)
+  const [done, laterDone] = split(finished)
+  return [
+    { held, to: held, keepFrom, maxEntries, late: rows, due: items, letters: dead, finished: done },
+    { ...what, late: laterRows, due: laterItems, letters: laterDead, finished: laterDone },
+  ]
+}
+
+async function commitOnce(store: Store, { tenant, target }: LaneName, what: Commit): Promise<Committed> {
+  const { held, to, receipt, due = [], finished = [], late = [], letters = [], keepFrom, maxEntries } = what
   const node = nodeOf(target)
   const keys = [
     cursorKey(tenant),
@@ -81,6 +124,7 @@ export async function commit(store: Store, { tenant, target }: LaneName, what: C
     receipt ? JSON.stringify(receipt) : "",
     String(keepFrom),
     String(MAX_LETTERS),
+    String(maxEntries),
     String(due.length),
     ...due.flatMap(({ at, id, item }) => [String(Math.ceil(at)), id, encodeOwed(item)]),
     String(finished.length),

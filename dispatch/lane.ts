@@ -160,7 +160,7 @@ export class Lane {
     const { store, clock, tenant, name, node, relay, config } = options
     this.#lane = { tenant, target: laneOf(name, node) }
     this.#lease = new Lease({ ...this.#lane, store, clock, relay, length: config.relay.lease })
-    this.#takedowns = new Takedowns({ store, clock, tenant, namespaces: options.target.namespaces })
+    this.#takedowns = new Takedowns({ store, clock, lane: this.#lane, namespaces: options.target.namespaces })
     this.#status = { state: "idle", since: options.clock.now(), attempts: 0 }
   }
 
@@ -334,7 +334,14 @@ export class Lane {
         at: clock.now(),
         raw: found.text.slice(0, 4_096),
       }
-      const finished = { held, to: held, finished: [id], letters: [letter], keepFrom }
+      const finished = {
+        held,
+        to: held,
+        finished: [id],
+        letters: [letter],
+        keepFrom,
+        maxEntries: config.log.maxEntries,
+      }
       const done = await commit(store, this.#lane, finished)
       this.#toldLetters([letter], done)
       if (done.status !== "ok") this.#lost()
@@ -372,6 +379,7 @@ export class Lane {
         late: receipts,
         letters,
         keepFrom,
+        maxEntries: config.log.maxEntries,
       })
     } while (committed.status === "changed")
     this.#toldLetters(letters, committed)
@@ -439,7 +447,7 @@ export class Lane {
     const planning = new Planning(this.#plan)
     planning.take(entries)
     let [newest, count] = [entries, entries.length]
-    for await (const page of isMore ? readOn(this.#options.store, this.#options.tenant, last) : []) {
+    for await (const page of isMore ? readOn(this.#options.store, this.#lane, last) : []) {
       if (page.some(isResync)) break
       planning.take(page)
       newest = page
@@ -590,6 +598,7 @@ export class Lane {
       late: [...late.values()].map((row) => ({ receipt: row })),
       letters,
       keepFrom: (at - config.log.keep) * 1000,
+      maxEntries: config.log.maxEntries,
     })
     this.#toldLetters(letters, committed)
     if (committed.status !== "ok") {

@@ -1,15 +1,15 @@
 import { concerns } from "../protocol/concern.ts"
 import type { Epoch } from "../protocol/epoch.ts"
-import { logKey } from "../protocol/keys.ts"
-import { parseLogEntries } from "../protocol/log.ts"
 import type { Store } from "../protocol/store.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { type Clock, OVER } from "./clock.ts"
+import type { LaneName } from "./commit.ts"
+import { readLog } from "./reading.ts"
 
 export interface TakedownsOptions {
   readonly store: Store
   readonly clock: Clock
-  readonly tenant: string
+  readonly lane: LaneName
   /** Patterns of the target. */
   readonly namespaces: readonly string[]
 }
@@ -111,11 +111,9 @@ export class Takedowns {
 
   /** The newest of what was published since that takes something down here. @throws {StoreError} */
   async #find(): Promise<Epoch | undefined> {
-    const { store, tenant, namespaces } = this.#options
-    const [reply] = await store.pipeline([
-      ["XRANGE", logKey(tenant), `${this.#after}-1`, "+", "COUNT", String(MAX_LOOKED_AT)],
-    ])
-    return parseLogEntries(reply).findLast(
+    const { store, lane, namespaces } = this.#options
+    const { entries } = await readLog(store, lane, this.#after, MAX_LOOKED_AT)
+    return entries.findLast(
       ({ body }) => body.mode === "purge" && !body.settling && concerns(body, namespaces),
     )?.epoch
   }

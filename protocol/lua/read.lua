@@ -10,12 +10,17 @@
 local head, log, due = KEYS[1], KEYS[2], KEYS[3]
 local after, limit, maxBytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
+-- Of 256 KiB each these are 2 MiB: nobody can tell how large an entry is before it was read.
+local STEP = 8
+
+local said = redis.call('GET', head)
+-- The head is written after what it covers. What follows that was refused, and could not be taken back.
+local last = string.match(said or '', '^%d+ (%d+) ') or '+'
 local entries, bytes = {}, 0
 -- `<epoch>-1` excludes the entry itself on every Redis; `(` needs 6.2.
 local from = after .. '-1'
 while #entries < limit and bytes < maxBytes do
-  -- In small steps: an entry may have 256 KiB, and a reply is built in Redis's memory.
-  local some = redis.call('XRANGE', log, from, '+', 'COUNT', math.min(64, limit - #entries))
+  local some = redis.call('XRANGE', log, from, last, 'COUNT', math.min(STEP, limit - #entries))
   if #some == 0 then break end
   for _, entry in ipairs(some) do
     entries[#entries + 1] = entry
@@ -23,4 +28,4 @@ while #entries < limit and bytes < maxBytes do
   end
   from = string.match(some[#some][1], '^(%d+)') .. '-1'
 end
-return {redis.call('GET', head), entries, redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]}
+return {said, entries, redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')[2]}

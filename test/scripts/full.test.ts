@@ -100,7 +100,7 @@ describe("a full Redis", () => {
     expect(held).toBe("r1.a 0 0 0")
     expect(await acquire(host.store, "cdn", "r1.a")).toBe(held)
     await expectFull()
-    const { entries } = await readAfter(host.store, 0)
+    const { entries } = await readAfter(host.store, 0, 1_000, 100_000_000)
     const last = entries.at(-1)
     if (!last) throw new Error("nothing was read")
     const committed = await commit(host.store, {

@@ -321,6 +321,41 @@ describe("the log is trimmed", () => {
     expect((await receipts("cdn")).at(-1)).toEqual(["1249-0", "1248"])
   })
 
+  it("and receipts and rows that are young go too, where they are more than the log may have", async () => {
+    await fillLog(600)
+    const held = (await acquire(host.store, "cdn", "r1.a")) ?? ""
+    for (let epoch = 1_000; epoch < 1_600; epoch += 1) {
+      const own = epoch === 1_000 ? held : cursorAt("r1.a", epoch - 1)
+      const one = { target: "cdn", held: own, to: at(epoch), most: 50, late: [{ epoch }] }
+      expect(await commit(host.store, one)).toBe("ok")
+    }
+    // Receipts by whole nodes of a hundred.
+    expect((await receipts("cdn")).length).toBeLessThanOrEqual(150)
+    expect((await receipts("cdn")).at(-1)).toEqual(["1599-0", "1598"])
+    expect(await host.command("ZCARD", lateKey(TENANT, "cdn"))).toBe(50)
+    expect(await host.command("ZRANGE", lateKey(TENANT, "cdn"), "-1", "-1", "WITHSCORES")).toContain("1599")
+  })
+
+  it("in steps, so that no commit waits for a million entries to go", async () => {
+    await fillLog(25_150)
+    const rows = Array.from({ length: 3_000 }, (_, nth) => [String(nth), `row ${nth}`]).flat()
+    await host.command("ZADD", lateKey(TENANT, "cdn"), ...rows)
+    const log: number[] = [25_150]
+    const late: number[] = [3_000]
+    let held = (await acquire(host.store, "cdn", "r1.a")) ?? ""
+    for (let nth = 0; nth < 4; nth += 1) {
+      const to = at(26_100 + nth)
+      expect(await commit(host.store, { target: "cdn", held, to, keep: 26_100 })).toBe("ok")
+      held = cursorAt("r1.a", 26_100 + nth)
+      log.push(Number(await host.command("XLEN", logKey(TENANT))))
+      late.push(Number(await host.command("ZCARD", lateKey(TENANT, "cdn"))))
+    }
+    expect(late).toEqual([3_000, 2_000, 1_000, 0, 0])
+    expect(log.at(-1)).toBe(50)
+    const gone = log.slice(1).map((left, nth) => (log[nth] ?? 0) - left)
+    expect(Math.max(...gone)).toBeLessThanOrEqual(10_000)
+  })
+
   it("never below an entry that is unread, though it is old", async () => {
     await fillLog(4)
     await host.command("HSET", cursorKey(TENANT), "slow", cursorAt("r2.b", 1_001))

@@ -19,6 +19,7 @@ import { type Head, parseHead } from "../../protocol/epoch.ts"
 import { type LogEntry, parseLogEntries } from "../../protocol/log.ts"
 import { type EntryPlan, publish, type PublishOutcome, type PublishRequest } from "../../protocol/publish.ts"
 import type { LateReceipt, RangeReceipt } from "../../protocol/receipt.ts"
+import { readHash } from "../../protocol/record.ts"
 import { acquireScript, commitScript, readScript } from "../../protocol/scripts.gen.ts"
 import { asList, asText, type Reply, type Store } from "../../protocol/store.ts"
 import { DAY } from "../../protocol/time.ts"
@@ -154,8 +155,17 @@ export async function readHead(store: Store, tenant: string = TENANT): Promise<H
 export async function snapshot(store: Store): Promise<Record<string, Reply>> {
   const [found] = await store.pipeline([["KEYS", "*"]])
   const keys = asList(found).map((key) => asText(key) ?? "")
-  const values = await store.pipeline(keys.map((key) => ["DUMP", key]))
-  return Object.fromEntries(keys.map((key, index) => [key, values[index] ?? null]))
+  const types = await store.pipeline(keys.map((key) => ["TYPE", key]))
+  // Of a hash the order of its fields says nothing.
+  const values = await store.pipeline(
+    keys.map((key, index) => [types[index] === "hash" ? "HGETALL" : "DUMP", key]),
+  )
+  return Object.fromEntries(
+    keys.map((key, index) => [
+      key,
+      types[index] === "hash" ? [...readHash(values[index])].flat().toSorted() : (values[index] ?? null),
+    ]),
+  )
 }
 
 export const selectors = (more: Partial<Selectors>): Selectors => ({ ...NO_SELECTORS, ...more })
@@ -191,6 +201,8 @@ export interface Commit {
   readonly to: string
   readonly receipt?: Partial<RangeReceipt>
   readonly keep?: number
+  /** Receipts, and rows beside them. */
+  readonly most?: number
   readonly due?: readonly (readonly [at: number, id: string, item: string])[]
   readonly done?: readonly string[]
   readonly late?: readonly Partial<LateReceipt>[]
@@ -200,7 +212,18 @@ export interface Commit {
 /** Writes what became of a range, as a lane does. Answers `ok` or `lost`. */
 export async function commit(
   store: Store,
-  { target, held, to, receipt = {}, keep = 0, due = [], done = [], late = [], dead = [] }: Commit,
+  {
+    target,
+    held,
+    to,
+    receipt = {},
+    keep = 0,
+    most = 1_000,
+    due = [],
+    done = [],
+    late = [],
+    dead = [],
+  }: Commit,
 ): Promise<string | undefined> {
   const whole: RangeReceipt = {
     at: 0,
@@ -230,6 +253,7 @@ export async function commit(
       JSON.stringify(whole),
       String(keep),
       "1000",
+      String(most),
       String(due.length),
       ...due.flatMap(([at, id, item]) => [String(at), id, item]),
       String(done.length),
