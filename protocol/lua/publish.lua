@@ -108,7 +108,7 @@ local function rowOf(key)
   end
   return rows[key]
 end
-local stored, there, rootEpoch = try('GET', head), try('GET', namespaces), tonumber(rowOf(root).e)
+local stored, rootEpoch = try('GET', head), tonumber(rowOf(root).e)
 local at = 8
 for index = 1, count do
   local one = {body = ARGV[at], channel = ARGV[at + 1], raises = ARGV[at + 2], mode = ARGV[at + 3],
@@ -132,6 +132,7 @@ for index = 1, count do
   at = at + ARGV[at] + 1
   items[index] = one
 end
+local there = new > 0 and try('GET', namespaces)
 if refusal then
   -- A key that is none of ours has to be set aside, and the relay is told where to look.
   for _, one in ipairs(items) do redis.pcall('PUBLISH', one.channel, '{"v":1,"broken":true}') end
@@ -162,6 +163,7 @@ local function raiseTags(one)
   local raise, drop, put = {'ZADD', one.row.tags}, {'ZREM', one.row.tags}, {'ZADD', one.row.tags}
   for index, epoch in ipairs(one.epochs) do
     local tag = one.asked[index + 2]
+    if not epoch then one.row.all = one.row.all + 1 end
     raise[#raise + 1], raise[#raise + 2] = one.epoch, tag
     if epoch then put[#put + 1], put[#put + 2] = epoch, tag else drop[#drop + 1] = tag end
   end
@@ -182,7 +184,7 @@ local function publish()
     one.epoch = str(first + index - 1)
     if one.raises ~= 'tags' then one.row.e = one.epoch end
     if one.mode == 'purge' then one.row.hard = one.epoch end
-    one.row.watermark = one.epoch
+    one.row.watermark, one.row.all = one.epoch, one.row.known
   end
   -- The first that writes is one that Redis refuses when it is full. Of a row that is new it writes nothing: whoever may
   -- not delete could not take it back.
@@ -206,9 +208,11 @@ local function publish()
   end
   forgetPass()
   for index, one in ipairs(items) do
-    local number = str(seq + index)
-    add({'XADD', log, one.epoch .. '-0', 'v', '1', 'g', generation, 's', number, 'd', one.body},
-      {'XDEL', log, one.epoch .. '-0'})
+    local number, id = str(seq + index), one.epoch .. '-0'
+    -- By the last, after which Redis refuses nothing any more.
+    local limit = index == count and maxEntries or '9007199254740992'
+    add({'XADD', log, 'MAXLEN', '~', limit, id, 'v', '1', 'g', generation, 's', number, 'd', one.body},
+      {'XDEL', log, id})
     told[index] = one.epoch .. ':' .. number
     if not wakes[one.channel] then channels[#channels + 1] = one.channel end
     wakes[one.channel] = '{"v":1,"g":' .. generation .. ',"e":' .. one.epoch .. ',"s":' .. number .. '}'
@@ -235,14 +239,15 @@ end
 if refusal then return refusal end
 
 -- The log is the truth from here on: what fails below fails nothing.
-try('XTRIM', log, 'MAXLEN', '~', maxEntries)
 for _, row in ipairs(order) do
-  if row.known + row.more > 0 then
+  if row.all > 0 then
     if row.known == 0 then try('SADD', tagged, row.tags) end
     -- Those go that are older than entries may be, or than an invalidation of the whole namespace, beside which they say
     -- nothing, and the oldest above their number. What goes raises the floor: a tag that is missing is as old as that.
     local old = try('ZCOUNT', row.tags, '-inf', str(math.max(now - row.keepTags, row.e - 1, rootEpoch - 1))) or 0
-    local all = try('ZCARD', row.tags) or 0
+    -- Exact but for a tag that is new to two items of one publish.
+    local all = row.all
+    if old > 0 or all > row.maxTags then all = try('ZCARD', row.tags) or 0 end
     local go = math.min(math.max(old, all - row.maxTags), TIDY + row.more)
     -- All at once is given back in another thread.
     if old == all then go = all end
