@@ -279,6 +279,28 @@ describe("a lane that reads whole", () => {
   })
 })
 
+describe("an entry", () => {
+  it("that was refused and not taken back is no gap", async () => {
+    const [at, one] = await levelled()
+    const head = await at.head()
+    const { epoch, generation, seq } = head ?? { epoch: 0, generation: 0, seq: 0 }
+    const [known] = (await admin.xRange(at.key.log, `${epoch}-0`, `${epoch}-0`)) ?? []
+    const d = (known?.message["d"] ?? "").replace("before", "refused")
+    for (let nth = 1; nth <= 5; nth += 1)
+      await admin.xAdd(at.key.log, `${epoch + nth}-0`, { v: "1", g: `${generation}`, s: `${seq + 1}`, d })
+    one.lane.nudge()
+    await level(at, one)
+    expect(await at.cursor()).toMatchObject({ epoch, seq })
+    await at.tags("x")
+    one.lane.nudge()
+    await level(at, one)
+    expect(one.told("lane:resynced").slice(1)).toEqual([])
+    // It is purged with the next, which does no harm.
+    expect(one.driver.purged.toSorted()).toEqual(["invalidate tag refused", "invalidate tag x"])
+    expect(await at.cursor()).toMatchObject({ generation, seq: seq + 1 })
+  })
+})
+
 describe("a lane that cannot prove that it saw everything", () => {
   const resyncs = (one: Hired) => one.told("lane:resynced").map(({ reason, isFirst }) => [reason, isFirst])
 

@@ -123,8 +123,8 @@ describe("reading", () => {
     for (const maxBytes of [1, 10_000, 100_000]) {
       const { entries } = await readAfter(host.store, 0, 1_000, maxBytes)
       expect(entries.length).toBeGreaterThan(0)
-      // Redis is asked for 64 at a time.
-      expect(entries.length).toBeLessThanOrEqual(Math.ceil(maxBytes / 1_000) + 64)
+      // The log is read eight at a time.
+      expect(entries.length).toBeLessThanOrEqual(Math.ceil(maxBytes / 1_000) + 8)
       expect(entries.map(({ seq }) => seq)).toEqual(entries.map((_, index) => index + 2))
     }
     expect((await readAfter(host.store, 0, 1_000, 10_000_000)).entries).toHaveLength(200)
