@@ -59,12 +59,30 @@ export class StoreError extends Error {
   }
 }
 
+/** What Redis says of itself by the first word of an error: nothing was done, and it may come right. */
+const TROUBLES: Readonly<Record<string, string>> = {
+  READONLY: "is a read-only replica",
+  LOADING: "is loading its data",
+  MASTERDOWN: "has lost its primary",
+  NOREPLICAS: "has too few replicas to write",
+  MISCONF: "cannot save its data",
+  MOVED: "is a node of a cluster, which has these keys elsewhere",
+  ASK: "is moving these keys to another node",
+  TRYAGAIN: "is moving these keys to another node",
+  CLUSTERDOWN: "is a cluster that is down",
+  BUSY: "is busy with a script",
+}
+
+const codeOf = (message: string): string => /^-?([A-Z]+)\b/.exec(message)?.[1] ?? ""
+
+/** What an error text of Redis says of Redis itself, for people, as "Redis is a read-only replica"; else undefined. */
+export const troubleOf = (message: string): string | undefined =>
+  TROUBLES[codeOf(message)] && `Redis ${TROUBLES[codeOf(message)]}`
+
 /** Sorts an error text of Redis into what it means for us. */
 export const classifyReplyError = (message: string): StoreFailure => {
   if (/^OOM |-OOM |command not allowed when used memory/.test(message)) return "full"
-  if (/^-?(LOADING|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MISCONF)\b/.test(message))
-    return "unreachable"
-  return "refused"
+  return troubleOf(message) ? "unreachable" : "refused"
 }
 
 export const asList = (reply: Reply | undefined): readonly Reply[] =>
