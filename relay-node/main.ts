@@ -18,6 +18,7 @@ import { labelsOf, readLags } from "./lanes-view.ts"
 import { createMetrics } from "./metrics.ts"
 import { createProbeFetch } from "./probe-fetch.ts"
 import { targetFaults } from "./lanes.ts"
+import { type RedisAddress, readRedisAddress } from "./redis/address.ts"
 import { startRelay } from "./relay.ts"
 import { connectVendors, type Vendors } from "./vendor-fetch.ts"
 import type { WorkerAddress } from "./worker-check.ts"
@@ -58,12 +59,15 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   const vendors = vendorsOf(version, env)
   const probe = createProbeFetch()
   const worker = await workerOf(env, resolved.tokens)
+  const unfit = Promise.withResolvers<string>()
   const relay = startRelay({
     ...(worker ? { worker } : {}),
     config,
     resolved,
     off,
-    redisUrl: settings.redisUrl,
+    redisUrl: settings.redis.url,
+    ...(settings.redis.tls ? { redisTls: settings.redis.tls } : {}),
+    onUnfit: unfit.resolve,
     events,
     version,
     fetch: vendors.fetch,
@@ -81,6 +85,11 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     return lags.flat()
   })
   const stopped = Promise.withResolvers<void>()
+  let unfitFor: string | undefined
+  void unfit.promise.then((reason) => {
+    unfitFor = reason
+    stopped.resolve()
+  })
   const drain = () => stopped.resolve()
   const server = serve({
     fetch: relayApp({ relay, metrics, tokens: resolved.tokens, host: settings.host, events, drain }).fetch,
@@ -102,6 +111,7 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     await vendors.close()
     await probe.close()
   }
+  if (unfitFor !== undefined) throw new Misconfigured(unfitFor)
 }
 
 /** By the proxies that the environment names, if any. */
@@ -129,7 +139,7 @@ async function workerOf(
 }
 
 interface Settings {
-  readonly redisUrl: string
+  readonly redis: RedisAddress
   readonly host: string
   readonly port: number
   readonly configPath: string
@@ -137,9 +147,12 @@ interface Settings {
 }
 
 function readSettings(env: NodeJS.ProcessEnv): Settings {
-  const { REDIS_URL: redisUrl, TIDEMARK_HOST: host = "127.0.0.1" } = env
-  if (!redisUrl)
-    throw new Misconfigured("REDIS_URL is not set: redis://host:port of the Redis that holds the log")
+  const { TIDEMARK_HOST: host = "127.0.0.1" } = env
+  const { address: redis, faults } = readRedisAddress(
+    env,
+    "redis://host:port of the Redis that holds the log",
+  )
+  if (faults.length > 0) throw new Misconfigured(faults.join("; "))
   const port = Number(env.TIDEMARK_RELAY_PORT ?? "8788")
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new Misconfigured("TIDEMARK_RELAY_PORT must be 0 to 65535")
@@ -148,7 +161,7 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
     throw new Misconfigured("a development token is taken on loopback only: unset TIDEMARK_HOST")
   }
   return {
-    redisUrl,
+    redis,
     host,
     port,
     configPath: findConfig(env.TIDEMARK_CONFIG),

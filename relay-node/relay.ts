@@ -17,6 +17,7 @@ import { asList, asText, type Store } from "../protocol/store.ts"
 import { DAY, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { RelayEmitter } from "./events.ts"
 import { Lanes } from "./lanes.ts"
+import type { RedisAddress } from "./redis/address.ts"
 import { connectUpstream } from "./redis/upstream.ts"
 import { isUpstash, readInfo, redisStore } from "./store.ts"
 import { Subscription } from "./subscription.ts"
@@ -29,6 +30,9 @@ export interface RelayOptions {
   /** Targets that are off, with the names of the secrets that they miss. */
   readonly off: Readonly<Record<string, readonly string[]>>
   readonly redisUrl: string
+  readonly redisTls?: RedisAddress["tls"]
+  /** Told that the Redis can never be worked with: a sentence that names `REDIS_URL`. */
+  readonly onUnfit?: (reason: string) => void
   /** What vendors are called by. */
   readonly fetch: VendorFetch
   /** What sites are looked at by after a purge. Default: the runtime's own. */
@@ -105,8 +109,16 @@ export function startRelay(options: RelayOptions): Relay {
   const { config, events, clock = systemClock, version } = options
   const id = `relay-${randomBytes(6).toString("hex")}`
   const startedAt = clock.now()
-  const upstream = connectUpstream(options.redisUrl, events.log)
-  const store = redisStore(upstream, isUpstash(options.redisUrl))
+  const redis: RedisAddress = {
+    url: options.redisUrl,
+    ...(options.redisTls ? { tls: options.redisTls } : {}),
+  }
+  const upstream = connectUpstream(redis, events.log, {
+    // Wakes of the Redis of before are of the Redis of before.
+    onMoved: () => subscription.renew(),
+    ...(options.onUnfit ? { onUnfit: options.onUnfit } : {}),
+  })
+  const store = redisStore(upstream, isUpstash(redis.url))
   const closing = new AbortController()
   /** How Redis evicts; undefined until it was asked, "" where it does not say. */
   let policy: string | undefined
@@ -177,8 +189,8 @@ export function startRelay(options: RelayOptions): Relay {
     })
   }
 
-  const subscription = new Subscription({
-    redisUrl: options.redisUrl,
+  const subscription: Subscription = new Subscription({
+    redisUrl: redis,
     relay: id,
     clock,
     publish: async (channel, message) => void (await store.pipeline([["PUBLISH", channel, message]])),
@@ -353,9 +365,9 @@ export function startRelay(options: RelayOptions): Relay {
       return {
         ...(subscription.isProven ? {} : { subscription: "no message was seen to come back from Redis" }),
         ...(unread.length === 0 ? {} : { log: `not yet read: ${unread.join(", ")}` }),
-        ...(clock.now() - lastPoll <= 3 * config.relay.poll + 10_000
+        ...(upstream.trouble === undefined && clock.now() - lastPoll <= 3 * config.relay.poll + 10_000
           ? {}
-          : { store: "Redis does not answer" }),
+          : { store: upstream.trouble ?? "Redis does not answer" }),
         ...(policy === undefined ? { policy: "not yet known whether Redis evicts keys" } : {}),
         ...(policy === undefined || policy === "" || policy === "noeviction"
           ? {}

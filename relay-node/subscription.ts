@@ -2,6 +2,7 @@ import type { Clock } from "../dispatch/clock.ts"
 import { parseWakeChannel, probeChannel, WAKE_PATTERN } from "../protocol/keys.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
+import type { RedisAddress } from "./redis/address.ts"
 import { createConnection, discard, reconnectDelay, type RedisConnection } from "./redis/connection.ts"
 
 /** Everything worth knowing about the subscription. */
@@ -12,7 +13,7 @@ export interface SubscriptionEvents {
 }
 
 export interface SubscriptionOptions {
-  readonly redisUrl: string
+  readonly redisUrl: string | RedisAddress
   /** Names this relay's probes. */
   readonly relay: string
   readonly clock: Clock
@@ -47,6 +48,7 @@ export class Subscription {
   #provenAt: Milliseconds | undefined
   #awaited: { readonly message: string; readonly sentAt: Milliseconds } | undefined
   #probes = 0
+  #lose: (() => void) | undefined
 
   constructor(options: SubscriptionOptions) {
     this.#options = options
@@ -57,6 +59,11 @@ export class Subscription {
   get isProven(): boolean {
     const { clock } = this.#options
     return this.#provenAt !== undefined && clock.now() - this.#provenAt < 2 * EVERY + SECOND
+  }
+
+  /** Gives up the connection and makes another, as when Redis is elsewhere now. */
+  renew(): void {
+    this.#lose?.()
   }
 
   async close(): Promise<void> {
@@ -73,6 +80,7 @@ export class Subscription {
       const lost = Promise.withResolvers<"closed">()
       const over = new AbortController()
       const until = AbortSignal.any([over.signal, signal])
+      this.#lose = () => lost.resolve("closed")
       connection.on("error", () => lost.resolve("closed"))
       connection.on("end", () => lost.resolve("closed"))
       try {

@@ -36,7 +36,7 @@ const KEEP_ALIVE: Milliseconds = 30 * SECOND
  */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const settings = checkGatewayOptions(options)
-  const upstream = connectUpstream(settings.redisUrl, settings.log)
+  const upstream = connectUpstream(settings.redis, settings.log, { onUnfit: settings.onUnfit })
   let isClosing = false
   const app = createApp({
     settings,

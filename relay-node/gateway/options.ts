@@ -1,4 +1,5 @@
 import { isLoopback } from "../host.ts"
+import { type RedisAddress, redisUrlFault } from "../redis/address.ts"
 import type { UpstreamLog } from "../redis/types.ts"
 
 /** A request that was let through, told before Redis is asked. Names only, as arguments may be anybody's data. */
@@ -10,8 +11,10 @@ export interface GatewayRequest {
 }
 
 export interface GatewayOptions {
-  /** `redis[s]://[[user][:password]@]host[:port][/database]` of the one Redis behind this gateway. */
+  /** `redis[s]://[[user][:password]@]host[:port][/database]` or `unix:///path` of the one Redis behind this gateway. */
   readonly redisUrl: string
+  /** PEM texts for `rediss://`: whom its certificate is signed by, and a certificate of one's own. */
+  readonly redisTls?: RedisAddress["tls"]
   /** What every request has to bring. Shorter than 32 characters is good for a loopback address only. */
   readonly token: string
   /** The address to listen on. @default "127.0.0.1" */
@@ -31,13 +34,15 @@ export interface GatewayOptions {
   readonly allowedHosts?: readonly string[]
   /** Told of Redis coming and going, and of faults of ours. Never sees a token, an argument or a reply. */
   readonly log?: UpstreamLog
+  /** Called where the Redis behind it can never be worked with: a sentence that names `REDIS_URL`. */
+  onUnfit?(reason: string): void
   /** Called once for each request that is about to ask Redis: tests and metrics count round trips with it. */
   onRequest?(request: GatewayRequest): void
 }
 
 /** The options, checked and complete. */
 export interface GatewaySettings {
-  readonly redisUrl: string
+  readonly redis: RedisAddress
   readonly token: string
   readonly host: string
   readonly port: number
@@ -45,6 +50,7 @@ export interface GatewaySettings {
   readonly allowedHosts: readonly string[] | undefined
   readonly log: UpstreamLog
   readonly onRequest: (request: GatewayRequest) => void
+  readonly onUnfit: (reason: string) => void
 }
 
 /** Everything that is wrong with how a gateway is set up, at once and without a single value. */
@@ -70,7 +76,8 @@ const silent: UpstreamLog = { info: () => {}, warn: () => {}, error: () => {} }
 export function checkGatewayOptions(options: GatewayOptions): GatewaySettings {
   const { token, redisUrl, host = DEFAULT_HOST, port = DEFAULT_PORT, allCommands = false } = options
   const problems: string[] = []
-  if (!isRedisUrl(redisUrl)) problems.push("redisUrl is no redis:// or rediss:// URL")
+  const fault = redisUrlFault(redisUrl)
+  if (fault !== undefined) problems.push(`redisUrl ${fault}`)
   if (!isPort(port)) problems.push("port is no number from 0 to 65535")
   if (token === "") problems.push("token is empty")
   if (!isLoopback(host)) {
@@ -81,7 +88,7 @@ export function checkGatewayOptions(options: GatewayOptions): GatewaySettings {
   }
   if (problems.length > 0) throw new GatewayConfigError(problems)
   return {
-    redisUrl,
+    redis: { url: redisUrl, ...(options.redisTls ? { tls: options.redisTls } : {}) },
     token,
     host,
     port,
@@ -89,12 +96,8 @@ export function checkGatewayOptions(options: GatewayOptions): GatewaySettings {
     allowedHosts: options.allowedHosts,
     log: options.log ?? silent,
     onRequest: (request) => options.onRequest?.(request),
+    onUnfit: (reason) => options.onUnfit?.(reason),
   }
 }
 
 export const isPort = (port: number): boolean => Number.isInteger(port) && port >= 0 && port <= 65_535
-
-export function isRedisUrl(text: string): boolean {
-  const url = URL.parse(text)
-  return url?.protocol === "redis:" || url?.protocol === "rediss:"
-}

@@ -20,8 +20,6 @@ const OTHERS: Readonly<Record<string, string>> = {
   "redis+sentinel": "Sentinel is not asked: name the primary by an address that follows it",
   "redis-sentinel": "Sentinel is not asked: name the primary by an address that follows it",
   "redis+cluster": "a cluster is not supported: name one Redis",
-  http: "that is the REST address: take the one that begins with rediss://",
-  https: "that is the REST address: take the one that begins with rediss://",
 }
 
 /** The most databases that Redis can be told to have is a 32-bit number. */
@@ -37,8 +35,11 @@ export function redisUrlFault(text: string): string | undefined {
   if (whole === undefined) return "has no scheme: write redis://host:port"
   const known = scheme.toLowerCase()
   if (known === "unix") return unixFault(rest)
+  if (/^https?$/.test(known) && /\.upstash\.io\b/i.test(rest))
+    return "is Upstash's REST address: take the one that begins with rediss://"
   if (known !== "redis" && known !== "rediss") {
-    return `begins with ${/^[a-z+-]{1,20}$/.test(known) ? `${known}://` : "an unknown scheme"}: ${OTHERS[known] ?? "write redis:// or rediss://"}`
+    const instead = OTHERS[known]
+    return instead === undefined ? "is no redis:// or rediss:// URL" : `begins with ${known}://: ${instead}`
   }
   return serverFault(rest)
 }

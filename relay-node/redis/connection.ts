@@ -1,5 +1,6 @@
 import { createClient } from "redis"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
+import type { RedisAddress } from "./address.ts"
 
 /** A connection of node-redis, as this gateway sets it up. */
 export type RedisConnection = ReturnType<typeof createConnection>
@@ -24,10 +25,11 @@ export const reconnectDelay = (retries: number, random: () => number = Math.rand
   Math.floor(random() * Math.min(MAX_DELAY, BASE_DELAY * 2 ** Math.min(retries, 10)))
 
 /** A connection that is not connected yet. Only the shared one comes back by itself when it is lost. */
-export function createConnection(redisUrl: string, kind: ConnectionKind) {
+export function createConnection(redis: string | RedisAddress, kind: ConnectionKind) {
   const isSubscriber = kind === "subscriber"
+  const { url, tls }: RedisAddress = typeof redis === "string" ? { url: redis } : redis
   return createClient({
-    url: redisUrl,
+    url,
     // Upstash answers in the shapes of RESP2: a hash, or members with scores, as one flat list of strings.
     RESP: 2,
     disableOfflineQueue: true,
@@ -39,6 +41,7 @@ export function createConnection(redisUrl: string, kind: ConnectionKind) {
     socket: {
       reconnectStrategy: kind === "shared" ? (retries) => reconnectDelay(retries) : false,
       ...(isSubscriber ? { socketTimeout: SUBSCRIBER_SILENCE } : {}),
+      ...(tls ? { tls: true as const, ...tls } : {}),
     },
   })
 }
