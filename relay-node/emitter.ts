@@ -15,6 +15,9 @@ const LOUD = new Set<string>([
   "lane:setAside",
   "resync:asked",
   "worker:disagrees",
+  "store:untold",
+  "store:demoted",
+  "store:wentBack",
   "target:removed",
   "target:unknown",
 ])

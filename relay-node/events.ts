@@ -27,6 +27,12 @@ export interface RelayEvents {
   "target:unknown": { target: string; detail: string | undefined }
   /** What was seen of a url after it was purged. */
   "target:verified": { tenant: string; target: string } & Verified
+  /** Something of Redis that should be known is not told by it: what that means. Once for each. */
+  "store:untold": { about: string; detail: string }
+  /** Redis is a replica, or has become one: nothing can be written there. */
+  "store:demoted": object
+  /** Redis went back to an earlier state, whatever it says of itself: what it showed of this relay was older than what it took. */
+  "store:wentBack": object
   /** The Worker looks at another log than this relay reads; without a detail it no longer does. */
   "worker:disagrees": { detail: string | undefined }
 }

@@ -7,9 +7,6 @@ import { readRequest, requireAnyPublish, requirePublish } from "../protocol/publ
 import { type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { Problem, problemParts } from "../protocol/errors.ts"
-import { RELAY_ITEMS_KEY } from "../protocol/keys.ts"
-import { parseJson } from "../protocol/receipt.ts"
-import { readHash } from "../protocol/record.ts"
 import { getRecord, listRecords } from "../protocol/records-api.ts"
 import { StoreError } from "../protocol/store.ts"
 import { isoTime } from "../protocol/time.ts"
@@ -19,7 +16,8 @@ import type { Metrics } from "./metrics.ts"
 import type { RelayEmitter } from "./events.ts"
 import { lanesView } from "./lanes-view.ts"
 import { operateRoutes } from "./operate.ts"
-import type { Relay, RelayItem } from "./relay.ts"
+import { readFleet } from "./fleet.ts"
+import type { Relay } from "./relay.ts"
 
 export interface RelayHttpOptions {
   readonly relay: Relay
@@ -58,8 +56,10 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
   app.get("/healthz", (c) => c.json({ ok: true }))
   app.get("/readyz", (c) => {
     const unready = relay.unready()
+    const notes = relay.notes()
     const ready = Object.keys(unready).length === 0
-    return c.json({ ready, ...(ready ? {} : { unready }) }, ready ? 200 : 503)
+    const hasNotes = Object.keys(notes).length > 0
+    return c.json({ ready, ...(ready ? {} : { unready }), ...(hasNotes ? { notes } : {}) }, ready ? 200 : 503)
   })
   app.get("/metrics", async (c) => {
     if (!relay.config.relay.publicMetrics)
@@ -138,12 +138,8 @@ async function readExplain(text: Promise<string>): Promise<Readonly<Record<strin
 
 /** Every relay of the fleet, with those of its lanes that are this tenant's. */
 async function relaysOf(relay: Relay, tenant: string): Promise<unknown[]> {
-  const [items] = await relay.store.pipeline([["HGETALL", RELAY_ITEMS_KEY]])
-  return [...readHash(items).values()].flatMap((text) => {
-    const item = parseJson<RelayItem>(text)
-    if (!item) return []
-    const { id, version, startedAt, heartbeatAt, lanes } = item
+  return (await readFleet(relay.store)).map(({ id, version, startedAt, heartbeatAt, lanes }) => {
     const own = lanes.filter((lane) => lane.startsWith(`${tenant}/`))
-    return [{ id, version, startedAt: isoTime(startedAt), heartbeatAt: isoTime(heartbeatAt), lanes: own }]
+    return { id, version, startedAt: isoTime(startedAt), heartbeatAt: isoTime(heartbeatAt), lanes: own }
   })
 }
