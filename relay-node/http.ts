@@ -56,10 +56,8 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
   app.get("/healthz", (c) => c.json({ ok: true }))
   app.get("/readyz", (c) => {
     const unready = relay.unready()
-    const notes = relay.notes()
     const ready = Object.keys(unready).length === 0
-    const hasNotes = Object.keys(notes).length > 0
-    return c.json({ ready, ...(ready ? {} : { unready }), ...(hasNotes ? { notes } : {}) }, ready ? 200 : 503)
+    return c.json({ ready, ...(ready ? {} : { unready }), ...notesOf(relay) }, ready ? 200 : 503)
   })
   app.get("/metrics", async (c) => {
     if (!relay.config.relay.publicMetrics)
@@ -100,7 +98,7 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
   app.get("/v1/lanes", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
     requireScope(principal, "read", "*")
-    return c.json({ items: await lanesView(relay, principal.tenant) })
+    return c.json({ items: await lanesView(relay, principal.tenant), ...notesOf(relay) })
   })
   app.get("/v1/relays", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
@@ -109,6 +107,12 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
   })
   operateRoutes(app, { relay, events, principalOf, drain })
   return app
+}
+
+/** Left out where there are none. */
+function notesOf(relay: Relay): { readonly notes?: ReturnType<Relay["notes"]> } {
+  const notes = relay.notes()
+  return Object.keys(notes).length === 0 ? {} : { notes }
 }
 
 /** What there is, and by which method. */

@@ -5,6 +5,9 @@ import { cursorKey, dueItemsKey, dueKey, headKey, RELAY_ITEMS_KEY, RELAYS_KEY } 
 import { NO_SELECTORS } from "../../protocol/invalidation.ts"
 import { encodeOwed } from "../../protocol/letter.ts"
 import { DAY, type Milliseconds, SECOND } from "../../protocol/time.ts"
+import { createEmitter } from "../../relay-node/emitter.ts"
+import { relayApp } from "../../relay-node/http.ts"
+import { createMetrics } from "../../relay-node/metrics.ts"
 import { type RestingRelay, restingRelay, tenantName } from "../support/resting-relay.ts"
 import { startUntold } from "../support/untold.ts"
 import { poll } from "./stage.ts"
@@ -219,6 +222,16 @@ describe("a Redis that does not say who it is", () => {
       identity: expect.stringContaining("failover"),
     })
     expect(one.said("store:untold")).toMatchObject([{ about: "policy" }, { about: "identity" }])
+    const app = relayApp({
+      relay: one.relay,
+      metrics: createMetrics(),
+      tokens: [],
+      host: "127.0.0.1",
+      events: createEmitter({ debug() {}, info() {}, warn() {}, error() {} }, createMetrics()),
+      drain: () => {},
+    })
+    const answer = await app.request("/readyz", { headers: { host: "127.0.0.1" } })
+    expect([answer.status, await answer.json()]).toEqual([200, { ready: true, notes: one.relay.notes() }])
   })
 
   it("has no notes where it does say", async () => {
