@@ -79,7 +79,7 @@ export async function restingRelay({
     await admin.sendCommand(["CLIENT", "INFO"]),
     ...(await open.store.pipeline([["CLIENT", "INFO"]])),
   ])
-    own.add(/\baddr=(\S+)/.exec(String(info))?.[1] ?? "")
+    own.add(/\baddr=(\S+)/.exec(typeof info === "string" ? info : "")?.[1] ?? "")
   const link = await startProxy(behind ?? url)
   const clock = manualClock()
   const names = Array.from({ length: tenants }, (_, nth) => tenantName(nth))
