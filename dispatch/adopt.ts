@@ -1,5 +1,5 @@
 import type { Config } from "../protocol/config/schema.ts"
-import { ORIGIN, type Position } from "../protocol/epoch.ts"
+import { type Generation, type Head, ORIGIN, type Position } from "../protocol/epoch.ts"
 import { type EntryBody, NO_SELECTORS } from "../protocol/invalidation.ts"
 import { headKey, logKey, namespaceKey, neverKey, wakeChannel } from "../protocol/keys.ts"
 import { encodeBody } from "../protocol/log.ts"
@@ -41,12 +41,41 @@ function bodyParts(mode: EntryBody["mode"], relay: string): [string, string, str
   return [before ?? "", between ?? "", after ?? ""]
 }
 
+/**
+ * What a head that was read says, held against what is remembered.
+ *
+ * - `same`   nothing new
+ * - `moved`  something was published; it is remembered now
+ * - `amiss`  something may be lost, or nobody has adopted the log yet: `adopt` is to compare, in one step with the store
+ */
+export type HeadVerdict = "same" | "moved" | "amiss"
+
 /** What this relay remembers of one tenant's log, and holds the stored one against, on every connect and every poll. */
 export class Memory {
   #seen: Position = ORIGIN
+  /** Of which something is known to be lost; 0 for none. */
+  #lost: Generation = 0
 
   get seen(): Position {
     return this.#seen
+  }
+
+  /** The store was seen to have gone back: whatever was written under this generation may be missing. */
+  loseTrust(): void {
+    this.#lost ||= this.#seen.generation
+  }
+
+  /** @param identity of the server that it was read from; `-`, where it has none, says nothing */
+  judge(head: Head | undefined, identity: string): HeadVerdict {
+    const seen = this.#seen
+    if (!head || seen.generation === 0 || this.#lost !== 0) return "amiss"
+    if (identity !== "-" && head.identity !== identity) return "amiss"
+    const isSame = head.generation === seen.generation
+    if (head.epoch < seen.epoch || (isSame && head.seq < seen.seq)) return "amiss"
+    if (isSame && head.epoch === seen.epoch && head.seq === seen.seq) return "same"
+    const { generation, epoch, seq } = head
+    this.#seen = { generation, epoch, seq }
+    return "moved"
   }
 
   /**
@@ -65,6 +94,7 @@ export class Memory {
       "",
       onIdentity,
       ...bodyParts(mode, relay),
+      String(this.#lost),
     ]
     const answer = asList(await store.script(adoptScript, keys, args)).map(asText)
     const [told, generation, epoch, seq, last] = answer
@@ -74,6 +104,7 @@ export class Memory {
     const head = { generation: Number(generation), epoch: Number(epoch), seq: Number(seq) }
     const isFirst = reason === "missing" && this.#seen.epoch === 0 && last === "0"
     this.#seen = head
+    this.#lost = 0
     return { reason, head, isFirst }
   }
 }

@@ -98,6 +98,21 @@ export async function setNamespaceAside(
   return [...keys, ...(await renameWrong(store, passes, now))]
 }
 
+/** Which of some namespaces have a key that is none of ours. @throws {StoreError} */
+export async function findBroken(
+  store: Store,
+  tenant: string,
+  namespaces: readonly Namespace[],
+): Promise<Namespace[]> {
+  const keysOf = (name: Namespace): Types =>
+    new Map([
+      [namespaceKey(tenant, name), "string"],
+      [tagsKey(tenant, name), "zset"],
+    ])
+  const wrong = new Set(await findWrong(store, new Map(namespaces.flatMap((name) => [...keysOf(name)]))))
+  return namespaces.filter((name) => [...keysOf(name).keys()].some((key) => wrong.has(key)))
+}
+
 type Types = ReadonlyMap<string, string>
 
 const aside = (key: string, now: Milliseconds): string => `${key}:aside:${now}`

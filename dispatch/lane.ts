@@ -182,9 +182,14 @@ export class Lane {
     return this.#lane.target
   }
 
-  /** Whether this relay holds the lease, as far as it knows. */
+  /** Whether this relay holds the lease, as far as it knows: while there is something to do, and for a lease after. */
   get holds(): boolean {
     return this.#lease.holds
+  }
+
+  /** Whether this relay had the lane last, as far as it knows. */
+  get isOurs(): boolean {
+    return this.#lease.isOurs
   }
 
   /** Whether it has come to the end of its log once, or to what keeps it from that. */
@@ -201,6 +206,23 @@ export class Lane {
       this.#working = undefined
       if (this.#nudged) this.nudge()
     })
+  }
+
+  /**
+   * How the lane stands in Redis, as somebody saw who asked for all lanes of a tenant at once: it is nudged where it is
+   * not at the end of the log, or an item is due. A lane of another relay too, which may be gone.
+   *
+   * @param cursor as it is stored; undefined where there is none
+   */
+  see(cursor: string | undefined, head: Head | undefined, dueAt: Milliseconds | undefined): void {
+    // One that works finds out by itself.
+    if (this.#working) return
+    const [owner = "-", generation, epoch, seq] = (cursor ?? "- 0 0 0").split(" ")
+    this.#lease.see(owner)
+    const at = { generation: Number(generation), epoch: Number(epoch), seq: Number(seq) }
+    const isDue = dueAt !== undefined && dueAt <= this.#options.clock.now()
+    if (isDue || (head && !isAt(head, at))) this.nudge()
+    else this.#wakeAt(dueAt)
   }
 
   /** Begins no further call; resolves when those under way have finished. */

@@ -30,6 +30,7 @@ export class Lease {
   #owner = ""
   #until: Milliseconds = 0
   #othersFor: Milliseconds = 0
+  #isOurs = false
 
   constructor(options: LeaseOptions) {
     this.#options = options
@@ -38,6 +39,16 @@ export class Lease {
   /** Whether it is ours, as far as we know. */
   get holds(): boolean {
     return this.#options.clock.now() < this.#until
+  }
+
+  /** Whether this relay had it last, as far as it knows: at rest nobody renews a lease, and whoever comes may take it. */
+  get isOurs(): boolean {
+    return this.#isOurs
+  }
+
+  /** The owner that the cursor names was seen. */
+  see(owner: string): void {
+    this.#isOurs = owner.startsWith(`${this.#options.relay}.`)
   }
 
   /** Whether it was taken so lately that it need not be renewed yet. */
@@ -73,6 +84,7 @@ export class Lease {
       await store.script(acquireScript, keys, [target, this.#owner, String(length)]),
     )
     const text = asText(cursor) ?? ""
+    this.#isOurs = text !== ""
     if (text === "") {
       this.#until = 0
       this.#othersFor = Math.min(length, Math.max(1, Number(left ?? length)))

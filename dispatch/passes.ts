@@ -41,12 +41,13 @@ interface Due {
  * Appends the passes that are due, and starts the clock of second passes whose first was handled. Any relay may do so
  * at any time: a pass is published under its own idempotency key, and removed in the same script.
  *
- * @returns ms since 1970 at which the next one is due; undefined when none is known
+ * @returns ms since 1970 at which to run them again: when the next one is due, and a poll later where one waits for its
+ *   first to be handled; undefined when there is none
  * @throws {StoreError}
  */
 export async function runPasses(context: PassesContext): Promise<Milliseconds | undefined> {
-  await armSecondPasses(context)
-  const { store, tenant, clock } = context
+  const waiting = await armSecondPasses(context)
+  const { store, tenant, clock, config } = context
   for (;;) {
     const now = String(clock.now() * 1000)
     const [ids] = await store.pipeline([
@@ -58,7 +59,11 @@ export async function runPasses(context: PassesContext): Promise<Milliseconds | 
   }
   const [next] = await store.pipeline([["ZRANGE", laterKey(tenant), "0", "0", "WITHSCORES"]])
   const score = asText(asList(next)[1])
-  return score === undefined ? undefined : Number(score) / 1000
+  const at = [
+    ...(score === undefined ? [] : [Number(score) / 1000]),
+    ...(waiting > 0 ? [clock.now() + config.relay.poll] : []),
+  ]
+  return at.length === 0 ? undefined : Math.min(...at)
 }
 
 async function readPasses({ store, tenant }: PassesContext, ids: readonly string[]): Promise<Due[]> {
@@ -117,8 +122,10 @@ async function append(
 /**
  * A second pass counts from when the entry before it was handled by every target: counted from the acceptance, both
  * would come at once after an outage, and the second would protect nothing.
+ *
+ * @returns how many were met that wait on
  */
-async function armSecondPasses(context: PassesContext): Promise<void> {
+async function armSecondPasses(context: PassesContext): Promise<number> {
   let skip = 0
   let page = { met: PAGE, armed: PAGE }
   // What waits longest comes first: where a whole page of it waits on, so does what comes after.
@@ -126,6 +133,7 @@ async function armSecondPasses(context: PassesContext): Promise<void> {
     page = await armPage(context, skip)
     skip += page.met - page.armed
   }
+  return skip
 }
 
 async function armPage(context: PassesContext, skip: number): Promise<{ met: number; armed: number }> {

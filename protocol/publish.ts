@@ -135,7 +135,7 @@ export function settingsFor(
 }
 
 /** What an entry raises beside its tags: prefixes and hosts the namespace, as no reader can ask for them. */
-function raises(body: EntryBody): "tags" | "namespace" | "everything" {
+export function raises(body: EntryBody): "tags" | "namespace" | "everything" {
   if (body.namespace === null) return "everything"
   return body.prefixes.length > 0 || body.hosts.length > 0 || countSelectors(body) === 0
     ? "namespace"

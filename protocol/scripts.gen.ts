@@ -10,9 +10,9 @@ export const acquireScript: Script = {
 
 export const adoptScript: Script = {
   name: "adopt",
-  text: "local i,j,k,p=KEYS[1],KEYS[2],KEYS[3],KEYS[4]\nlocal q,r,l=ARGV[1],tonumber(ARGV[2]),tonumber(ARGV[3])\nlocal s,f,t=ARGV[4],ARGV[5],ARGV[6]\nredis.call('DEL',p)\nlocal function a(u)return string.format('%.0f',u)end\nif f==''then\nf=string.sub(string.match(redis.call('INFO','replication'),'master_replid:(%x+)')or'-',1,16)\nend\nlocal g,c,b,m=string.match(redis.call('GET',i)or'','^(%d+) (%d+) (%d+) (%S+)$')\nlocal e\nif not g then\nlocal n=redis.call('XREVRANGE',j,'+','-','COUNT',1)\nc,b=n[1]and tonumber(string.match(n[1][1],'^(%d+)'))or 0,0\ne='missing'\nelse\nc,b=tonumber(c),tonumber(b)\nlocal h\nif c<l or(g==q and b<r)then e='rolledBack'\nelseif m=='-'then h='adopted'\nelseif m~=f then\nif t=='report'then h='reported'else e='identity'end\nend\nif h then\nredis.call('SET',i,g..' '..a(c)..' '..a(b)..' '..f)\nend\nif not e then return{h or'same',g,a(c),a(b),a(c)}end\nend\nlocal o=redis.call('TIME')\nlocal d=math.max(c+1,o[1]*1000000+o[2],l+1)\nb=b+2\nlocal v=ARGV[7]..e..ARGV[8]..a(c)..ARGV[9]\nredis.call('XADD',j,a(d)..'-0','v','1','g',a(d),'s',a(b),'d',v)\nlocal w=string.match(redis.call('GET',k)or'','^%d+ %d+ (%d+) ')or'0'\nredis.call('SET',k,a(d)..' '..a(d)..' '..w..' 0')\nredis.call('SET',i,a(d)..' '..a(d)..' '..a(b)..' '..f)\nredis.pcall('PUBLISH',s,'{\"v\":1,\"g\":'..a(d)..',\"e\":'..a(d)..',\"s\":'..a(b)..'}')\nreturn{e,a(d),a(d),a(b),a(c)}",
-  sha1: "51939cbeaea1f5bf183da411c243bda055017b92",
-  upstashSha1: "5caf07aa128f48a73514d38bbc812f296c5b28ff",
+  text: "local j,l,i,q=KEYS[1],KEYS[2],KEYS[3],KEYS[4]\nlocal r,s,m=ARGV[1],tonumber(ARGV[2]),tonumber(ARGV[3])\nlocal t,f,u,v=ARGV[4],ARGV[5],ARGV[6],ARGV[10]\nredis.call('DEL',q)\nlocal function a(w)return string.format('%.0f',w)end\nif f==''then\nf=string.sub(string.match(redis.call('INFO','replication'),'master_replid:(%x+)')or'-',1,16)\nend\nlocal g,c,b,n=string.match(redis.call('GET',j)or'','^(%d+) (%d+) (%d+) (%S+)$')\nlocal e\nif not g then\nlocal o=redis.call('XREVRANGE',l,'+','-','COUNT',1)\nc,b=o[1]and tonumber(string.match(o[1][1],'^(%d+)'))or 0,0\ne='missing'\nelse\nc,b=tonumber(c),tonumber(b)\nlocal h\nif c<m or(g==r and b<s)then e='rolledBack'\nelseif f=='-'then h=nil\nelseif n=='-'then h='adopted'\nelseif n~=f then\nif u=='report'then h='reported'else e='identity'end\nend\nif not e and g==v then e='rolledBack'end\nif h then\nredis.call('SET',j,g..' '..a(c)..' '..a(b)..' '..f)\nend\nif not e then return{h or'same',g,a(c),a(b),a(c)}end\nend\nlocal p=redis.call('TIME')\nlocal d=math.max(c+1,p[1]*1000000+p[2],m+1)\nb=b+2\nlocal x=ARGV[7]..e..ARGV[8]..a(c)..ARGV[9]\nlocal k=redis.call('GET',i)\nif k then redis.call('SET',i,k)else redis.call('SET',i,'-','XX')end\nredis.call('XADD',l,a(d)..'-0','v','1','g',a(d),'s',a(b),'d',x)\nlocal y=string.match(k or'','^%d+ %d+ (%d+) ')or'0'\nredis.call('SET',i,a(d)..' '..a(d)..' '..y..' 0')\nredis.call('SET',j,a(d)..' '..a(d)..' '..a(b)..' '..f)\nredis.pcall('PUBLISH',t,'{\"v\":1,\"g\":'..a(d)..',\"e\":'..a(d)..',\"s\":'..a(b)..'}')\nreturn{e,a(d),a(d),a(b),a(c)}",
+  sha1: "e0f23720eb1631a976923f6fae694615b7da3ba1",
+  upstashSha1: "09e0646f208f1a18343e2e0b3f87c18222eaebb0",
 }
 
 export const asideScript: Script = {
@@ -34,6 +34,13 @@ export const holdScript: Script = {
   text: "local c,g=KEYS[1],KEYS[2]\nlocal a=math.ceil(tonumber(ARGV[1]))\nredis.call('DEL',g)\nlocal d=redis.call('TIME')\nlocal b=d[1]*1000+d[2]/1000\nif a>0 and(tonumber(redis.call('GET',c))or 0)<b+a then\nredis.call('SET',c,string.format('%.3f',b+a),'PX',a)\nend\nfor i=3,#KEYS do\nlocal e=tonumber(ARGV[i-1])\nlocal f=tonumber(redis.call('HGET',KEYS[i],'tokens'))\nif not f or f>e then\nredis.call('HSET',KEYS[i],'tokens',string.format('%.9f',e),'at',string.format('%.3f',b))\nend\nend\nreturn 0",
   sha1: "ff4969c3a116b435368b0fd4ab2f96ae5f0b1ba7",
   upstashSha1: "eb4717f67a4ee25b9123f28e859ca63ece170c03",
+}
+
+export const lookScript: Script = {
+  name: "look",
+  text: "local c,k=KEYS[1],KEYS[2]\nlocal e,a,l,m,h=ARGV[1],tonumber(ARGV[2]),ARGV[3],tonumber(ARGV[4]),ARGV[5]\nlocal function i(v)return string.format('%.0f',v)end\nlocal n=redis.call('INFO','replication')\nlocal o=string.match(n,'role:(%S+)')or''\nif h==''then h=string.sub(string.match(n,'master_replid:(%x+)')or'-',1,16)end\nlocal w=string.match(redis.call('INFO','memory'),'maxmemory_policy:(%S+)')or''\nlocal d=''\nlocal function b(...)\nif d~=''then return false end\nlocal f=redis.pcall(...)\nif type(f)~='table'or not f.err then return f end\nd=f.err\nreturn false\nend\nlocal p=0\nif e~=''and o~='slave'then\nlocal q=redis.call('TIME')\nlocal j=q[1]*1000+math.floor(q[2]/1000)\nlocal g=tonumber(b('ZSCORE',c,e)or nil)\nif d==''and a>0 and(g and g<a or not g and j-a<m)then\np=1\nelse\na=math.max(j,a+1,(g or 0)+1)\nb('ZREM',c,'')\nb('ZADD',c,i(a),e)\nif l~=''then\nb('HSET',k,e,l)\nfor _,r in ipairs(b('ZRANGEBYSCORE',c,'-inf',i(j-m))or{})do\nb('ZREM',c,r)\nb('HDEL',k,r)\nend\nend\nif d~=''then a=tonumber(ARGV[2])end\nend\nend\nlocal s={}\nfor t=3,#KEYS do\nlocal u=redis.pcall('GET',KEYS[t])\ns[t-2]=type(u)=='string'and u\nend\nreturn{o,h,w,i(a),p,d,s}",
+  sha1: "9549b2fd511cacc59b6c002e1a02863a33d1f551",
+  upstashSha1: "826e4fb535e444bbef6a09edfeed8861fb4f89db",
 }
 
 export const paceScript: Script = {
@@ -69,6 +76,13 @@ export const replayScript: Script = {
   text: "local b,d,e,a=KEYS[1],KEYS[2],KEYS[3],KEYS[4]\nlocal id,at,c,f,g=ARGV[1],ARGV[2],ARGV[3],ARGV[4],ARGV[5]\nif#redis.call('XRANGE',b,id,id)==0 then return'gone'end\nfor i=6,#ARGV,3 do\nif not redis.call('ZSCORE',a,ARGV[i+1])then return'changed'end\nend\nredis.call('HSET',e,c,f)\nredis.call('ZADD',d,at,c)\nfor i=6,#ARGV,3 do\nredis.call('ZREM',a,ARGV[i+1])\nredis.call('ZADD',a,ARGV[i],ARGV[i+2])\nend\nredis.call('XDEL',b,id)\nredis.pcall('PUBLISH',g,'{\"v\":1}')\nreturn'ok'",
   sha1: "3cb6ac3b83998628c99ccfc3a86ef943aaf707e4",
   upstashSha1: "a74738b9327adbd6d5e4c8182efbdff74dd09144",
+}
+
+export const restScript: Script = {
+  name: "rest",
+  text: "local function f(b)\nlocal a=redis.pcall('ZRANGE',b,0,0,'WITHSCORES')\nif a.err then return'0'end\nreturn a[2]or false\nend\nlocal function c(b)\nlocal a=redis.pcall('HGETALL',b)\nreturn not a.err and a\nend\nlocal d={}\nfor e=4,#KEYS do d[e-3]=f(KEYS[e])end\nreturn{redis.call('GET',KEYS[1]),c(KEYS[2]),c(KEYS[3]),d}",
+  sha1: "6524c391e97337228a75d57eaf62b87b04d04aa0",
+  upstashSha1: "e8f87c7e88bad8d10536218e1adf2a96751af10e",
 }
 
 export const sweepScript: Script = {

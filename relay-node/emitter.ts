@@ -13,8 +13,12 @@ const LOUD = new Set<string>([
   "lane:lettersDropped",
   "lane:unreadable",
   "lane:setAside",
+  "tenant:setAside",
   "resync:asked",
   "worker:disagrees",
+  "store:untold",
+  "store:demoted",
+  "store:wentBack",
   "target:removed",
   "target:unknown",
 ])

@@ -12,6 +12,8 @@ import type { SubscriptionEvents } from "./subscription.ts"
 export interface RelayEvents {
   "wake:heard": { tenant: string; namespace: Namespace }
   "tenant:adopted": { tenant: string; reason: AdoptReason; head: Position; isFirst: boolean }
+  /** Keys of a namespace, or such that every publish needs, were none of ours in type: renamed, and made good for. */
+  "tenant:setAside": { tenant: string; namespace: Namespace; keys: readonly string[] }
   "pace:waited": { account: string; length: Milliseconds }
   "poll:failed": { detail: string }
   "letter:replayed": { tenant: string; target: string; letter: string }
@@ -27,6 +29,12 @@ export interface RelayEvents {
   "target:unknown": { target: string; detail: string | undefined }
   /** What was seen of a url after it was purged. */
   "target:verified": { tenant: string; target: string } & Verified
+  /** Something of Redis that should be known is not told by it: what that means. Once for each. */
+  "store:untold": { about: string; detail: string }
+  /** Redis is a replica, or has become one: nothing can be written there. */
+  "store:demoted": object
+  /** Redis went back to an earlier state, whatever it says of itself: what it showed of this relay was older than what it took. */
+  "store:wentBack": object
   /** The Worker looks at another log than this relay reads; without a detail it no longer does. */
   "worker:disagrees": { detail: string | undefined }
 }

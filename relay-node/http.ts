@@ -7,9 +7,6 @@ import { readRequest, requireAnyPublish, requirePublish } from "../protocol/publ
 import { type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { Problem, problemParts } from "../protocol/errors.ts"
-import { RELAY_ITEMS_KEY } from "../protocol/keys.ts"
-import { parseJson } from "../protocol/receipt.ts"
-import { readHash } from "../protocol/record.ts"
 import { getRecord, listRecords } from "../protocol/records-api.ts"
 import { StoreError, troubleOf } from "../protocol/store.ts"
 import { isoTime } from "../protocol/time.ts"
@@ -19,7 +16,8 @@ import type { Metrics } from "./metrics.ts"
 import type { RelayEmitter } from "./events.ts"
 import { lanesView } from "./lanes-view.ts"
 import { operateRoutes } from "./operate.ts"
-import type { Relay, RelayItem } from "./relay.ts"
+import { readFleet } from "./fleet.ts"
+import type { Relay } from "./relay.ts"
 
 export interface RelayHttpOptions {
   readonly relay: Relay
@@ -59,7 +57,7 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
   app.get("/readyz", (c) => {
     const unready = relay.unready()
     const ready = Object.keys(unready).length === 0
-    return c.json({ ready, ...(ready ? {} : { unready }) }, ready ? 200 : 503)
+    return c.json({ ready, ...(ready ? {} : { unready }), ...notesOf(relay) }, ready ? 200 : 503)
   })
   app.get("/metrics", async (c) => {
     if (!relay.config.relay.publicMetrics)
@@ -100,7 +98,7 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
   app.get("/v1/lanes", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
     requireScope(principal, "read", "*")
-    return c.json({ items: await lanesView(relay, principal.tenant) })
+    return c.json({ items: await lanesView(relay, principal.tenant), ...notesOf(relay) })
   })
   app.get("/v1/relays", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
@@ -109,6 +107,12 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
   })
   operateRoutes(app, { relay, events, principalOf, drain })
   return app
+}
+
+/** Left out where there are none. */
+function notesOf(relay: Relay): { readonly notes?: ReturnType<Relay["notes"]> } {
+  const notes = relay.notes()
+  return Object.keys(notes).length === 0 ? {} : { notes }
 }
 
 /** What there is, and by which method. */
@@ -141,12 +145,8 @@ async function readExplain(text: Promise<string>): Promise<Readonly<Record<strin
 
 /** Every relay of the fleet, with those of its lanes that are this tenant's. */
 async function relaysOf(relay: Relay, tenant: string): Promise<unknown[]> {
-  const [items] = await relay.store.pipeline([["HGETALL", RELAY_ITEMS_KEY]])
-  return [...readHash(items).values()].flatMap((text) => {
-    const item = parseJson<RelayItem>(text)
-    if (!item) return []
-    const { id, version, startedAt, heartbeatAt, lanes } = item
+  return (await readFleet(relay.store)).map(({ id, version, startedAt, heartbeatAt, lanes }) => {
     const own = lanes.filter((lane) => lane.startsWith(`${tenant}/`))
-    return [{ id, version, startedAt: isoTime(startedAt), heartbeatAt: isoTime(heartbeatAt), lanes: own }]
+    return { id, version, startedAt: isoTime(startedAt), heartbeatAt: isoTime(heartbeatAt), lanes: own }
   })
 }

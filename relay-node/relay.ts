@@ -1,26 +1,30 @@
 import { randomBytes } from "node:crypto"
-import { Memory } from "../dispatch/adopt.ts"
+import { type Adoption, Memory } from "../dispatch/adopt.ts"
+import { isWrongType, setAside } from "../dispatch/aside.ts"
 import { type Clock, systemClock } from "../dispatch/clock.ts"
 import type { Lane } from "../dispatch/lane.ts"
+import { look } from "../dispatch/look.ts"
 import { runPasses } from "../dispatch/passes.ts"
 import { lookAfterRemoved } from "../dispatch/removed.ts"
+import { rest } from "../dispatch/rest.ts"
 import { findDriver } from "../dispatch/targets/list.ts"
 import type { VendorFetch } from "../dispatch/targets/target.ts"
 import { Verifier } from "../dispatch/verify.ts"
 import { servesTenant, tenantsOf, type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { RELAY_ITEMS_KEY, RELAYS_KEY } from "../protocol/keys.ts"
+import type { Head } from "../protocol/epoch.ts"
 import { matchesAny, type Namespace, patternsOverlap, ROOT } from "../protocol/namespace.ts"
-import { parseJson } from "../protocol/receipt.ts"
-import { readHash } from "../protocol/record.ts"
-import { asList, asText, type Store } from "../protocol/store.ts"
-import { DAY, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
+import { type Store, StoreError } from "../protocol/store.ts"
+import { HOUR, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { RelayEmitter } from "./events.ts"
+import { readFleet, type RelayItem } from "./fleet.ts"
 import { Lanes } from "./lanes.ts"
 import type { RedisAddress } from "./redis/address.ts"
 import { connectUpstream } from "./redis/upstream.ts"
-import { isUpstash, readInfo, redisStore } from "./store.ts"
+import { isUpstash, redisStore } from "./store.ts"
 import { Subscription } from "./subscription.ts"
+import { Upkeep } from "./upkeep.ts"
 import { type WorkerAddress, WorkerCheck } from "./worker-check.ts"
 
 export interface RelayOptions {
@@ -58,38 +62,40 @@ export interface Relay {
   /** By its clock, ms since 1970. */
   now(): Milliseconds
   unready(): Unready
+  /** What should be known and is not, by its name: it makes no relay unready. */
+  notes(): Unready
   /** There is something new of a tenant, which this relay did itself. */
   wake(tenant: string): void
   /** Begins nothing new, lets calls under way finish within `relay.drain`, and closes every connection. */
   close(): Promise<void>
 }
 
-/** The Worker is asked every so many polls: it costs one subrequest there. */
-const WORKER_EVERY = 2
+/** How often a tenant at rest is looked at more closely, unless the configuration says. */
+const IDLE: Milliseconds = 30 * SECOND
 
-/** Targets that were removed are looked after at the first poll, and then every so many. */
-const REMOVED_EVERY = 12
+/**
+ * The Worker is asked so often while it agrees, as that costs a subrequest there: after so many polls or so long,
+ * whichever is sooner. While it is in doubt, every second poll.
+ */
+const WORKER_EVERY = { length: MINUTE, polls: 12, pollsInDoubt: 2 } as const
 
-/** How long a relay that no longer says anything is still listed. */
-const FORGET_RELAYS: Milliseconds = DAY
+/** Targets that were removed are looked after at the start, and then so often. */
+const REMOVED_EVERY: Milliseconds = MINUTE
+
+/** What a relay says of itself is written again so often though it is the same: somebody may have deleted it. */
+const ITEM_EVERY: Milliseconds = 30 * SECOND
 
 /** A relay whose heartbeat is older, by some polls, is taken for gone. */
 const LIVE_WITHIN: Milliseconds = MINUTE
 
+const REPLICA = "Redis is a read-only replica"
+const NO_POLICY =
+  "Redis does not say whether it evicts keys: make sure that eviction is off where you set it up"
+const NO_IDENTITY =
+  "Redis does not say who it is: a failover that loses writes is noticed by what this relay remembers alone"
+
 /** What a wake or a commit may have made due is looked at so much later: once for many, and not before the purge itself. */
 const PASSES_AFTER: Milliseconds = 50
-
-/** What a relay says of itself in Redis. */
-export interface RelayItem {
-  readonly id: string
-  readonly version: string
-  readonly startedAt: Milliseconds
-  readonly heartbeatAt: Milliseconds
-  /** `<tenant>/<lane>` of the lanes that it holds. */
-  readonly lanes: readonly string[]
-  /** The same, of all that it has configured. */
-  readonly targets?: readonly string[]
-}
 
 /** One tenant's log. */
 interface Tenant {
@@ -97,8 +103,13 @@ interface Tenant {
   readonly memory: Memory
   /** Set once the log was held against what is stored. */
   adopted: boolean
+  /** Whether its lanes are to read, as something was adopted; until that was done. */
+  toRouse: boolean
   /** Set once every lane came to the end of the log, or to what keeps it from that. */
   isRead: boolean
+  /** When it was last looked at closely, and after what was removed. */
+  restedAt: Milliseconds | undefined
+  removedAt: Milliseconds | undefined
   timer: { readonly id: NodeJS.Timeout; readonly at: Milliseconds } | undefined
   /** Passes are run one round at a time; whoever asks meanwhile gets one more round. */
   passing: "idle" | "running" | "again"
@@ -107,6 +118,7 @@ interface Tenant {
 /** Starts holding the subscription, and reading every tenant's log for every target. */
 export function startRelay(options: RelayOptions): Relay {
   const { config, events, clock = systemClock, version } = options
+  const idle = config.relay.idle ?? Math.max(IDLE, config.relay.poll)
   const id = `relay-${randomBytes(6).toString("hex")}`
   const startedAt = clock.now()
   const redis: RedisAddress = {
@@ -120,10 +132,17 @@ export function startRelay(options: RelayOptions): Relay {
   })
   const store = redisStore(upstream, isUpstash(redis.url))
   const closing = new AbortController()
-  /** How Redis evicts; undefined until it was asked, "" where it does not say. */
-  let policy: string | undefined
+  /** As Redis last said of itself. */
+  let server: { readonly isReplica: boolean; readonly identity: string; readonly policy: string } | undefined
   let lastPoll = 0
   let polls = 0
+  let pollsAtWorker = 0
+  let lastWorker = 0
+  /** One poll at a time: what one finds out decides what the next one asks. */
+  let polling = Promise.resolve()
+  let beat = 0
+  let saidOfUs = { text: "", at: 0 }
+  const untold = new Set<string>()
   const workerCheck =
     options.worker &&
     new WorkerCheck({
@@ -146,11 +165,12 @@ export function startRelay(options: RelayOptions): Relay {
       onCommit({ tenant, name }, entries) {
         schedulePasses(tenant, PASSES_AFTER)
         void verifiers.get(`${tenant}/${name}`)?.watch(entries).catch(failedPoll)
+        upkeep.passed(tenant, entries)
       },
       onNodes: (tenant) => {
         const found = tenants.get(tenant)
         // At the start nothing is looked at before the subscription stands.
-        if (found?.adopted) void look(found).catch(failedPoll)
+        if (found?.adopted) void rouse(found).catch(failedPoll)
       },
     },
     closing.signal,
@@ -158,10 +178,30 @@ export function startRelay(options: RelayOptions): Relay {
   const tenants = new Map(
     tenantsOf(config).map((name): [string, Tenant] => [
       name,
-      { name, memory: new Memory(), adopted: false, isRead: false, timer: undefined, passing: "idle" },
+      {
+        name,
+        memory: new Memory(),
+        adopted: false,
+        toRouse: false,
+        isRead: false,
+        restedAt: undefined,
+        removedAt: undefined,
+        timer: undefined,
+        passing: "idle",
+      },
     ]),
   )
   const verifiers = new Map([...tenants.keys()].flatMap(verifiersOf))
+  const upkeep = new Upkeep({
+    store,
+    config,
+    clock,
+    relay: id,
+    events,
+    signal: closing.signal,
+    onPublished: (tenant) => wake(tenant, ROOT),
+    onFailed: failedPoll,
+  })
   const laneNames = (of: readonly Lane[]) => of.map((lane) => `${lane.tenant}/${lane.id}`)
 
   /** Of the targets that are to be looked at after a purge. */
@@ -193,16 +233,20 @@ export function startRelay(options: RelayOptions): Relay {
     redisUrl: redis,
     relay: id,
     clock,
+    poll: config.relay.poll,
     publish: async (channel, message) => void (await store.pipeline([["PUBLISH", channel, message]])),
     onWake(tenant, namespace) {
       events.emit("wake:heard", { tenant, namespace })
       wake(tenant, namespace)
     },
+    onBroken: (tenant, namespace) => {
+      if (tenants.has(tenant)) upkeep.broken(tenant, namespace)
+    },
     onSubscribed: () => void catchUp(),
     emit: (event, payload) => events.subscription(event, payload),
   })
 
-  /** Wakes the lanes that a namespace concerns; the others move their cursors when they next poll. */
+  /** Wakes the lanes that a namespace concerns; the others move their cursors after the next poll. */
   function wake(name: string, namespace: Namespace): void {
     const tenant = tenants.get(name)
     if (!tenant) return
@@ -217,10 +261,8 @@ export function startRelay(options: RelayOptions): Relay {
     schedulePasses(name, PASSES_AFTER)
   }
 
-  async function look(tenant: Tenant): Promise<void> {
-    const { reason, head, isFirst } = await tenant.memory.adopt(store, tenant.name, id, config)
-    if (reason !== "same") events.emit("tenant:adopted", { tenant: tenant.name, reason, head, isFirst })
-    tenant.adopted = true
+  /** Whatever is known of a tenant, its lanes read the log, and what is due is done. */
+  async function rouse(tenant: Tenant): Promise<void> {
     // Before the lanes begin: what became of an entry is told by the nodes that Redis knows of.
     await lanes.tell(tenant.name)
     for (const lane of lanes.of(tenant.name)) {
@@ -230,76 +272,187 @@ export function startRelay(options: RelayOptions): Relay {
     await passes(tenant)
   }
 
-  /** What the wakes only hurry: every tenant's log is looked at on every connect and every poll. */
-  async function poll(): Promise<void> {
-    const looks = await Promise.allSettled([...tenants.values()].map(look))
-    for (const one of looks) {
-      if (one.status === "rejected") events.emit("poll:failed", { detail: detailOf(one.reason) })
-    }
-    if (looks.every((one) => one.status === "fulfilled")) lastPoll = clock.now()
+  /** Where a key that is none of ours stands in the way, it is renamed, and the next poll adopts what is left. */
+  async function adopt({ name, memory }: Tenant): Promise<Adoption> {
     try {
-      policy = (await readInfo(store, "memory")).get("maxmemory_policy") ?? ""
-      if (!closing.signal.aborted) await heartbeat()
-      if (!closing.signal.aborted && polls % REMOVED_EVERY === 0) await lookAfter()
-      polls += 1
-      if (!closing.signal.aborted && polls % WORKER_EVERY === 0) await workerCheck?.run()
+      return await memory.adopt(store, name, id, config)
     } catch (error) {
-      events.emit("poll:failed", { detail: detailOf(error) })
+      if (!isWrongType(error)) throw error
+      const keys = await setAside(store, name, [], clock.now())
+      if (keys.length > 0) events.emit("tenant:setAside", { tenant: name, namespace: ROOT, keys })
+      else upkeep.broken(name, ROOT)
+      throw error
     }
+  }
+
+  /** Takes up what a poll showed of a tenant's log, and asks for more only where something is new, or it is time. */
+  async function follow(
+    tenant: Tenant,
+    head: Head | undefined,
+    identity: string,
+    now: Milliseconds,
+  ): Promise<void> {
+    const verdict = tenant.memory.judge(head, identity)
+    if (verdict === "amiss") {
+      const { reason, head: adopted, isFirst } = await adopt(tenant)
+      if (reason !== "same")
+        events.emit("tenant:adopted", { tenant: tenant.name, reason, head: adopted, isFirst })
+      if (!tenant.adopted) await upkeep.begin(tenant.name)
+      tenant.adopted = tenant.toRouse = true
+    }
+    await lanes.tell(tenant.name)
+    if (tenant.toRouse) await rouse(tenant)
+    tenant.toRouse = false
+    // Half a poll sooner, as a timer may be: else it would be a poll later.
+    const isTime = tenant.restedAt === undefined || now - tenant.restedAt >= idle - config.relay.poll / 2
+    if (verdict === "moved" || isTime || now < (tenant.restedAt ?? 0)) await lookClosely(tenant, now)
+  }
+
+  /** Whether a lane, a pass or a look at a page waits for somebody: a wake may be lost, and another relay gone. */
+  async function lookClosely(tenant: Tenant, now: Milliseconds): Promise<void> {
+    const own = lanes.of(tenant.name)
+    const verified = [...verifiers].filter(([key]) => key.startsWith(`${tenant.name}/`))
+    // Where it fails, the next poll asks again.
+    tenant.restedAt = undefined
+    const seen = await rest(store, tenant.name, {
+      lanes: own.map((lane) => lane.id),
+      verified: verified.map(([key]) => key.slice(tenant.name.length + 1)),
+    })
+    tenant.restedAt = now
+    upkeep.tick(tenant.name)
+    for (const [index, lane] of own.entries())
+      lane.see(seen.cursors?.get(lane.id), seen.head, seen.dueAt[index])
+    for (const [index, [, verifier]] of verified.entries())
+      if ((seen.verifyAt[index] ?? Infinity) <= clock.now()) verifier.nudge()
+    if (seen.hasWaiting) schedulePasses(tenant.name, PASSES_AFTER)
+    if (seen.passAt !== undefined)
+      schedulePasses(tenant.name, Math.max(PASSES_AFTER, seen.passAt - clock.now()))
+    const known = new Set(own.map((lane) => lane.id))
+    const isForeign = [...(seen.cursors?.keys() ?? [])].some((lane) => !known.has(lane))
+    const isTime = tenant.removedAt === undefined || now - tenant.removedAt >= REMOVED_EVERY
+    if (isTime && (isForeign || seen.removed.size > 0)) {
+      await lookAfter(tenant.name)
+      tenant.removedAt = now
+    }
+  }
+
+  /**
+   * What the wakes only hurry, on every connect and every poll: one command asks how far all logs have come, and says
+   * that this relay lives. What it showed to be new, or amiss, is then followed.
+   */
+  async function poll(): Promise<void> {
+    if (closing.signal.aborted) return
+    const now = clock.now()
+    const own = ownLanes()
+    const text = JSON.stringify(own)
+    const isTold = text === saidOfUs.text && Math.abs(now - saidOfUs.at) < ITEM_EVERY
+    const item: RelayItem = { id, version, startedAt, heartbeatAt: now, ...own }
+    try {
+      const seen = await look(store, [...tenants.keys()], {
+        relay: id,
+        last: beat,
+        item: isTold ? undefined : JSON.stringify(item),
+      })
+      takeUp(seen)
+      if (seen.isReplica) return
+      if (seen.isLost) {
+        events.emit("store:wentBack", {})
+        for (const { memory } of tenants.values()) memory.loseTrust()
+        // What was lost is remembered by tenant from here on; the next beat begins anew.
+        beat = 0
+        saidOfUs = { text: "", at: 0 }
+      } else {
+        beat = seen.beat
+        if (!isTold && seen.failure === undefined) saidOfUs = { text, at: now }
+      }
+      const follows = await Promise.allSettled(
+        [...tenants.values()].map((tenant, index) => follow(tenant, seen.heads[index], seen.identity, now)),
+      )
+      for (const one of follows) if (one.status === "rejected") failedPoll(one.reason)
+      if (seen.failure !== undefined) throw new StoreError("refused", seen.failure)
+      if (follows.every((one) => one.status === "fulfilled")) lastPoll = clock.now()
+      polls += 1
+      if (!closing.signal.aborted) await compareWithWorker()
+    } catch (error) {
+      failedPoll(error)
+    }
+  }
+
+  /** Polls after the one that runs, if one does. */
+  function pollNow(): Promise<void> {
+    polling = polling.then(poll)
+    return polling
   }
 
   /** Until it was done once: the connection for commands may come back later than the subscription. */
   async function catchUp(): Promise<void> {
     const asked = clock.now()
     for (;;) {
-      await poll()
+      await pollNow()
       if (lastPoll >= asked || closing.signal.aborted) return
       await clock.sleep(Math.min(config.relay.poll, SECOND), closing.signal)
     }
   }
 
-  async function heartbeat(): Promise<void> {
-    const now = clock.now()
-    const held = laneNames(lanes.all.filter((lane) => lane.holds))
-    const targets = laneNames(lanes.all)
-    const [silent] = await store.pipeline([
-      ["ZRANGEBYSCORE", RELAYS_KEY, "-inf", String(now - FORGET_RELAYS)],
-      ["ZADD", RELAYS_KEY, String(now), id],
-      [
-        "HSET",
-        RELAY_ITEMS_KEY,
-        id,
-        JSON.stringify({ id, version, startedAt, heartbeatAt: now, lanes: held, targets }),
-      ],
-    ])
-    const gone = asList(silent).flatMap((one) => asText(one) ?? [])
-    if (gone.length > 0)
-      await store.pipeline([
-        ["ZREM", RELAYS_KEY, ...gone],
-        ["HDEL", RELAY_ITEMS_KEY, ...gone],
-      ])
+  /** What Redis said of itself: what it does not tell is said once, and a server that is no primary is left. */
+  function takeUp({ isReplica, identity, policy }: NonNullable<typeof server>): void {
+    const wasReplica = server?.isReplica ?? false
+    server = { isReplica, identity, policy }
+    if (isReplica && !wasReplica) events.emit("store:demoted", {})
+    if (isReplica) upstream.distrust(REPLICA)
+    else upstream.trust()
+    for (const [about, detail] of Object.entries(notes())) {
+      if (!untold.has(about)) events.emit("store:untold", { about, detail })
+      untold.add(about)
+    }
+  }
+
+  function notes(): Unready {
+    if (!server || server.isReplica) return {}
+    return {
+      ...(server.policy === "" ? { policy: NO_POLICY } : {}),
+      ...(server.identity === "-" ? { identity: NO_IDENTITY } : {}),
+    }
+  }
+
+  /** What others are to know of this relay, beside that it lives. */
+  function ownLanes(): Pick<RelayItem, "lanes" | "targets"> {
+    return { lanes: laneNames(lanes.all.filter((lane) => lane.isOurs)), targets: laneNames(lanes.all) }
+  }
+
+  async function compareWithWorker(): Promise<void> {
+    if (!workerCheck || polls < WORKER_EVERY.pollsInDoubt) return
+    const since = polls - pollsAtWorker
+    const isTime = since >= WORKER_EVERY.polls || Math.abs(clock.now() - lastWorker) >= WORKER_EVERY.length
+    if (!isTime && !(workerCheck.isInDoubt && since >= WORKER_EVERY.pollsInDoubt)) return
+    pollsAtWorker = polls
+    lastWorker = clock.now()
+    await workerCheck.run()
   }
 
   /** What no live relay has configured is nobody's any more. */
-  async function lookAfter(): Promise<void> {
-    const [reply] = await store.pipeline([["HGETALL", RELAY_ITEMS_KEY]])
-    const fleet = [...readHash(reply).values()].map((text) => parseJson<RelayItem>(text))
-    const alive = fleet.filter(
-      (one) => clock.now() - (one?.heartbeatAt ?? 0) < LIVE_WITHIN + 3 * config.relay.poll,
+  async function lookAfter(tenant: string): Promise<void> {
+    const alive = (await readFleet(store)).filter(
+      ({ heartbeatAt }) => clock.now() - heartbeatAt < LIVE_WITHIN + 3 * config.relay.poll,
     )
     // One of an earlier version does not say what it has configured: then nothing is known to be nobody's.
-    if (alive.some((one) => !Array.isArray(one?.targets))) return
-    const names = new Set([...laneNames(lanes.all), ...alive.flatMap((one) => one?.targets ?? [])])
+    if (alive.some((one) => !Array.isArray(one.targets))) return
+    const names = new Set([...laneNames(lanes.all), ...alive.flatMap((one) => one.targets ?? [])])
     // Of a name that was not looked up yet nobody knows which lanes it has.
     const unknown = Object.keys(config.targets).filter((name) => lanes.nodesOf(name)?.length === 0)
     const off = new Set([...Object.keys(options.off), ...unknown])
-    for (const tenant of tenants.keys()) {
-      const live = new Set<string>()
-      for (const name of names) if (name.startsWith(`${tenant}/`)) live.add(name.slice(tenant.length + 1))
-      for (const removed of await lookAfterRemoved(store, tenant, { live, off }, clock.now())) {
-        events.emit("target:removed", { tenant, ...removed })
-      }
+    const live = new Set<string>()
+    for (const name of names) if (name.startsWith(`${tenant}/`)) live.add(name.slice(tenant.length + 1))
+    for (const removed of await lookAfterRemoved(store, tenant, { live, off }, clock.now())) {
+      events.emit("target:removed", { tenant, ...removed })
     }
+  }
+
+  function storeTrouble(): Unready {
+    if (server?.isReplica) return { store: REPLICA }
+    if (upstream.trouble !== undefined) return { store: upstream.trouble }
+    const isSilent = clock.now() - lastPoll > 3 * config.relay.poll + 10 * SECOND
+    return isSilent ? { store: "Redis does not answer" } : {}
   }
 
   function failedPoll(error: unknown): void {
@@ -309,14 +462,16 @@ export function startRelay(options: RelayOptions): Relay {
   function schedulePasses(name: string, wait: Milliseconds): void {
     const tenant = tenants.get(name)
     if (!tenant || closing.signal.aborted) return
-    const at = clock.now() + wait
+    // Not longer than timers can: whoever wakes too early asks again.
+    const length = Math.min(wait, HOUR)
+    const at = clock.now() + length
     // The sooner one counts: were it put off by each that follows, a busy log would have none.
     if (tenant.timer && tenant.timer.at <= at) return
     clearTimeout(tenant.timer?.id)
     const timeout = setTimeout(() => {
       tenant.timer = undefined
       passes(tenant).catch(failedPoll)
-    }, wait)
+    }, length)
     tenant.timer = { id: timeout, at }
   }
 
@@ -329,9 +484,10 @@ export function startRelay(options: RelayOptions): Relay {
     let isAgain = false
     try {
       const next = await runPasses({ store, tenant: tenant.name, config, clock, relay: id })
-      const wait =
-        next === undefined ? config.relay.poll : Math.min(config.relay.poll, Math.max(0, next - clock.now()))
-      schedulePasses(tenant.name, Math.max(10, wait))
+      if (next !== undefined) schedulePasses(tenant.name, Math.max(10, next - clock.now()))
+    } catch (error) {
+      schedulePasses(tenant.name, config.relay.poll)
+      throw error
     } finally {
       isAgain = (tenant.passing as Tenant["passing"]) === "again"
       tenant.passing = "idle"
@@ -339,10 +495,10 @@ export function startRelay(options: RelayOptions): Relay {
     if (isAgain) schedulePasses(tenant.name, PASSES_AFTER)
   }
 
-  const polling = (async () => {
+  const ticking = (async () => {
     while (!closing.signal.aborted) {
       await clock.sleep(config.relay.poll, closing.signal)
-      if (!closing.signal.aborted) await poll()
+      await pollNow()
     }
   })()
 
@@ -365,17 +521,16 @@ export function startRelay(options: RelayOptions): Relay {
       return {
         ...(subscription.isProven ? {} : { subscription: "no message was seen to come back from Redis" }),
         ...(unread.length === 0 ? {} : { log: `not yet read: ${unread.join(", ")}` }),
-        ...(upstream.trouble === undefined && clock.now() - lastPoll <= 3 * config.relay.poll + 10_000
+        ...storeTrouble(),
+        ...(server === undefined ? { policy: "not yet known whether Redis evicts keys" } : {}),
+        ...(server === undefined || server.policy === "" || server.policy === "noeviction"
           ? {}
-          : { store: upstream.trouble ?? "Redis does not answer" }),
-        ...(policy === undefined ? { policy: "not yet known whether Redis evicts keys" } : {}),
-        ...(policy === undefined || policy === "" || policy === "noeviction"
-          ? {}
-          : { policy: `Redis evicts keys (${policy}): set maxmemory-policy noeviction` }),
+          : { policy: `Redis evicts keys (${server.policy}): set maxmemory-policy noeviction` }),
         ...(workerCheck?.disagreement === undefined ? {} : { worker: workerCheck.disagreement }),
         ...(closing.signal.aborted ? { closing: "it drains" } : {}),
       }
     },
+    notes,
     async close() {
       closing.abort()
       for (const tenant of tenants.values()) clearTimeout(tenant.timer?.id)
@@ -383,7 +538,7 @@ export function startRelay(options: RelayOptions): Relay {
       const deadline = clock.sleep(config.relay.drain, drained.signal)
       // The lanes at once: a poll that waits for an absent Redis must not let them begin more calls meanwhile.
       const looking = [...verifiers.values()].map((verifier) => verifier.close())
-      await Promise.race([Promise.all([lanes.close(), ...looking, polling]), deadline])
+      await Promise.race([Promise.all([lanes.close(), ...looking, ticking, polling]), deadline])
       drained.abort()
       await subscription.close()
       await store

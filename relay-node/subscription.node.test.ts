@@ -56,6 +56,7 @@ async function listen(rest: Partial<SubscriptionOptions> = {}): Promise<Heard> {
     redisUrl: proxy.url,
     relay: "relay-a",
     clock,
+    poll: 5_000,
     publish: async (channel, message) => void (await admin.publish(channel, message)),
     onWake: (tenant, namespace) => heard.wakes.push(`${tenant} ${namespace}`),
     onSubscribed: () => (heard.times.subscribed += 1),
@@ -85,14 +86,23 @@ async function until(clock: ManualClock, isSo: () => boolean): Promise<void> {
   }).toBe(true)
 }
 
-/** Until what was asked of Redis is answered, and both of a subscription's loops sleep. */
-async function quiet(clock: ManualClock, orElse = (): boolean => false): Promise<void> {
+/** Until what was asked of Redis is answered, and the subscription sleeps. @returns PINGs of its own */
+async function quiet(clock: ManualClock, orElse = (): boolean => false): Promise<number> {
+  let own = 0
   await poll(async () => {
     const before = clock.sleepers
     for (let trips = 0; trips < 3; trips += 1) await admin.ping()
+    own += 3
     if (orElse()) return true
-    return before.length === 2 && before.join() === clock.sleepers.join()
+    return before.length === 1 && before.join() === clock.sleepers.join()
   }).toBe(true)
+  return own
+}
+
+/** How often Redis was asked for something, by whomever. */
+async function commandCalls(name: string): Promise<number> {
+  const stats = await admin.info("commandstats")
+  return Number(new RegExp(`cmdstat_${name}:calls=(\\d+)`).exec(stats)?.[1] ?? 0)
 }
 
 const warnings: string[] = []
@@ -169,19 +179,79 @@ describe("a subscription", () => {
   })
 
   it.each([
-    ["hands over no messages", (proxy: Proxy) => proxy.muffle(true)],
-    ["is open at our end only", (proxy: Proxy) => proxy.freeze()],
-    ["stands still", (proxy: Proxy) => proxy.stall(true)],
-  ])("that %s is found out within two intervals of its probes, 4 s of its clock", async (_, harm) => {
-    const one = await listen()
+    ["hands over no messages", 5_000, 12_000, (proxy: Proxy) => proxy.muffle(true)],
+    ["is open at our end only", 5_000, 12_000, (proxy: Proxy) => proxy.freeze()],
+    ["stands still", 5_000, 12_000, (proxy: Proxy) => proxy.stall(true)],
+    ["hands over no messages", 1_000, 4_000, (proxy: Proxy) => proxy.muffle(true)],
+    ["hands over no messages", 600_000, 12_000, (proxy: Proxy) => proxy.muffle(true)],
+  ])(
+    "that %s is found out, with a poll of %i ms, within %i ms of its clock",
+    async (_, every, within, harm) => {
+      const one = await listen({ poll: every })
+      await poll(() => one.subscription.isProven).toBe(true)
+      harm(one.proxy)
+      const began = one.clock.now()
+      const isLost = () => one.reasons.length > 0
+      for (; !isLost(); one.clock.advance(isLost() ? 0 : 500)) await quiet(one.clock, isLost)
+      expect(one.clock.now() - began).toBeLessThanOrEqual(within)
+      expect(one.subscription.isProven).toBe(false)
+      one.proxy.stall(false)
+    },
+  )
+
+  it("that is dead together with the connection for commands is found out by a PING, within 14 s", async () => {
+    const silent = Promise.withResolvers<never>()
+    let isSilent = false
+    const one = await listen({
+      publish: async (channel, message) =>
+        isSilent ? silent.promise : void (await admin.publish(channel, message)),
+    })
     await poll(() => one.subscription.isProven).toBe(true)
-    harm(one.proxy)
+    isSilent = true
+    one.proxy.freeze()
     const began = one.clock.now()
     const isLost = () => one.reasons.length > 0
     for (; !isLost(); one.clock.advance(isLost() ? 0 : 500)) await quiet(one.clock, isLost)
-    expect(one.clock.now() - began).toBeLessThanOrEqual(4_000)
-    expect(one.subscription.isProven).toBe(false)
-    one.proxy.stall(false)
+    expect(one.clock.now() - began).toBeLessThanOrEqual(14_000)
+    expect(one.reasons).toEqual(["ping"])
+  })
+
+  it("sends six probes a minute while nothing happens, and no PING", async () => {
+    const sent: string[] = []
+    const { subscription, clock } = await listen({
+      async publish(channel, message) {
+        sent.push(message)
+        await admin.publish(channel, message)
+      },
+    })
+    await poll(() => subscription.isProven).toBe(true)
+    const before = await commandCalls("ping")
+    sent.length = 0
+    let own = 0
+    for (let seconds = 0; seconds < 60; seconds += 1) {
+      own += await quiet(clock)
+      clock.advance(1_000)
+    }
+    own += await quiet(clock)
+    expect(sent).toHaveLength(6)
+    expect((await commandCalls("ping")) - before).toBe(own)
+  })
+
+  it("is proven by a wake as well, and then needs no probe", async () => {
+    let probes = 0
+    const { subscription, clock, events, wakes } = await listen({
+      publish: async () => void (probes += 1),
+    })
+    await poll(() => events).toEqual(["subscription:subscribed"])
+    await admin.publish(wakeChannel("default", "blog"), "{}")
+    await poll(() => events).toEqual(["subscription:subscribed", "subscription:proven"])
+    for (let seconds = 0; seconds < 30; seconds += 1) {
+      await quiet(clock)
+      clock.advance(1_000)
+      await admin.publish(wakeChannel("default", "blog"), "{}")
+      await poll(() => wakes.length).toBe(seconds + 2)
+    }
+    expect([probes, subscription.isProven]).toEqual([1, true])
   })
 
   it("never gives up, and gathers nothing on the way", async () => {

@@ -17,21 +17,24 @@ export interface SubscriptionOptions {
   /** Names this relay's probes. */
   readonly relay: string
   readonly clock: Clock
+  /** How often the log is read anyway: while all is well, the subscription is not tried much more often. */
+  readonly poll: Milliseconds
   /** Publishes through the connection for commands. Rejects when Redis did not take it. */
   readonly publish: (channel: string, message: string) => Promise<void>
   /** There may be something new of a tenant. The message itself says nothing that is believed. */
   readonly onWake: (tenant: string, namespace: Namespace) => void
+  /** A publish says that it was refused for a key of this namespace, or of what every publish needs. As little believed. */
+  readonly onBroken?: (tenant: string, namespace: Namespace) => void
   /** Whatever was published while nobody listened is gone from Pub/Sub for good: read the log. */
   readonly onSubscribed: () => void
   readonly emit?: <K extends keyof SubscriptionEvents>(event: K, payload: SubscriptionEvents[K]) => void
 }
 
 const CONNECT_WITHIN: Milliseconds = 3 * SECOND
-/**
- * Of PINGs and probes alike: what is sent now must be back when the next is due, so that a link that went dead is
- * noticed within two of these.
- */
-const EVERY: Milliseconds = 2 * SECOND
+/** A probe, or the answer to a PING, must be back within this. Also how often it is tried until one came back. */
+const WITHIN: Milliseconds = 2 * SECOND
+/** Ours: the longest that a subscription which is proven goes untried. */
+const QUIET: Milliseconds = 10 * SECOND
 
 const yes = (): boolean => true
 const no = (): boolean => false
@@ -46,19 +49,23 @@ export class Subscription {
   readonly #closing = new AbortController()
   readonly #running: Promise<void>
   #provenAt: Milliseconds | undefined
-  #awaited: { readonly message: string; readonly sentAt: Milliseconds } | undefined
+  #awaited: { readonly message: string } | undefined
+  #subscribedAt: Milliseconds = 0
   #probes = 0
   #lose: (() => void) | undefined
+  /** How long it goes untried after something was heard: what is lost meanwhile, the poll finds. */
+  readonly #quiet: Milliseconds
 
   constructor(options: SubscriptionOptions) {
     this.#options = options
+    this.#quiet = Math.min(QUIET, Math.max(WITHIN, 2 * options.poll))
     this.#running = this.#run()
   }
 
   /** Whether messages were seen to arrive, lately enough that the next probe is not overdue. */
   get isProven(): boolean {
     const { clock } = this.#options
-    return this.#provenAt !== undefined && clock.now() - this.#provenAt < 2 * EVERY + SECOND
+    return this.#provenAt !== undefined && clock.now() - this.#provenAt < this.#quiet + WITHIN + SECOND
   }
 
   /** Gives up the connection and makes another, as when Redis is elsewhere now. */
@@ -76,7 +83,8 @@ export class Subscription {
     const { signal } = this.#closing
     let failures = 0
     while (!signal.aborted) {
-      const connection = createConnection(this.#options.redisUrl, "subscriber")
+      // Not as the gateway's subscribers are made, which PING by themselves: this one is watched.
+      const connection = createConnection(this.#options.redisUrl, "other")
       const lost = Promise.withResolvers<"closed">()
       const over = new AbortController()
       const until = AbortSignal.any([over.signal, signal])
@@ -89,6 +97,7 @@ export class Subscription {
           CONNECT_WITHIN,
           connection.pSubscribe(WAKE_PATTERN, (message, channel) => this.#heard(channel, message)),
         )
+        this.#subscribedAt = clock.now()
         emit?.("subscription:subscribed", { attempt: failures + 1 })
         this.#options.onSubscribed()
         failures = 0
@@ -111,44 +120,59 @@ export class Subscription {
   }
 
   #heard(channel: string, message: string): void {
-    const { relay, clock, emit, onWake } = this.#options
+    const { relay, onWake, onBroken } = this.#options
     if (channel === probeChannel(relay)) {
-      if (message !== this.#awaited?.message) return
-      const took = clock.now() - this.#awaited.sentAt
-      if (this.#provenAt === undefined) emit?.("subscription:proven", { took })
-      this.#provenAt = clock.now()
-      this.#awaited = undefined
+      if (message === this.#awaited?.message) this.#prove()
       return
     }
     const wake = parseWakeChannel(channel)
-    if (wake) onWake(wake.tenant, wake.namespace)
+    if (!wake) return
+    // It came by the same pattern.
+    this.#prove()
+    if (message.includes('"broken":true')) onBroken?.(wake.tenant, wake.namespace)
+    else onWake(wake.tenant, wake.namespace)
   }
 
-  /** Resolves when the connection answers no PING, or hands over no message that Redis took; else never. */
+  #prove(): void {
+    const { clock, emit } = this.#options
+    if (this.#provenAt === undefined)
+      emit?.("subscription:proven", { took: clock.now() - this.#subscribedAt })
+    this.#provenAt = clock.now()
+    this.#awaited = undefined
+  }
+
+  /**
+   * Resolves when the connection hands over no message that Redis took, or, where none can be published, answers no
+   * PING; else never.
+   */
   async #watch(connection: RedisConnection, over: AbortSignal): Promise<"ping" | "probe"> {
-    return Promise.race([this.#pings(connection, over), this.#sendProbes(over)])
-  }
-
-  async #pings(connection: RedisConnection, over: AbortSignal): Promise<"ping"> {
-    while (!over.aborted) {
-      await this.#options.clock.sleep(EVERY, over)
-      if (!over.aborted && !(await this.#within(EVERY, connection.ping()).then(yes, no))) return "ping"
-    }
-    return never()
-  }
-
-  async #sendProbes(over: AbortSignal): Promise<"probe"> {
     const { clock, relay, publish } = this.#options
     while (!over.aborted) {
       this.#probes += 1
-      const probe = { message: String(this.#probes), sentAt: clock.now() }
+      const probe = { message: String(this.#probes) }
       this.#awaited = probe
       // One that could not be published proves nothing.
-      const sent = await publish(probeChannel(relay), probe.message).then(yes, no)
-      await clock.sleep(sent ? EVERY : SECOND, over)
-      if (sent && this.#awaited === probe && !over.aborted) return "probe"
+      const sent = this.#within(WITHIN, publish(probeChannel(relay), probe.message))
+      if (await sent.then(yes, no)) {
+        await clock.sleep(WITHIN, over)
+        if (this.#awaited === probe && !over.aborted) return "probe"
+        await this.#beQuiet(over)
+      } else {
+        if (!(await this.#within(WITHIN, connection.ping()).then(yes, no)) && !over.aborted) return "ping"
+        await clock.sleep(SECOND, over)
+      }
     }
     return never()
+  }
+  /** Until nothing was heard for a while. */
+  async #beQuiet(over: AbortSignal): Promise<void> {
+    const { clock } = this.#options
+    for (;;) {
+      const left = (this.#provenAt ?? 0) + this.#quiet - clock.now()
+      // More than there can be: the clock was set back.
+      if (left <= 0 || left > this.#quiet || over.aborted) return
+      await clock.sleep(left, over)
+    }
   }
 
   async #within<T>(length: Milliseconds, work: Promise<T>): Promise<T> {

@@ -54,6 +54,11 @@ export class WorkerCheck {
     return this.#disagreement
   }
 
+  /** Whether the last answer spoke against it: then it is worth asking again soon. */
+  get isInDoubt(): boolean {
+    return this.#misses > 0
+  }
+
   /** Asks once. @throws {StoreError} */
   async run(): Promise<void> {
     const before = await this.#head()

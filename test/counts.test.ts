@@ -11,6 +11,7 @@ import type { Batch } from "../dispatch/targets/target.ts"
 import { type Edge, startEdge } from "./support/edge.ts"
 import { level, levelled, open, poll, useLanes } from "./support/lanes.ts"
 import { openStore } from "./support/publish.ts"
+import { restingRelay } from "./support/resting-relay.ts"
 
 /**
  * What Tidemark asks of others, counted on the wire and held exactly: a subrequest, a command or a byte more is seen
@@ -175,7 +176,7 @@ describe("a lane", () => {
     wire.close()
   })
 
-  it("rests by one read and one renewal a poll", async () => {
+  it("that is looked at after its lease ended reads and renews once", async () => {
     const wire = await listening(await redisUrl())
     const [at, one] = await levelled({}, { store: wire.store })
     await wire.settled()
@@ -186,6 +187,44 @@ describe("a lane", () => {
     const commands = await wire.settled()
     expect(commands.filter((command) => command === "EVALSHA")).toHaveLength(2)
     wire.close()
+  })
+})
+
+describe("a relay with nothing to do", () => {
+  const MINUTE = 60_000
+
+  // Each poll one look, which also says that it lives; each half minute one for each tenant; each ten seconds a probe.
+  it.each([
+    [1, 12, 2, 6],
+    [11, 12, 22, 6],
+  ])(
+    "of %i tenants asks %i + %i scripts a minute, and publishes %i probes",
+    async (tenants, looks, rests, probes) => {
+      const one = await restingRelay({ tenants })
+      // What it began with is over.
+      await one.pass(MINUTE)
+      await one.asked()
+      await one.pass(MINUTE)
+      const asked = await one.asked()
+      const count = (name: string) => asked.filter((command) => command === name).length
+      expect([count("EVALSHA"), count("PUBLISH"), asked.length]).toEqual([
+        looks + rests,
+        probes,
+        looks + rests + probes,
+      ])
+    },
+  )
+
+  it("asks as little a minute after something was published", async () => {
+    const one = await restingRelay()
+    await one.pass(MINUTE)
+    await one.press().publish({ namespace: "blog", tags: ["a"] })
+    await poll(() => one.purged).toContain("a")
+    await one.rest()
+    await one.pass(MINUTE)
+    await one.asked()
+    await one.pass(MINUTE)
+    expect(await one.asked()).toHaveLength(20)
   })
 })
 

@@ -75,6 +75,17 @@ it("says nothing of trouble where there is none", async () => {
   expect(stdout.trimEnd().split("\n")).toHaveLength(2)
 })
 
+it("warns of what Redis does not tell the relay", async () => {
+  const notes = { policy: "Redis does not say whether it evicts keys\u001b[31m", odd: 7 }
+  const answer = { items: [laneOf()], notes }
+  const { code, stdout, stderr } = await lanes([], [read([], { answer })])
+  expect({ code, stderr }).toEqual({
+    code: 0,
+    stderr: "warning: Redis does not say whether it evicts keys\ufffd[31m\n",
+  })
+  expect(stdout).not.toContain("evicts")
+})
+
 it("says so where no target is configured", async () => {
   expect(await lanes([], [read([])])).toEqual({ code: 0, stdout: "no target is configured\n", stderr: "" })
 })

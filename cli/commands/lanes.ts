@@ -5,7 +5,7 @@ import { addHelp } from "../help.ts"
 import { fetchLanes } from "../lane.ts"
 import { laneLines } from "../lane-view.ts"
 import { type AddressOptions, addCommonOptions, connectionOf } from "../options.ts"
-import { frames } from "../output.ts"
+import { frames, plain, tellWarning } from "../output.ts"
 import { repeatUntilInterrupted } from "../repeat.ts"
 
 interface LanesOptions extends AddressOptions {
@@ -40,9 +40,14 @@ export function addLanes(program: Command): void {
 
 async function lanes(options: LanesOptions): Promise<ExitCode> {
   const connection = connectionOf(options, "relay")
+  const told = new Set<string>()
   const screen = frames({ redraws: options.watch === true && options.json !== true })
   const show = async (signal?: AbortSignal) => {
     const answer = await fetchLanes(connection, signal)
+    for (const note of Object.values(answer.notes ?? {})) {
+      if (!told.has(note)) tellWarning(plain(note))
+      told.add(note)
+    }
     screen.show(options.json ? [JSON.stringify(answer)] : laneLines(answer.items))
   }
   if (options.watch) {

@@ -356,6 +356,14 @@ describe("did you mean", () => {
   })
 })
 
+it("a look at what rests is never more frequent than the poll", () => {
+  expect(mistakes({ relay: { idle: "4s" } })).toEqual(["relay.idle: must be at least relay.poll"])
+  expect(mistakes({ relay: { idle: "30s", poll: "1m" } })).toHaveLength(1)
+  expect(mistakes({ relay: { idle: "5s" } })).toEqual([])
+  // Left out, it follows a poll that is longer than its default.
+  expect(mistakes({ relay: { poll: "1m" } })).toEqual([])
+})
+
 it("all mistakes are told at once, those of the form and those of names", () => {
   const paths = mistakes({
     surprise: true,

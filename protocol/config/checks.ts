@@ -50,6 +50,9 @@ export function checkConfig(input: unknown): Config {
   }
   const told = new Set(found.map(({ path }) => path))
   found.push(...effectFaults(membersOf(input)).filter(({ path }) => !told.has(path)))
+  // What is done with a poll is never done more often.
+  if (config?.relay.idle !== undefined && config.relay.idle < config.relay.poll)
+    found.push(at(["relay", "idle"], "must be at least relay.poll"))
   if (config === undefined || found.length > 0) throw new ConfigError(found)
   return config
 }

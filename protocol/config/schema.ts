@@ -232,6 +232,7 @@ export const configSchema = z.strictObject({
       drain: z.prefault(duration(HOUR), "25s"),
       lease: z.prefault(duration(10 * MINUTE, 1), "5s"),
       poll: z.prefault(duration(10 * MINUTE, 1), "5s"),
+      idle: z.optional(duration(HOUR, 1)),
       resync: z.prefault(
         z.strictObject({
           onIdentity: z._default(z.enum(["resync", "report"]), "resync"),

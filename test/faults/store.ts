@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as delay } from "node:timers/promises"
-import { cursorKey, headKey, logKey } from "../../protocol/keys.ts"
+import { cursorKey, headKey, logKey, RELAYS_KEY } from "../../protocol/keys.ts"
 import { SECOND } from "../../protocol/time.ts"
 import type { RelayProcess } from "../support/relay-process.ts"
 import type { Counted, Scenario, ScenarioContext } from "./scenario.ts"
@@ -175,6 +175,30 @@ export const STORE: readonly Scenario[] = [
         await world.relay()
       },
       { isReplicated: true },
+    ),
+  },
+  {
+    name: "failover-untold",
+    title:
+      "The same of a Redis that shows no replication id: only what the relay wrote last tells, as it saw none of the lost writes",
+    isQuick: true,
+    run: after(
+      async (world) => {
+        const replicated = replicaOf(world)
+        await replicated.caughtUp()
+        replicated.replication.stall(true)
+        const beat = async () =>
+          Number((await world.command("ZRANGE", RELAYS_KEY, "0", "0", "WITHSCORES")).split(",").at(-1))
+        const before = await beat()
+        await insist("the relay said that it lives", async () => (await beat()) > before)
+        world.front.stall(true)
+        await world.publish(BACKLOG)
+        await replicated.failOver()
+        world.front.stall(false)
+        world.over()
+        await world.follow(replicated.replica)
+      },
+      { isReplicated: true, isUntold: true },
     ),
   },
   deleted("log", logKey(TENANT), true),

@@ -12,6 +12,7 @@ import { redisCommand } from "../support/redis-command.ts"
 import { type RelayProcess, startRelayProcess, TOKENS, tokenConfig } from "../support/relay-process.ts"
 import { type ReplicatedRedis, startReplicatedRedis } from "../support/replicated-redis.ts"
 import { type InProcessRelay, type InProcessRelayOptions, startInProcessRelay } from "./in-process-relay.ts"
+import { startUntold } from "../support/untold.ts"
 import { HOST, judge, type Published } from "./ledger.ts"
 import { type PlainSubscriber, plainMessage, startPlainSubscriber } from "./plain-subscriber.ts"
 import type { Counted, ScenarioContext } from "./scenario.ts"
@@ -60,6 +61,8 @@ export interface World extends AsyncDisposable {
 export interface WorldOptions {
   readonly redis?: RedisOptions
   readonly isReplicated?: boolean
+  /** Whether Redis shows relays neither who it is nor how it evicts. Default: it does, as every Redis. */
+  readonly isUntold?: boolean
   /** Whether a plain subscriber runs beside the relay. Default: no. */
   readonly hasPlain?: boolean
   readonly config?: ConfigInput
@@ -96,6 +99,8 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
   let own = redis
   stack.defer(() => own.stop())
   const front = replicated?.front ?? stack.use(await startProxy(redis.url))
+  const untold = options.isUntold ? stack.use(await startUntold(front.url)) : undefined
+  const relayUrl = untold?.url ?? front.url
   const vendor = stack.use(await fakeVendor())
   const config: ConfigInput = {
     tokens: await tokenConfig(),
@@ -171,7 +176,7 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
     secrets,
     command: (...words) => redisCommand(redis.url, ...words),
     async relay() {
-      const one = await startRelayProcess({ redisUrl: front.url, config, env: secrets })
+      const one = await startRelayProcess({ redisUrl: relayUrl, config, env: secrets })
       kept.use(one)
       relays.push(one)
       let isReady = false
@@ -180,7 +185,7 @@ export async function openWorld(context: ScenarioContext, options: WorldOptions 
       return one
     },
     relayWith(clock) {
-      const one = startInProcessRelay({ redisUrl: front.url, config, secrets, clock })
+      const one = startInProcessRelay({ redisUrl: relayUrl, config, secrets, clock })
       kept.defer(() => one.close())
       relays.push(one)
       return one

@@ -3,9 +3,10 @@ import { once } from "node:events"
 import { createServer, type Server } from "node:http"
 import { text } from "node:stream/consumers"
 import { systemClock } from "../../dispatch/clock.ts"
+import { sweepTags } from "../../dispatch/sweep.ts"
 import { parseConfig, resolveSecrets } from "../../protocol/config/config.ts"
 import type { ConfigInput } from "../../protocol/config/schema.ts"
-import { leaseKey, logKey, sentKey } from "../../protocol/keys.ts"
+import { leaseKey, logKey, sentKey, tagsKey } from "../../protocol/keys.ts"
 import { lookupCommands, readLookup } from "../../protocol/lookup.ts"
 import type { InvalidationRecord } from "../../protocol/record.ts"
 import { hashToken, newToken } from "../../protocol/tokens.ts"
@@ -87,7 +88,7 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
         fetch,
         events: createEmitter(silent, metrics),
         version: "0.0.0",
-        // Nobody waits seconds for the next PING.
+        // Nobody waits seconds for what is done now and then.
         clock: { ...systemClock, sleep: (length, signal) => systemClock.sleep(length / 10, signal) },
       })
       const app = relayApp({
@@ -112,6 +113,8 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
       try {
         await until(() => Object.keys(relay.unready()).length === 0)
         const { id } = await publish({ tags: ["a"], secondPass: "1ms" })
+        // The pass that raises it then is the first in its namespace.
+        await redis.admin.pipeline([["DEL", tagsKey("default", "blog")]])
         // A second pass is appended by the relay, once the first was delivered.
         await until(async () => {
           const record = await ask<InvalidationRecord>(`/v1/invalidations/${id}`)
@@ -135,10 +138,20 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
         await ask(`${letters}/${one?.id}/replay`, "POST")
         await ask(`${letters}/${two?.id}`, "DELETE")
         await until(async () => (await listed()).length === 1)
+        // Tags that say nothing any more: all of a namespace, and only some.
+        const old = ["1", "old", "2", "older"]
+        await redis.admin.pipeline([["ZADD", tagsKey("default", "blog"), ...old]])
+        await sweepTags({ store: relay.store, tenant: "default", config })
+        await redis.admin.pipeline([["DEL", tagsKey("default", "blog")]])
+        await redis.admin.pipeline([["ZADD", tagsKey("default", "blog"), ...old]])
+        await sweepTags({ store: relay.store, tenant: "default", config })
         // One that nobody has published in yet.
         await ask("/v1/resync", "POST", { namespace: `blog/${randomUUID()}` })
+        // The subscription is only asked by a PING where a probe cannot be published.
+        await redis.admin.pipeline([["CLIENT", "PAUSE", "60000", "WRITE"]])
         await until(async () => (await calls(redis)).has("ping"))
       } finally {
+        await redis.admin.pipeline([["CLIENT", "UNPAUSE"]])
         await relay.close()
       }
     },
