@@ -140,7 +140,10 @@ export function startRelay(options: RelayOptions): Relay {
   let lastWorker = 0
   /** One poll at a time: what one finds out decides what the next one asks. */
   let polling = Promise.resolve()
+  /** The last that Redis acknowledged. */
   let beat = 0
+  /** What all relays together have configured, as it was when this one last asked. */
+  let configured: { readonly at: Milliseconds; readonly names: ReturnType<typeof readConfigured> } | undefined
   let saidOfUs = { text: "", at: 0 }
   const untold = new Set<string>()
   const workerCheck =
@@ -327,13 +330,12 @@ export function startRelay(options: RelayOptions): Relay {
     if (seen.hasWaiting) schedulePasses(tenant.name, PASSES_AFTER)
     if (seen.passAt !== undefined)
       schedulePasses(tenant.name, Math.max(PASSES_AFTER, seen.passAt - clock.now()))
+    const isTime = tenant.removedAt === undefined || Math.abs(now - tenant.removedAt) >= REMOVED_EVERY
+    if (!isTime) return
     const known = new Set(own.map((lane) => lane.id))
-    const isForeign = [...(seen.cursors?.keys() ?? [])].some((lane) => !known.has(lane))
-    const isTime = tenant.removedAt === undefined || now - tenant.removedAt >= REMOVED_EVERY
-    if (isTime && (isForeign || seen.removed.size > 0)) {
-      await lookAfter(tenant.name)
-      tenant.removedAt = now
-    }
+    const foreign = [...(seen.cursors?.keys() ?? [])].filter((lane) => !known.has(lane))
+    await lookAfter(tenant.name, foreign, seen.removed.size > 0)
+    tenant.removedAt = now
   }
 
   /**
@@ -372,7 +374,6 @@ export function startRelay(options: RelayOptions): Relay {
       if (seen.failure !== undefined) throw new StoreError("refused", seen.failure)
       if (follows.every((one) => one.status === "fulfilled")) lastPoll = clock.now()
       polls += 1
-      if (!closing.signal.aborted) await compareWithWorker()
     } catch (error) {
       failedPoll(error)
     }
@@ -430,14 +431,33 @@ export function startRelay(options: RelayOptions): Relay {
     await workerCheck.run()
   }
 
-  /** What no live relay has configured is nobody's any more. */
-  async function lookAfter(tenant: string): Promise<void> {
+  /** What any live relay has configured, `<tenant>/<lane>`; undefined where one does not say, as of an earlier version. */
+  async function readConfigured(): Promise<ReadonlySet<string> | undefined> {
     const alive = (await readFleet(store)).filter(
       ({ heartbeatAt }) => clock.now() - heartbeatAt < LIVE_WITHIN + 3 * config.relay.poll,
     )
-    // One of an earlier version does not say what it has configured: then nothing is known to be nobody's.
-    if (alive.some((one) => !Array.isArray(one.targets))) return
-    const names = new Set([...laneNames(lanes.all), ...alive.flatMap((one) => one.targets ?? [])])
+    if (alive.some((one) => !Array.isArray(one.targets))) return undefined
+    return new Set([...laneNames(lanes.all), ...alive.flatMap((one) => one.targets ?? [])])
+  }
+
+  /**
+   * What no live relay has configured is nobody's any more.
+   *
+   * @param foreign the tenant's lanes that are not this relay's
+   * @param hasNoted whether some were noted before, which may have come back
+   */
+  async function lookAfter(tenant: string, foreign: readonly string[], hasNoted: boolean): Promise<void> {
+    if (foreign.length === 0 && !hasNoted) return
+    const isTheirs = (names: ReadonlySet<string> | undefined) =>
+      !hasNoted && foreign.every((lane) => names?.has(`${tenant}/${lane}`))
+    const now = clock.now()
+    if (!configured || Math.abs(now - configured.at) >= REMOVED_EVERY)
+      configured = { at: now, names: readConfigured() }
+    // That lanes are another relay's, one answer a minute may say for all tenants; that they are nobody's, only one
+    // that was asked for after they were seen.
+    if (isTheirs(await configured.names.catch(() => undefined))) return
+    const names = await readConfigured()
+    if (names === undefined || isTheirs(names)) return
     // Of a name that was not looked up yet nobody knows which lanes it has.
     const unknown = Object.keys(config.targets).filter((name) => lanes.nodesOf(name)?.length === 0)
     const off = new Set([...Object.keys(options.off), ...unknown])
@@ -499,6 +519,8 @@ export function startRelay(options: RelayOptions): Relay {
     while (!closing.signal.aborted) {
       await clock.sleep(config.relay.poll, closing.signal)
       await pollNow()
+      // Not within a poll: a Worker that does not answer must not keep a new subscription waiting.
+      if (!closing.signal.aborted) await compareWithWorker().catch(failedPoll)
     }
   })()
 

@@ -5,13 +5,14 @@ import { text } from "node:stream/consumers"
 import { createClient } from "redis"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { contentfulPublish } from "../cli/demo/webhook.ts"
+import { cursorKey, RELAY_ITEMS_KEY, RELAYS_KEY } from "../protocol/keys.ts"
 import { createTidemark, workerStore } from "../client/index.ts"
 import { http } from "../dispatch/targets/http.ts"
 import type { Batch } from "../dispatch/targets/target.ts"
 import { type Edge, startEdge } from "./support/edge.ts"
 import { level, levelled, open, poll, useLanes } from "./support/lanes.ts"
 import { openStore } from "./support/publish.ts"
-import { restingRelay } from "./support/resting-relay.ts"
+import { restingRelay, tenantName } from "./support/resting-relay.ts"
 
 /**
  * What Tidemark asks of others, counted on the wire and held exactly: a subrequest, a command or a byte more is seen
@@ -214,6 +215,37 @@ describe("a relay with nothing to do", () => {
       ])
     },
   )
+
+  it("asks two more a minute where another relay has other lanes of the same tenants", async () => {
+    const one = await restingRelay({ tenants: 5 })
+    await one.pass(MINUTE)
+    const now = Date.now()
+    const targets = [0, 1, 2, 3, 4].map((nth) => `${tenantName(nth)}/theirs`)
+    const theirs = { id: "relay-b", version: "0.0.0", startedAt: now, heartbeatAt: now, lanes: [], targets }
+    await one.admin.hSet(RELAY_ITEMS_KEY, "relay-b", JSON.stringify(theirs))
+    // As it does with every poll, by the clock that the relay of this test goes by.
+    await one.admin.zAdd(RELAYS_KEY, { score: one.clock.now() + 10 * MINUTE, value: "relay-b" })
+    for (const nth of [0, 1, 2, 3, 4])
+      await one.admin.hSet(cursorKey(tenantName(nth)), "theirs", "relay-b.1 0 0 0")
+    await one.pass(2 * MINUTE)
+    await one.asked()
+    await one.pass(MINUTE)
+    const asked = await one.asked()
+    const count = (name: string) => asked.filter((command) => command === name).length
+    expect([count("HGETALL"), count("ZRANGE"), one.said("target:removed")]).toEqual([1, 1, []])
+    expect(asked).toHaveLength(12 + 10 + 6 + 2)
+  })
+
+  it("asks the Worker once a minute, where it holds its log against one", async () => {
+    const one = await restingRelay({ hasWorker: true })
+    await one.pass(MINUTE)
+    await one.asked()
+    one.askedOfWorker.length = 0
+    await one.pass(2 * MINUTE)
+    expect(one.askedOfWorker).toHaveLength(2)
+    // The head, before and after.
+    expect((await one.asked()).filter((command) => command === "GET")).toHaveLength(4)
+  })
 
   it("asks as little a minute after something was published", async () => {
     const one = await restingRelay()

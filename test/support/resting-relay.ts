@@ -27,6 +27,8 @@ export interface RestingRelay {
   said(event: string): object[]
   /** Tags that its target was asked to purge, or what is wider. */
   readonly purged: readonly string[]
+  /** Addresses that the Worker was asked for. */
+  readonly askedOfWorker: string[]
   press(tenant?: string): Publisher
   /** What its epochs of a tenant's log are now: generation, last epoch, seq and identity. */
   head(tenant?: string): Promise<Head | undefined>
@@ -43,11 +45,15 @@ export interface RestingOptions {
   readonly relay?: ConfigInput["relay"]
   /** Of a Redis that there is; by default one is started. */
   readonly redisUrl?: string
+  /** Whether it is told of a Worker, which does not answer. Default: no. */
+  readonly hasWorker?: boolean
   /** What the relay is given instead of that Redis. */
   readonly behind?: string
 }
 
 export const tenantName = (nth: number): string => `t-${nth}`
+
+const WORKER = "https://worker.example.net"
 
 const adminOf = (url: string) => createClient({ url, RESP: 2 })
 
@@ -57,6 +63,7 @@ export async function restingRelay({
   relay: settings,
   redisUrl,
   behind,
+  hasWorker = false,
 }: RestingOptions = {}): Promise<RestingRelay> {
   const redis = redisUrl === undefined ? await startRedis() : undefined
   if (redis) onTestFinished(() => redis.stop())
@@ -97,6 +104,7 @@ export async function restingRelay({
     ...(settings ? { relay: settings } : {}),
   })
   const purged: string[] = []
+  const askedOfWorker: string[] = []
   const lines: { readonly event: string; readonly payload: object }[] = []
   const say = (payload: object, event: string) => void lines.push({ event, payload })
   const log: Logger = { debug: say, info: say, warn: say, error: say }
@@ -105,7 +113,11 @@ export async function restingRelay({
     resolved: resolveSecrets(config, { HOOK_SECRET: `whsec_${"A".repeat(32)}` }).config,
     off: {},
     redisUrl: link.url,
-    async fetch(_, init) {
+    async fetch(address, init) {
+      if (address.startsWith(WORKER)) {
+        askedOfWorker.push(address)
+        return new Response("", { status: 503 })
+      }
       const body = JSON.parse(await new Response(init?.body ?? null).text()) as {
         data?: { tags?: string[] }
       }
@@ -115,6 +127,15 @@ export async function restingRelay({
     events: createEmitter(log, createMetrics()),
     version: "0.0.0",
     clock,
+    ...(hasWorker
+      ? {
+          worker: {
+            url: WORKER,
+            token: "tm_none",
+            principal: { name: "ops", scopes: ["epochs:*"], tenant: names[0] ?? "" },
+          },
+        }
+      : {}),
   })
   onTestFinished(async () => {
     await relay.close()
@@ -147,6 +168,7 @@ export async function restingRelay({
     admin,
     said: (event) => lines.flatMap((line) => (line.event === event ? [line.payload] : [])),
     purged,
+    askedOfWorker,
     press: (tenant = tenantsOf(config)[0]) => publisher(open.store, config, tenant),
     head: async (tenant = names[0] ?? "") => parseHead(await admin.get(headKey(tenant))),
     rest,
