@@ -25,7 +25,7 @@ async function busy() {
     held,
     to: { generation: 1, epoch: 1_000, seq: 4 },
     late: numbers.map((epoch) => ({ receipt: { epoch, state: "dead", at: 0, attempts: 1, calls: [] } })),
-    letters: numbers.map((at) => ({ ...owed, at, error: "refused" })),
+    letters: numbers.map((nth) => ({ ...owed, at: nth, error: "refused" })),
     due: numbers
       .slice(0, 500)
       .map((nth) => ({ at: nth, id: `item-${nth}`, item: { ...owed, why: "again" } })),

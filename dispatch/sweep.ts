@@ -32,8 +32,11 @@ export async function sweepTags({ store, tenant, config, signal }: SweepOptions)
   })
   for (let from = 0; from < namespaces.length; from += PAGE) {
     const page = namespaces.slice(from, from + PAGE)
-    let left = 1
-    while (left > 0 && !signal?.aborted) left = await sweepPage(store, tenant, config, page)
+    let left: number
+    do {
+      if (signal?.aborted) return
+      left = await sweepPage(store, tenant, config, page)
+    } while (left > 0)
   }
 }
 

@@ -102,7 +102,7 @@ export function connectUpstream(
 
   async function examine(connection: RedisConnection): Promise<void> {
     try {
-      const reason = unfitOf(String(await connection.sendCommand(["INFO", "server"])))
+      const reason = unfitOf(await connection.sendCommand<string>(["INFO", "server"]))
       if (reason !== undefined) onUnfit?.(reason)
     } catch {
       // Whoever may not ask is not judged.

@@ -97,13 +97,9 @@ async function expectNothing(before: Awaited<ReturnType<typeof snapshot>>): Prom
 }
 
 it("knows which commands a script has", async () => {
-  expect(await commandsOf("publish")).toEqual(
-    [
-      ...["get", "hdel", "hget", "hset", "publish", "sadd", "set", "time", "unlink", "xadd"],
-      ...["xdel", "xrevrange", "zadd", "zcard", "zcount", "zmscore", "zrange", "zrem"],
-      ...["zremrangebyrank", "zscore"],
-    ].toSorted(),
-  )
+  const reads = "get hget time xrevrange zcard zcount zmscore zrange zscore"
+  const writes = "hdel hset publish sadd set unlink xadd xdel zadd zrem zremrangebyrank"
+  expect(await commandsOf("publish")).toEqual(`${reads} ${writes}`.split(" ").toSorted())
 })
 
 describe("a publish of which a command is refused for a right that is missing", () => {
