@@ -6,12 +6,11 @@
 import { commit, type Commit, type LaneName } from "../dispatch/commit.ts"
 import { readLog, readOn } from "../dispatch/reading.ts"
 import { type Epoch, ORIGIN, type Position } from "../protocol/epoch.ts"
-import { MAX_BATCH, MAX_SELECTORS, NO_SELECTORS } from "../protocol/invalidation.ts"
+import { MAX_BATCH, MAX_SELECTORS } from "../protocol/invalidation.ts"
 import { cursorKey, lateKey, logKey, tagsKey } from "../protocol/keys.ts"
-import type { DeadLetter, DueItem } from "../protocol/letter.ts"
 import { lookupCommands } from "../protocol/lookup.ts"
-import type { LateReceipt, RangeReceipt } from "../protocol/receipt.ts"
-import { DAY, type Microseconds, MINUTE } from "../protocol/time.ts"
+import { DAY, type Microseconds } from "../protocol/time.ts"
+import { lateReceiptOf, owingOf, receiptOf } from "./support/owed.ts"
 import {
   copyTenant,
   dropTenant,
@@ -106,24 +105,6 @@ async function fill(redis: Observed): Promise<void> {
   }
 }
 
-const receipt = (ex: readonly Epoch[] = []): RangeReceipt => ({
-  at: Date.now(),
-  attempts: 1,
-  calls: [{ status: 200, vendorId: "0123456789abcdef" }],
-  callCount: 1,
-  namespaces: ["*"],
-  ex,
-})
-
-const lateReceipt = (epoch: Epoch, state: LateReceipt["state"], item: string): LateReceipt => ({
-  epoch,
-  state,
-  at: Date.now(),
-  attempts: 1,
-  calls: [{ status: 503 }],
-  waits: [item],
-})
-
 /** A lane that went on entry by entry, each of which had a receipt of its own and a row. */
 async function fillOwing(redis: Observed): Promise<void> {
   for (let from = 0; from < ROWS; from += MAX_BATCH)
@@ -140,11 +121,11 @@ async function fillOwing(redis: Observed): Promise<void> {
   for await (const page of readOn(redis.store, OWING, await beforeFirst(redis, OWING))) entries.push(...page)
   if (entries.length !== ROWS) throw new Error(`${entries.length} of ${ROWS} entries were read`)
   for (const to of entries) {
-    const late = [{ receipt: lateReceipt(to.epoch, "done", "") }]
+    const late = [{ receipt: lateReceiptOf(to.epoch) }]
     const done = await commit(redis.store, lane, {
       held,
       to,
-      receipt: receipt([to.epoch]),
+      receipt: receiptOf([to.epoch]),
       late,
       keepFrom: 0,
     })
@@ -175,36 +156,9 @@ async function commitAll(
   const head = await headOf(redis, tenant)
   for (const nth of range(0, TIMES)) {
     if (!held) throw new Error("the lane is another's")
-    const done = await commit(redis.store, lane, { held, to: head, receipt: receipt(), ...rest(nth, head) })
+    const done = await commit(redis.store, lane, { held, to: head, receipt: receiptOf(), ...rest(nth, head) })
     if (done.status !== "ok") throw new Error(`a commit is ${done.status}`)
     held = lease.at(head)
-  }
-}
-
-/** A thousand each of rows, letters and due items: those of a commit are finished and replaced by the one after. */
-function owed(nth: number, epoch: Epoch): Pick<Commit, "late" | "letters" | "due" | "finished"> {
-  const owing = { ...NO_SELECTORS, namespace: NAMESPACE, mode: "invalidate", epochs: [epoch] } as const
-  const ids = (at: number) => range(0, 1_000).map((one) => `${at}:${one}`)
-  const row = (at: number, one: number) => {
-    const kept = lateReceipt(epoch - one, "retrying", `${at}:${one}`)
-    return { ...kept, at: at + 1 }
-  }
-  const letter = (one: number): DeadLetter => ({
-    ...owing,
-    tags: [textOf(one, 12)],
-    error: "the vendor answered 400: a tag has at most 10 characters",
-    at: Date.now(),
-  })
-  const item = (one: number): DueItem => ({ ...owing, tags: [textOf(one, 12)], why: "spread" })
-  return {
-    due: ids(nth).map((id, one) => ({ at: Date.now() + MINUTE, id, item: item(one) })),
-    finished: nth === 0 ? [] : ids(nth - 1),
-    late: range(0, 1_000).map((one) => {
-      const before = row(nth - 1, one)
-      const replaces = nth === 0 ? undefined : { text: JSON.stringify(before), receipt: before }
-      return { replaces, receipt: row(nth, one) }
-    }),
-    letters: range(0, 1_000).map(letter),
   }
 }
 
@@ -380,7 +334,11 @@ function scenarios(redis: Observed): readonly Scenario[] {
       what: "commit with 1,000 late rows, letters and due items, those of before finished and replaced",
       on: TAGGED,
       isSpent: true,
-      work: (tenant) => commitAll(redis, tenant, (nth, head) => ({ ...owed(nth, head.epoch), keepFrom: 0 })),
+      work: (tenant) =>
+        commitAll(redis, tenant, (nth, head) => ({
+          ...owingOf(NAMESPACE, nth, head.epoch, 1_000),
+          keepFrom: 0,
+        })),
     },
   ]
 }
