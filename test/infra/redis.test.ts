@@ -9,7 +9,8 @@ import { checkUrl, URL_TAG } from "../../protocol/selector.ts"
 import { type OpenStore, openStore, publisher } from "../support/publish.ts"
 import { allIn, read } from "./repository.ts"
 
-const settingsIn = (file: string): string[] => allIn(read(file), /(--zset-[\w-]+ \d+)/g)
+/** Each once, however often the file says it. */
+const settingsIn = (file: string): string[] => [...new Set(allIn(read(file), /(--zset-[\w-]+ \d+)/g))]
 
 const settings = settingsIn("infra/docker/compose.yaml")
 const valueOf = (name: string) =>
