@@ -150,6 +150,8 @@ const TIMED = [
   { count: 100, length: 12, url: 200 },
   { count: 128, length: 2_000, url: 0 },
   { count: 250, length: 12, url: 0 },
+  // All of it in one request is as many bytes as one may have.
+  { count: 250, length: 1_000, url: 0 },
   { count: 500, length: 12, url: 0 },
   { count: 10_000, length: 12, url: 0 },
 ] as const

@@ -9,7 +9,7 @@ import { type Epoch, ORIGIN, type Position } from "../protocol/epoch.ts"
 import { MAX_BATCH, MAX_SELECTORS } from "../protocol/invalidation.ts"
 import { cursorKey, lateKey, logKey, tagsKey } from "../protocol/keys.ts"
 import { lookupCommands } from "../protocol/lookup.ts"
-import { DAY, type Microseconds } from "../protocol/time.ts"
+import { DAY, type Microseconds, type Milliseconds } from "../protocol/time.ts"
 import { lateReceiptOf, owingOf, receiptOf } from "./support/owed.ts"
 import {
   copyTenant,
@@ -25,6 +25,7 @@ import {
   publishTo,
   textOf,
   versionOf,
+  waitedFor,
 } from "./support/redis.ts"
 import { type Aim, type Table, writeResults } from "./support/results.ts"
 import { line, ROUNDS } from "./support/rounds.ts"
@@ -65,6 +66,8 @@ interface Measured {
   readonly scenario: Scenario
   /** A round each: all that Redis was asked in it. */
   readonly rounds: readonly (readonly Inside[])[]
+  /** A round each: for how long Redis had no processor. */
+  readonly waits: readonly Milliseconds[]
 }
 
 async function repeat(times: number, work: (nth: number) => Promise<unknown>): Promise<void> {
@@ -346,15 +349,18 @@ function scenarios(redis: Observed): readonly Scenario[] {
 async function measure(redis: Observed, scenario: Scenario): Promise<Measured> {
   const { what, on, isSpent = false, prepare, work } = scenario
   const rounds: (readonly Inside[])[] = []
+  const waits: Milliseconds[] = []
   for (let round = 0; round < ROUNDS; round += 1) {
     const tenant = isSpent ? COPY : on
     if (isSpent) await copyTenant(redis, on, COPY)
     await prepare?.(tenant)
+    const waited = await waitedFor(redis)
     rounds.push(await insideOf(redis, () => work(tenant)))
+    waits.push((await waitedFor(redis)) - waited)
     if (isSpent) await dropTenant(redis, COPY)
   }
   line(`${what}: ${spread(rounds.map((round) => longest(round).took / 1_000))} ms`)
-  return { scenario, rounds }
+  return { scenario, rounds, waits }
 }
 
 function longest(round: readonly Inside[]): Inside {
@@ -399,7 +405,7 @@ async function main(stage: Stage): Promise<void> {
     tables: [
       {
         title:
-          "milliseconds inside Redis of one command, the longest of a round: median of the rounds (least–most)",
+          "milliseconds inside Redis of one command, the longest of a round, and how long Redis had no processor in all of a round: median of the rounds (least–most)",
         rows: measured.map(rowOf),
       },
     ],
@@ -415,7 +421,7 @@ async function main(stage: Stage): Promise<void> {
 }
 
 function rowOf(measured: Measured): Table["rows"][number] {
-  const { scenario, rounds } = measured
+  const { scenario, rounds, waits } = measured
   const command = busiest(rounds)
   const all = rounds.flat().flatMap(({ what, took }) => (what === command ? [took / 1_000] : []))
   return {
@@ -423,6 +429,7 @@ function rowOf(measured: Measured): Table["rows"][number] {
     command,
     longest: spread(longestOf(measured)),
     "median of all": figure(median(all)),
+    "waited for a processor": spread(waits),
     aim: scenario.isBeyond ? "none" : `at most ${AIM / 1_000}`,
   }
 }

@@ -33,15 +33,15 @@ interface Options {
 const command = new Command("npm run bench --")
   .description("Measures Tidemark beside the floor and beside peers, in one run on one machine.")
   .argument("[parts...]", `of ${PARTS.join(", ")}; all where none is named`)
-  .option("--docs", "write what was found into docs/performance.md", false)
+  .option("--docs", "write what was found into docs/performance.md, a chapter for each part", false)
   .option("--profile", "keep profiles and flame graphs of Tidemark's processes, instead of figures", false)
   .option("--no-run", "run nothing: tell what was found last")
   .addHelpText(
     "after",
     `
 TIDEMARK_BENCH_ROUNDS=n  rounds that medians are of; now ${ROUNDS}
-TIDEMARK_BENCH_QUICK=1   no backlog above 10,000, nobody is killed
-All of it takes about half an hour. Results: bench/results/ (tables, JSON, plots; profiles/ of the relay and the
+TIDEMARK_BENCH_QUICK=1   no backlog above 10,000, nobody is killed; growth ends at 100,000
+All of it takes some 40 minutes. Results: bench/results/ (tables, JSON, plots; profiles/ of the relay and the
 Worker as Chromium's developer tools open them, their flame graphs as <part>-flame-<what>.svg).`,
   )
   .parse()

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises"
 import { systemClock } from "../../dispatch/clock.ts"
 import type { LaneName } from "../../dispatch/commit.ts"
 import { Lease } from "../../dispatch/lease.ts"
@@ -8,7 +9,7 @@ import type { Namespace } from "../../protocol/namespace.ts"
 import { type Idempotency, planEntry, publish } from "../../protocol/publish.ts"
 import * as scripts from "../../protocol/scripts.gen.ts"
 import type { Store } from "../../protocol/store.ts"
-import { DAY, type Microseconds, MINUTE } from "../../protocol/time.ts"
+import { DAY, type Microseconds, type Milliseconds, MINUTE } from "../../protocol/time.ts"
 import { openStore } from "../../test/support/publish.ts"
 import type { Stage } from "./stage.ts"
 
@@ -16,6 +17,7 @@ import type { Stage } from "./stage.ts"
 export interface Observed {
   readonly store: Store
   readonly admin: Awaited<ReturnType<Stage["client"]>>
+  readonly pid: number
 }
 
 /** How an administrator's commands are told from the product's in SLOWLOG. */
@@ -26,12 +28,12 @@ const MOST_COMMANDS = 200_000
 
 /** Starts a Redis of its own. @param args more arguments of redis-server */
 export async function observed(stage: Stage, args: readonly string[] = []): Promise<Observed> {
-  const { url } = await stage.redis([...args, "--slowlog-max-len", String(MOST_COMMANDS)])
+  const { url, pid } = await stage.redis([...args, "--slowlog-max-len", String(MOST_COMMANDS)])
   const { store, close } = await openStore(url)
   stage.onClose(close)
   const admin = await stage.client(url)
   await admin.sendCommand(["CLIENT", "SETNAME", ADMIN])
-  return { store, admin }
+  return { store, admin, pid }
 }
 
 /** The version that it runs, as it says itself. */
@@ -78,6 +80,16 @@ export async function insideOf(
       what: NAMES.get(sha1) ?? command.toUpperCase(),
       took,
     }))
+}
+
+/**
+ * For how long Redis's main thread was ready to run, so far, and had no processor: SLOWLOG counts that as its own time.
+ *
+ * @see https://docs.kernel.org/scheduler/sched-stats.html
+ */
+export async function waitedFor({ pid }: Pick<Observed, "pid">): Promise<Milliseconds> {
+  const [, nanoseconds] = (await readFile(`/proc/${pid}/task/${pid}/schedstat`, "utf8")).split(" ")
+  return Number(nanoseconds) / 1_000_000
 }
 
 /** Bytes that a key takes, as Redis counts all of it; 0 where there is none. */
