@@ -10,7 +10,17 @@ import { aimRow, readResults, type StoredResults } from "./support/results.ts"
 import { line, ROUNDS } from "./support/rounds.ts"
 
 const root = join(import.meta.dirname, "..")
-const PARTS = ["path", "drain", "intake", "propagation", "lookup", "hits", "start"] as const
+const PARTS = [
+  "path",
+  "drain",
+  "intake",
+  "propagation",
+  "lookup",
+  "hits",
+  "start",
+  "bytes",
+  "growth",
+] as const
 const PAGE = join(root, "docs/performance.md")
 const [BEGIN, END] = ["<!-- bench: begin -->", "<!-- bench: end -->"]
 
@@ -23,15 +33,15 @@ interface Options {
 const command = new Command("npm run bench --")
   .description("Measures Tidemark beside the floor and beside peers, in one run on one machine.")
   .argument("[parts...]", `of ${PARTS.join(", ")}; all where none is named`)
-  .option("--docs", "write what was found into docs/performance.md", false)
+  .option("--docs", "write what was found into docs/performance.md, a chapter for each part", false)
   .option("--profile", "keep profiles and flame graphs of Tidemark's processes, instead of figures", false)
   .option("--no-run", "run nothing: tell what was found last")
   .addHelpText(
     "after",
     `
 TIDEMARK_BENCH_ROUNDS=n  rounds that medians are of; now ${ROUNDS}
-TIDEMARK_BENCH_QUICK=1   no backlog above 10,000, nobody is killed
-All of it takes about half an hour. Results: bench/results/ (tables, JSON, plots; profiles/ of the relay and the
+TIDEMARK_BENCH_QUICK=1   no backlog above 10,000, nobody is killed; growth ends at 100,000
+All of it takes some 40 minutes. Results: bench/results/ (tables, JSON, plots; profiles/ of the relay and the
 Worker as Chromium's developer tools open them, their flame graphs as <part>-flame-<what>.svg).`,
   )
   .parse()
@@ -70,14 +80,19 @@ async function tell(): Promise<void> {
   if (docs) await writeDocs(found)
 }
 
-/** Replaces what stands between the two marks. */
+/** Replaces, between the two marks, the chapters of these parts; those of others stay as they are. */
 async function writeDocs(results: readonly StoredResults[]): Promise<void> {
   const page = await readFile(PAGE, "utf8")
   const [before, rest] = page.split(BEGIN)
-  const [, after] = (rest ?? "").split(END)
-  if (before === undefined || after === undefined)
+  const [written, after] = (rest ?? "").split(END)
+  if (before === undefined || written === undefined || after === undefined)
     throw new Error(`docs/performance.md lacks ${BEGIN} or ${END}`)
-  await writeFile(PAGE, `${before}${BEGIN}\n\n${results.map(chapterOf).join("\n\n")}\n\n${END}${after}`)
+  const chapters = new Map(
+    written.split(/^(?=## )/m).map((chapter) => [/^## (.*)$/m.exec(chapter)?.[1], chapter.trim()]),
+  )
+  for (const one of results) chapters.set(one.name, chapterOf(one))
+  const text = PARTS.flatMap((part) => chapters.get(part) ?? []).join("\n\n")
+  await writeFile(PAGE, `${before}${BEGIN}\n\n${text}\n\n${END}${after}`)
   console.log("written to docs/performance.md")
 }
 

@@ -157,7 +157,10 @@ export class Stage {
   }
 }
 
-/** Runs a part of the bench on a stage, and ends the process: nothing that is left open holds it. */
+/**
+ * Runs a part of the bench on a stage, and ends the process, with the exit code that it set: nothing that is left open
+ * holds it.
+ */
 export async function onStage(work: (stage: Stage) => Promise<void>): Promise<never> {
   const stage = new Stage()
   try {
@@ -169,7 +172,7 @@ export async function onStage(work: (stage: Stage) => Promise<void>): Promise<ne
   }
   await stage.close()
   if (isProfiling) await drawPlots(`${stage.part}-flame`, await flameGraphsOf(stage.part))
-  process.exit(0)
+  process.exit()
 }
 
 /** One module of the bench's own, as a deployment would be bundled. */
