@@ -192,7 +192,7 @@ async function choosePackages(
 }
 
 function isLibrary(name: string): boolean {
-  return /^(lib|lua-|php\d)/.test(name) && !name.endsWith("-dev")
+  return /^(z?lib|lua-|php\d)/.test(name) && !name.endsWith("-dev")
 }
 
 function isLibc(name: string): boolean {
