@@ -4,7 +4,9 @@ import { Memory } from "../../dispatch/adopt.ts"
 import { Lease } from "../../dispatch/lease.ts"
 import { listLetters, replayLetter } from "../../dispatch/letters.ts"
 import { parseConfig } from "../../protocol/config/config.ts"
+import { NO_SELECTORS } from "../../protocol/invalidation.ts"
 import { holdKey, paceKey, paceNeverKey } from "../../protocol/keys.ts"
+import { encodeOwed } from "../../protocol/letter.ts"
 import * as generated from "../../protocol/scripts.gen.ts"
 import type { Store } from "../../protocol/store.ts"
 import { DAY } from "../../protocol/time.ts"
@@ -84,7 +86,8 @@ async function lanes(): Promise<void> {
   const held = (await acquire(store, "edge", "r1.a%1")) ?? ""
   await acquire(store, "edge", "r2.b")
   const to = positionOf(newest)
-  const dead = JSON.stringify({ epochs: [newest.epoch], tags: ["a"], error: "no", at: 1 })
+  const owed = { ...NO_SELECTORS, namespace: "blog", mode: "purge", epochs: [newest.epoch] } as const
+  const dead = encodeOwed({ ...owed, tags: ["a"], error: "no", at: 1 })
   const due = [[1_764_000_000_000.5, "item-1", "{}"] as const, [1_764_000_000_001, "item-2", "{}"] as const]
   const late = [{ epoch: newest.epoch }]
   expect(await commit(store, { target: "edge", held, to, due, done: ["item-1"], late, dead: [dead] })).toBe(
