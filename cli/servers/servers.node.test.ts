@@ -29,11 +29,16 @@ describe("provision", () => {
     expect(redis.version).toMatch(/^\d+\.\d+/)
   })
 
-  test("takes one from the PATH", async () => {
+  test.each([
+    ["redis-server", "Redis server v=7.0.0 sha=00000000:0", "7.0.0"],
+    ["redis-server", "Redis server v=10.0.1 sha=00000000:0", "10.0.1"],
+    ["valkey-server", "Valkey server v=8.1.1 sha=00000000:0", "8.1.1"],
+    ["redict-server", "Redict server v=7.3.6 sha=00000000:0", "7.3.6"],
+  ])("takes %s from the PATH that says %s", async (name, said, version) => {
     const directory = await temporaryDirectory()
     const cacheDirectory = await temporaryDirectory()
-    await script(join(directory, "valkey-server"), "echo 'Valkey server v=8.1.1 sha=00000000:0'")
-    const found = { file: join(directory, "valkey-server"), env: {}, version: "8.1.1" }
+    await script(join(directory, name), `echo '${said}'`)
+    const found = { file: join(directory, name), env: {}, version }
     expect(await findRedis({ path: directory, cacheDirectory })).toEqual(found)
   })
 

@@ -72,8 +72,15 @@ it("a table says how many failed", () => {
     groups: { scripts: { passed: 219, failed: 1 }, path: { passed: 1, failed: 0 } },
     failures: [],
   }
-  const row = { name: "redis-sid", title: "Redis", version: "8.0.6", lua: "Lua 5.1", counts }
+  const row = {
+    name: "redis-sid",
+    title: "Redis",
+    version: "8.0.6",
+    day: "2026-12-01",
+    lua: "Lua 5.1",
+    counts,
+  }
   expect(tablesOf([row]).split("\n").at(-1)).toBe(
-    "| Redis, `redis-sid` | 8.0.6 | Lua 5.1 | **219 of 220** |  |  |  |  | 1 |",
+    "| Redis, `redis-sid` | 8.0.6 | Lua 5.1 | 2026-12-01 | **219 of 220** |  |  |  |  | 1 |",
   )
 })

@@ -12,13 +12,13 @@ const HELP = `npm run engines [-- <name> … <options>]
 
 Runs the tests of scripts, lanes, relay and gateway, users and clients, and forty publishes through Worker, gateway
 and relay to a CDN, on each engine; and the tests of the scripts once more for each Lua. Takes a minute or two each.
-An engine is fetched from Debian by apt-get, without root, and run with the libraries of its own suite. Where all of
-them ran, the table is written into docs/engines.md, and bench/results/engines.json.
+An engine is fetched from Debian by apt-get, without root, and run with the libraries of its own suite. What
+was counted is kept in bench/results/engines.json, and once it has all of them the table of docs/engines.md is written.
 
   <name>          of ${[...ENGINES.map(({ name }) => name), ...LUA_VERSIONS.map((version) => `lua-${version}`)].join(", ").replaceAll(/(.{60,75}?), /g, "$1,\n                  ")};
-                  all where none is named. Nothing is written then
+                  all where none is named
   --only <group>  of ${Object.keys(GROUPS).join(", ")};
-                  may be given several times. Nothing is written then
+                  may be given several times. Nothing is kept then
   --optional      an engine that cannot be had is left out, and that is no failure
   --list          the names, and where each is from
   --help          this
@@ -40,6 +40,8 @@ interface Candidate {
 
 const onProgress = (line: string) => say(`  ${line}`)
 
+const today = (): string => new Date().toISOString().slice(0, 10)
+
 /** Where an engine, or a Lua, is not to be had: what was said of it. */
 class NotToBeHad extends Error {}
 
@@ -58,18 +60,19 @@ const engineCandidate = (engine: Engine): Candidate => ({
     const lua = await redisCommand(server.url, "EVAL", "return _VERSION", "0")
     await server.stop()
     const counts = await runTests({ engine: binary, groups })
-    return { name: engine.name, title: engine.title, version: binary.version, lua, counts }
+    return { name: engine.name, title: engine.title, version: binary.version, day: today(), lua, counts }
   },
 })
 
 const luaCandidate = (version: LuaVersion): Candidate => ({
   name: `lua-${version}`,
   from: `Lua ${version}, this system`,
+  // Whatever groups are asked for: no other goes through comparing.ts.
   async run() {
     const binary = await had(findLua(version, { onProgress }))
     onProgress(`Lua ${binary.version} …`)
     const counts = await runTests({ lua: version, groups: ["scripts"] })
-    return { name: this.name, title: "Lua", version: binary.version, counts }
+    return { name: this.name, title: "Lua", version: binary.version, day: today(), counts }
   },
 })
 
@@ -103,10 +106,11 @@ async function main(): Promise<number> {
     process.stderr.write(`there is no ${unknown.join(", ")}; see --help\n`)
     return EXIT_USAGE
   }
-  const chosen = CANDIDATES.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
   const groups = values.only.length === 0 ? (Object.keys(GROUPS) as Group[]) : values.only.filter(isGroup)
+  const chosen = CANDIDATES.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
   const rows: Row[] = []
   const missing: string[] = []
+  const broken: string[] = []
   for (const [index, candidate] of chosen.entries()) {
     say(`${candidate.name} (${index + 1} of ${chosen.length}) …`)
     const began = performance.now()
@@ -116,18 +120,23 @@ async function main(): Promise<number> {
       process.stdout.write(printRow(row))
       onProgress(`${Math.round((performance.now() - began) / 1_000)} s`)
     } catch (error) {
-      if (!(error instanceof NotToBeHad)) throw error
-      missing.push(candidate.name)
-      say(`  left out: ${error.message}`)
+      const isMissing = error instanceof NotToBeHad
+      const list = isMissing ? missing : broken
+      list.push(candidate.name)
+      const message = error instanceof Error ? error.message : String(error)
+      say(`  ${isMissing ? "left out" : "could not be tried"}: ${message}`)
     }
   }
   if (rows.length > 0) say(`\n${tablesOf(rows)}\n`)
-  const failed = rows.filter(({ counts }) => counts.failures.length > 0).map(({ name }) => name)
+  const failed = [
+    ...broken,
+    ...rows.filter(({ counts }) => counts.failures.length > 0).map(({ name }) => name),
+  ]
   if (failed.length > 0) say(`not as they should be: ${failed.join(", ")}`)
   if (missing.length > 0) say(`left out: ${missing.join(", ")}`)
-  const isWhole = positionals.length === 0 && values.only.length === 0 && missing.length === 0
   // Also where something failed: the table says how many.
-  if (isWhole) await writeTables(rows)
+  const names = CANDIDATES.map(({ name }) => name)
+  if (values.only.length === 0 && (await writeTables(rows, names))) say("docs/engines.md is written")
   return failed.length > 0 || (missing.length > 0 && !values.optional) ? EXIT_FAILED : 0
 }
 

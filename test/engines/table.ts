@@ -11,6 +11,8 @@ export interface Row {
   /** For people. */
   readonly title: string
   readonly version: string
+  /** When it was tried, `2026-12-01`. */
+  readonly day: string
   /** Of an engine: what it runs scripts by, as it says itself. */
   readonly lua?: string
   readonly counts: Counts
@@ -42,32 +44,47 @@ export function tablesOf(rows: readonly Row[]): string {
   const tables: string[][] = []
   if (engines.length > 0)
     tables.push([
-      `| engine | version | scripts run by | ${groups.join(" | ")} |`,
-      `| --- | --- | --- | ${groups.map(() => "--:").join(" | ")} |`,
+      `| engine | version | scripts run by | tried on | ${groups.join(" | ")} |`,
+      `| --- | --- | --- | --- | ${groups.map(() => "--:").join(" | ")} |`,
       ...engines.map(
         (row) =>
-          `| ${row.title}, \`${row.name}\` | ${row.version} | ${row.lua} | ${groups.map((group) => counted(row, group)).join(" | ")} |`,
+          `| ${row.title}, \`${row.name}\` | ${row.version} | ${row.lua} | ${row.day} | ${groups.map((group) => counted(row, group)).join(" | ")} |`,
       ),
     ])
   if (luas.length > 0)
     tables.push([
-      "| each script by EVAL, and then by | tests of scripts |",
-      "| --- | --: |",
-      ...luas.map((row) => `| ${row.title} ${row.version}, \`${row.name}\` | ${counted(row, "scripts")} |`),
+      "| each script by EVAL, and then by | tried on | tests of scripts |",
+      "| --- | --- | --: |",
+      ...luas.map(
+        (row) => `| ${row.title} ${row.version}, \`${row.name}\` | ${row.day} | ${counted(row, "scripts")} |`,
+      ),
     ])
   return tables.map((lines) => lines.join("\n")).join("\n\n")
 }
 
-/** Puts the tables between their marks, with the day and the machine; and all that was counted into bench/results. */
-export async function writeTables(rows: readonly Row[]): Promise<void> {
+/**
+ * Keeps rows in bench/results, beside those of before, and writes all of them between the marks of docs/engines.md once
+ * there is one of each name.
+ * @returns whether the document was written
+ */
+export async function writeTables(rows: readonly Row[], names: readonly string[]): Promise<boolean> {
+  const known = new Map([...(await readRows()), ...rows].map((row) => [row.name, row]))
+  const kept = names.flatMap((name) => known.get(name) ?? [])
+  await mkdir(dirname(RESULTS), { recursive: true })
+  await writeFile(RESULTS, `${JSON.stringify(kept, undefined, 2)}\n`)
+  if (kept.length < names.length) return false
+
   const [cpu] = cpus()
-  const day = new Date().toISOString().slice(0, 10)
   const machine = `${cpus().length} × ${cpu?.model.trim() ?? "unknown"}, ${platform()} ${arch()}, Node ${process.versions.node}`
-  const text = [BEGIN, "", `Last run on ${day}: ${machine}.`, "", tablesOf(rows), "", END].join("\n")
+  const text = [BEGIN, "", `Tried on ${machine}.`, "", tablesOf(kept), "", END].join("\n")
   const document = await readFile(DOCUMENT, "utf8")
   const [from, to] = [document.indexOf(BEGIN), document.indexOf(END)]
   if (from < 0 || to < from) throw new Error(`${DOCUMENT} has no ${BEGIN} … ${END}`)
   await writeFile(DOCUMENT, document.slice(0, from) + text + document.slice(to + END.length))
-  await mkdir(dirname(RESULTS), { recursive: true })
-  await writeFile(RESULTS, `${JSON.stringify({ day, machine, rows }, undefined, 2)}\n`)
+  return true
+}
+
+async function readRows(): Promise<readonly Row[]> {
+  const text = await readFile(RESULTS, "utf8").catch(() => "[]")
+  return JSON.parse(text) as readonly Row[]
 }
