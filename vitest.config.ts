@@ -10,7 +10,7 @@ const BOTH = ["protocol/**/*.test.ts", "dispatch/**/*.test.ts", "worker/**/*.tes
 const NODE_ONLY = "**/*.node.test.ts"
 
 /** Whole systems of several processes. */
-const WHOLE = ["test/path/**/*.test.ts", "test/soak/**/*.test.ts"]
+const WHOLE = ["test/path/**/*.test.ts", "test/soak/**/*.test.ts", "test/engines/**/*.test.ts"]
 
 /** Faults that are counted. */
 const FAULTS = ["test/faults/**/*.test.ts"]

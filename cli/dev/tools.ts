@@ -6,7 +6,8 @@ import { join } from "node:path"
 import type * as Esbuild from "esbuild"
 import type * as Miniflare from "miniflare"
 import { packageRoot } from "../package-root.ts"
-import { type FetchPlace, provision, type ProvisionOptions, type Recipe, run } from "../servers/provision.ts"
+import { type FetchPlace, provision, type ProvisionOptions, type Recipe } from "../servers/provision.ts"
+import { run } from "../servers/run.ts"
 
 /**
  * What bundles and serves Workers on this machine. A clone has it from `npm ci`. An installed package does not bring it:

@@ -1,4 +1,3 @@
-import { execFile } from "node:child_process"
 import { existsSync } from "node:fs"
 import {
   access,
@@ -14,17 +13,14 @@ import {
 } from "node:fs/promises"
 import { homedir, tmpdir } from "node:os"
 import { basename, delimiter, dirname, isAbsolute, join } from "node:path"
+import { libraryPath, unpack } from "./debian.ts"
+import { run } from "./run.ts"
 
-/** ZMSCORE, which looks the epochs of tags up, came with it. */
-const OLDEST_REDIS = { major: 6, minor: 2 }
-
-const PROBE_TIMEOUT_MS = 10_000
-
-/** For one run of apt-get, over a slow line: the lists of packages are some 10 to 20 MB. */
-const APT_TIMEOUT_MS = 300_000
-
-/** Of what a program printed before it failed, in characters. */
-const KEPT_OUTPUT = 2_000
+/**
+ * The oldest on which every promise of docs/guarantees.md was seen to hold. On 6.2 a key of the wrong type is not set
+ * aside and stops its lane for ever, and `infra/redis/users.acl` is refused. Valkey and Redict begin above it.
+ */
+const OLDEST_REDIS = { major: 7, minor: 0 }
 
 /** What an interrupted fetch left behind is removed by a later one when it is as old as this. */
 const LEFTOVER_AGE_MS = 3_600_000
@@ -77,7 +73,7 @@ export interface Recipe<Found> {
   readonly advice: string
   /** Kept for all of the user's projects rather than with this package: it is large. Default false. */
   readonly isShared?: boolean
-  /** What is there without a fetch, as on the PATH. */
+  /** What is there without a fetch, as on the PATH. Rejects, saying why, where that will not do: then it is fetched. */
   find(path: string): Promise<Found | undefined>
   /** Puts all of it into the place's tree. Rejects, saying why, where it cannot. */
   fetch(place: FetchPlace): Promise<void>
@@ -98,10 +94,14 @@ export interface FetchPlace {
 
 const redisRecipe: Recipe<Binary> = {
   name: "redis-server",
-  advice: "install redis-server (or valkey-server) or set REDIS_URL",
+  advice: `install redis-server ${OLDEST_REDIS.major}.${OLDEST_REDIS.minor} or newer (or valkey-server) or set REDIS_URL`,
   fetch: (place) => unpack("redis-server", ["redis-server", "redis-tools"], place),
-  find: (path) => findFirst(filesOnPath(path, "redis-server", "valkey-server"), (file) => getRedis(file, {})),
-  getFromTree: async (tree) => getRedis(join(tree, "usr/bin/redis-server"), await libraryPath(tree)),
+  async find(path) {
+    const files = filesOnPath(path, "redis-server", "valkey-server", "redict-server")
+    return files.length === 0 ? undefined : getFirst(files, "a server", (file) => getRedis(file, {}))
+  },
+  getFromTree: async (tree) =>
+    getRedis(join(tree, "usr/bin/redis-server"), await libraryPath(tree), "the system's redis-server"),
 }
 
 const varnishRecipe: Recipe<VarnishInstall> = {
@@ -147,7 +147,7 @@ const phpRecipe: Recipe<Binary> = {
 }
 
 /**
- * A Redis or Valkey, 6.2 or newer, to start: on the PATH, fetched before, or fetched now (some 1.4 MB) with the
+ * A Redis, Valkey or Redict, 7.0 or newer, to start: on the PATH, fetched before, or fetched now (some 1.4 MB) with the
  * system's apt-get, without root. Seen to answer `--version`. Safe to call from several processes at once.
  * @throws {Error} If there is none to be had, in one sentence that says how to get one; `cause` has the details.
  */
@@ -229,7 +229,11 @@ export function varnishArguments(
  */
 export async function provision<Found>(recipe: Recipe<Found>, options: ProvisionOptions): Promise<Found> {
   const path = options.path ?? process.env["PATH"] ?? ""
-  const found = await recipe.find(path)
+  let refused: string | undefined
+  const found = await recipe.find(path).catch((error: unknown) => {
+    refused = messageOf(error)
+    return undefined
+  })
   if (found !== undefined) return found
 
   const directories = cacheDirectories(options.cacheDirectory)
@@ -240,14 +244,17 @@ export async function provision<Found>(recipe: Recipe<Found>, options: Provision
   const kept = await findFirst(trees, (tree) => recipe.getFromTree(tree, path))
   if (kept !== undefined) return kept
 
+  if (refused !== undefined) options.onProgress?.(`${refused}: looking for another …`)
   try {
     return await fetchTree(recipe, join(await getWritable(directories), slug), path, options)
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    const message = `no ${recipe.name} found and none could be fetched (${reason}): ${recipe.advice}`
+    const before = refused === undefined ? `no ${recipe.name} found and` : `${refused};`
+    const message = `${before} none could be fetched (${messageOf(cause)}): ${recipe.advice}`
     throw new Error(message, { cause })
   }
 }
+
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error))
 
 /** Everything happens beside `target`, and one rename makes it real: who dies half-way leaves nothing that counts. */
 async function fetchTree<Found>(
@@ -291,129 +298,20 @@ async function removeLeftovers(directory: string): Promise<void> {
 }
 
 /**
- * Unpacks packages of the system, with apt's own look-up, signatures and all, but none of its root. Libraries that these
- * need and the system lacks come along.
+ * @param name What it is called where it will not do.
+ * @throws {Error} Unless it is a Redis, Valkey or Redict that runs here and is new enough.
  */
-async function unpack(
-  name: string,
-  roots: readonly string[],
-  { work, tree, path, onProgress, signal }: FetchPlace,
-): Promise<void> {
-  const debs = join(work, "debs")
-  for (const directory of [
-    tree,
-    debs,
-    join(work, "state/lists/partial"),
-    join(work, "cache/archives/partial"),
-  ]) {
-    await mkdir(directory, { recursive: true })
-  }
-  const settings = [
-    `Dir::State=${work}/state`,
-    "Dir::State::status=/var/lib/dpkg/status",
-    `Dir::Cache=${work}/cache`,
-    "Debug::NoLocking=1",
-    "APT::Sandbox::User=",
-    "Acquire::Languages=none",
-    "Acquire::Retries=2",
-    "APT::Update::Error-Mode=any",
-  ].flatMap((setting) => ["-o", setting])
-  const apt = (program: string, ...args: string[]) =>
-    run(program, [...settings, ...args], {
-      cwd: debs,
-      env: { ...process.env, PATH: path, LC_ALL: "C" },
-      timeout: APT_TIMEOUT_MS,
-      signal,
-    })
-
-  onProgress(`looking ${name} up in the system's package sources …`)
-  // One bad source among many makes it fail. What counts is whether our packages are in the others.
-  const trouble = await apt("apt-get", "update").then(
-    () => undefined,
-    (error: unknown) => error,
-  )
-  const show = (names: readonly string[]) =>
-    apt("apt-cache", "show", "--no-all-versions", ...names).catch((error: unknown) => {
-      throw trouble ?? error
-    })
-  const packages = await choosePackages(roots, show, await installedPackages(path))
-
-  const size = packages.reduce((sum, each) => sum + each.size, 0)
-  onProgress(`fetching ${name} (${(size / 1e6).toFixed(1)} MB) …`)
-  await apt("apt-get", "download", ...packages.map((each) => each.name))
-  for (const deb of await readdir(debs))
-    await run("dpkg", ["-x", join(debs, deb), tree], { env: { ...process.env, PATH: path } })
-}
-
-interface Package {
-  readonly name: string
-  readonly architecture: string
-  /** In bytes, as downloaded. */
-  readonly size: number
-  readonly depends: readonly string[]
-}
-
-/**
- * The packages asked for, and the libraries below them that are not installed. Their names differ from release
- * to release, so they are followed rather than listed. All else that packages depend on (users to create, init
- * scripts, the whole of gcc) is for running them as a service of the system.
- */
-async function choosePackages(
-  roots: readonly string[],
-  show: (names: readonly string[]) => Promise<string>,
-  installed: ReadonlySet<string>,
-): Promise<Package[]> {
-  const chosen = new Map<string, Package>()
-  const seen = new Set(roots)
-  for (let wanted = [...roots]; wanted.length > 0;) {
-    const shown = parsePackages(await show(wanted))
-    const added = shown.filter(
-      ({ name, architecture }) => roots.includes(name) || !installed.has(`${name}:${architecture}`),
-    )
-    for (const each of added) chosen.set(each.name, each)
-    wanted = added.flatMap((each) => each.depends).filter((name) => isLibrary(name) && !seen.has(name))
-    wanted = [...new Set(wanted)]
-    for (const name of wanted) seen.add(name)
-  }
-  const missing = roots.filter((name) => !chosen.has(name))
-  if (missing.length > 0) throw new Error(`the package sources have no ${missing.join(" and no ")}`)
-  return [...chosen.values()]
-}
-
-/** The C library is not among them: it is there, and a second one in the same process is a crash. */
-function isLibrary(name: string): boolean {
-  return /^(lib|lua-|php\d)/.test(name) && !/^libc\d|-dev$/.test(name)
-}
-
-function parsePackages(text: string): Package[] {
-  return text.split(/\n\n+/).flatMap((stanza) => {
-    const field = (name: string) => new RegExp(`^${name}: (.*)$`, "m").exec(stanza)?.[1]
-    const name = field("Package")
-    if (name === undefined) return []
-    const depends = [field("Pre-Depends"), field("Depends")]
-      .flatMap((list) => list?.split(",") ?? [])
-      .flatMap((alternatives) => /[^\s(:|]+/.exec(alternatives)?.[0] ?? [])
-    return [{ name, architecture: field("Architecture") ?? "", size: Number(field("Size") ?? 0), depends }]
-  })
-}
-
-/** As `name:architecture`. Empty where dpkg cannot tell, which costs some libraries fetched in vain. */
-async function installedPackages(path: string): Promise<Set<string>> {
-  const format = "${db:Status-Status} ${Package}:${Architecture}\n"
-  const env = { ...process.env, PATH: path }
-  const listed = await run("dpkg-query", ["-W", "-f", format], { env }).catch(() => "")
-  return new Set([...listed.matchAll(/^installed (\S+)$/gm)].map((match) => match[1] ?? ""))
-}
-
-/** @throws {Error} Unless it is a Redis or Valkey that runs here and is new enough. */
-async function getRedis(file: string, env: Readonly<Record<string, string>>): Promise<Binary> {
+async function getRedis(
+  file: string,
+  env: Readonly<Record<string, string>>,
+  name: string = file,
+): Promise<Binary> {
   const answer = await run(file, ["--version"], { env })
-  const [, version, major, minor] = /^(?:Redis|Valkey) server v=((\d+)\.(\d+)\S*)/m.exec(answer) ?? []
-  if (version === undefined) throw new Error(`${basename(file)} does not say its version`)
+  const [, version, major, minor] = /^(?:Redis|Valkey|Redict) server v=((\d+)\.(\d+)\S*)/m.exec(answer) ?? []
+  if (version === undefined) throw new Error(`${name} does not say its version`)
   const { major: oldest, minor: oldestMinor } = OLDEST_REDIS
-  if (Number(major) < oldest || (Number(major) === oldest && Number(minor) < oldestMinor)) {
-    throw new Error(`${basename(file)} is ${version}, and ${oldest}.${oldestMinor} is needed`)
-  }
+  if (Number(major) < oldest || (Number(major) === oldest && Number(minor) < oldestMinor))
+    throw new Error(`${name} is ${version}, and ${oldest}.${oldestMinor} or newer is needed`)
   return { file, env, version }
 }
 
@@ -532,12 +430,6 @@ function filesOnPath(path: string, ...names: readonly string[]): string[] {
     .filter((file) => existsSync(file))
 }
 
-async function libraryPath(tree: string): Promise<Record<string, string>> {
-  const files = await readdir(tree, { recursive: true, withFileTypes: true })
-  const libraries = files.filter((file) => /^lib.+\.so(\.\d+)*$/.test(file.name))
-  return { LD_LIBRARY_PATH: [...new Set(libraries.map((file) => file.parentPath))].join(":") }
-}
-
 async function getDirectoryOf(tree: string, name: string): Promise<string> {
   const files = await readdir(tree, { recursive: true, withFileTypes: true })
   const file = files.find((each) => each.name === name)
@@ -583,39 +475,4 @@ async function inScratch<Result>(work: (directory: string) => Promise<Result>): 
   } finally {
     await rm(scratch, { recursive: true, force: true })
   }
-}
-
-interface RunOptions {
-  readonly cwd?: string
-  readonly env?: Readonly<Record<string, string | undefined>>
-  /** In milliseconds. Default 10 s. */
-  readonly timeout?: number
-  readonly signal?: AbortSignal | undefined
-}
-
-/**
- * Runs a program to its end, and answers what it printed on either stream.
- * @throws {Error} With the program's own last words, unless it exits with 0, in time.
- */
-export function run(file: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
-  const { cwd, env = process.env, timeout = PROBE_TIMEOUT_MS, signal } = options
-  return new Promise((resolve, reject) => {
-    const settings = { cwd, env, timeout, signal, killSignal: "SIGKILL", maxBuffer: 64 * 2 ** 20 } as const
-    execFile(file, args, settings, (error, stdout, stderr) => {
-      if (error === null) return resolve(stdout + stderr)
-      const printed = stderr.trim()
-      const message = error.code === "ENOENT" ? "is not on the PATH" : (lastWords(printed) ?? "failed")
-      // Not `error` itself: its message holds all that was printed, which may be pages of C.
-      const cause = new Error(`${[file, ...args].join(" ")}\n${printed.slice(-KEPT_OUTPUT)}`)
-      reject(new Error(`${basename(file)} ${error.killed ? "took too long" : message}`, { cause }))
-    })
-  })
-}
-
-/** Of apt and npm the first of their errors, as the later ones follow from it; of others the last line. */
-function lastWords(printed: string): string | undefined {
-  const [, first] =
-    /^(?:E:|npm error(?! (?:code|errno|syscall|path) )) (?:network )?(.+)$/m.exec(printed) ?? []
-  const words = first ?? printed.split("\n").at(-1)
-  return words ? `says: ${words.replace(/\.$/, "")}` : undefined
 }

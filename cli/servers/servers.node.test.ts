@@ -17,6 +17,8 @@ import { findRedis, findVarnish } from "./provision.ts"
 import { startRedis } from "./redis.ts"
 import { startVarnish } from "./varnish.ts"
 
+const ADVICE = "install redis-server 7.0 or newer (or valkey-server) or set REDIS_URL"
+
 describe("provision", () => {
   test("takes no program that does not answer --version", async () => {
     const directory = await temporaryDirectory()
@@ -27,24 +29,56 @@ describe("provision", () => {
     expect(redis.version).toMatch(/^\d+\.\d+/)
   })
 
-  test("takes one from the PATH, unless it is too old", async () => {
+  test.each([
+    ["redis-server", "Redis server v=7.0.0 sha=00000000:0", "7.0.0"],
+    ["redis-server", "Redis server v=10.0.1 sha=00000000:0", "10.0.1"],
+    ["valkey-server", "Valkey server v=8.1.1 sha=00000000:0", "8.1.1"],
+    ["redict-server", "Redict server v=7.3.6 sha=00000000:0", "7.3.6"],
+  ])("takes %s from the PATH that says %s", async (name, said, version) => {
     const directory = await temporaryDirectory()
     const cacheDirectory = await temporaryDirectory()
-    await script(join(directory, "valkey-server"), "echo 'Valkey server v=8.1.1 sha=00000000:0'")
-    const found = { file: join(directory, "valkey-server"), env: {}, version: "8.1.1" }
+    await script(join(directory, name), `echo '${said}'`)
+    const found = { file: join(directory, name), env: {}, version }
     expect(await findRedis({ path: directory, cacheDirectory })).toEqual(found)
-
-    await script(join(directory, "valkey-server"), "echo 'Redis server v=6.0.16 sha=00000000:0'")
-    await expect(findRedis({ path: directory, cacheDirectory })).rejects.toThrow(/none could be fetched/)
   })
 
-  test("says in one sentence what to do where there is no apt-get", async () => {
+  test.each([
+    ["Redis server v=6.2.16 sha=00000000:0 malloc=jemalloc-5.1.0 bits=64", "6.2.16"],
+    ["Redis server v=6.0.16 sha=00000000:0", "6.0.16"],
+    ["Redis server v=5.0.14 sha=00000000:0", "5.0.14"],
+  ])("refuses %s, and says what was found, what is needed and what to do", async (said, version) => {
+    const directory = await temporaryDirectory()
     const cacheDirectory = await temporaryDirectory()
-    const advice = "install redis-server (or valkey-server) or set REDIS_URL"
-    await expect(findRedis({ path: "/nonexistent", cacheDirectory })).rejects.toThrow(
-      `no redis-server found and none could be fetched (apt-get is not on the PATH): ${advice}`,
+    const file = join(directory, "redis-server")
+    await script(file, `echo '${said}'`)
+    await expect(findRedis({ path: directory, cacheDirectory })).rejects.toThrow(
+      `${file} is ${version}, and 7.0 or newer is needed; none could be fetched (apt-get is not on the PATH): ${ADVICE}`,
     )
-    expect(await readdir(cacheDirectory)).toEqual([])
+  })
+
+  test("says so where the system's packages are too old as well, and takes a newer one before an old one", async () => {
+    const cacheDirectory = await temporaryDirectory()
+    const lines: string[] = []
+    const path = await fakeApt("6.0.16")
+    await expect(findRedis({ path, cacheDirectory, onProgress: (line) => lines.push(line) })).rejects.toThrow(
+      `no redis-server found and none could be fetched (the system's redis-server is 6.0.16, and 7.0 or newer is needed): ${ADVICE}`,
+    )
+    const old = join(path, "redis-server")
+    await script(old, "echo 'Redis server v=6.2.16 sha=0'")
+    await script(join(path, "valkey-server"), "echo 'Valkey server v=7.2.9 sha=0'")
+    expect(await findRedis({ path, cacheDirectory })).toMatchObject({ version: "7.2.9" })
+
+    const newer = await fakeApt("7.0.15")
+    await script(join(newer, "redis-server"), "echo 'Redis server v=6.2.16 sha=0'")
+    const found = await findRedis({
+      path: newer,
+      cacheDirectory,
+      onProgress: (line) => lines.push(line),
+    })
+    expect(found.version).toBe("7.0.15")
+    expect(lines).toContain(
+      `${join(newer, "redis-server")} is 6.2.16, and 7.0 or newer is needed: looking for another …`,
+    )
   })
 
   test("fetches side by side, past a broken package source, and replaces what does not work", async () => {
@@ -462,12 +496,12 @@ async function command(server: Pick<RunningServer, "port">, ...words: string[]):
 }
 
 /** A PATH whose apt knows a redis-server in two packages, and cannot reach one of its sources. */
-async function fakeApt(): Promise<string> {
+async function fakeApt(version = "7.2.5"): Promise<string> {
   const path = await temporaryDirectory()
   await script(join(path, "apt-get"), 'case "$*" in *update) exit 100 ;; esac\n: > redis-server.deb')
   const stanzas = ["redis-server", "redis-tools"].map(fakePackage).join("\n")
   await script(join(path, "apt-cache"), `cat <<'END'\n${stanzas}\nEND`)
-  const binary = `printf '#!/bin/sh\\necho Redis server v=7.2.5 sha=0\\n' > "$3/usr/bin/redis-server"`
+  const binary = `printf '#!/bin/sh\\necho Redis server v=${version} sha=0\\n' > "$3/usr/bin/redis-server"`
   await script(join(path, "dpkg"), `mkdir -p "$3/usr/bin"\n${binary}\nchmod 755 "$3/usr/bin/redis-server"`)
   for (const tool of ["cat", "mkdir", "chmod"]) await symlink(`/bin/${tool}`, join(path, tool))
   return path

@@ -79,7 +79,9 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
       const { config: resolved } = resolveSecrets(config, SECRETS)
       const metrics = createMetrics()
       // The lane is another relay's at first.
-      await redis.admin.pipeline([["SET", leaseKey("default", "cdn"), "another.1", "PX", "200"]])
+      const letAnotherHaveIt = () =>
+        redis.admin.pipeline([["SET", leaseKey("default", "cdn"), "another.1", "PX", "200"]])
+      await letAnotherHaveIt()
       const relay = startRelay({
         config,
         resolved,
@@ -111,6 +113,12 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
         while (!givenUp.aborted && !(await isSo())) await systemClock.sleep(POLL_MS, givenUp)
       }
       try {
+        // Until this one has asked for how long, however slowly it starts.
+        await until(async () => {
+          if ((await calls(redis)).has("pttl")) return true
+          await letAnotherHaveIt()
+          return false
+        })
         await until(() => Object.keys(relay.unready()).length === 0)
         const { id } = await publish({ tags: ["a"], secondPass: "1ms" })
         // The pass that raises it then is the first in its namespace.

@@ -25,6 +25,8 @@ import { asList, asText, type Reply, type Store } from "../../protocol/store.ts"
 import { DAY } from "../../protocol/time.ts"
 import { connectUpstream, type Upstream } from "../../relay-node/redis/upstream.ts"
 import { redisStore } from "../../relay-node/store.ts"
+import { type Comparing, startComparing } from "../engines/comparing.ts"
+import { findLua, type LuaVersion, startInterpreter } from "../engines/lua.ts"
 
 /** What the tests of one file share: a Redis of its own, and the store over it that the relay uses. */
 export interface Host {
@@ -38,11 +40,16 @@ export interface Host {
 
 export const TENANT = "default"
 
+/** `npm run engines -- lua-5.4`: each script of these tests runs in that Lua too, and must come to the same. */
+const LUA = process.env["TIDEMARK_TEST_LUA"] as LuaVersion | undefined
+
 const silent = { info: () => {}, warn: () => {}, error: () => {} }
 
 /** Starts a Redis before the file's tests, empties it between them, and stops it at the end. */
 export function useRedis(): Host {
   const opened: Upstream[] = []
+  const stack = new AsyncDisposableStack()
+  let comparing: Comparing | undefined
   let redis: Awaited<ReturnType<typeof startRedis>> | undefined
   let store: Store | undefined
 
@@ -54,7 +61,8 @@ export function useRedis(): Host {
     const upstream = connectUpstream(url, silent)
     opened.push(upstream)
     await upstream.tried
-    return redisStore(upstream)
+    // Of a user with fewer rights the interpreter knows nothing.
+    return comparing && url === host.url ? comparing.over(redisStore(upstream)) : redisStore(upstream)
   }
   const host: Host = {
     get url() {
@@ -76,6 +84,10 @@ export function useRedis(): Host {
 
   beforeAll(async () => {
     redis = await startRedis()
+    if (LUA !== undefined) {
+      const interpreter = stack.use(await startInterpreter(await findLua(LUA), redis, 1))
+      comparing = stack.use(await startComparing(redis.url, [interpreter]))
+    }
     store = await open(redis.url)
   })
   beforeEach(async () => {
@@ -84,6 +96,7 @@ export function useRedis(): Host {
   })
   afterAll(async () => {
     for (const upstream of opened) upstream.close()
+    await stack.disposeAsync()
     await redis?.stop()
   })
   return host
