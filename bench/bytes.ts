@@ -30,6 +30,7 @@ import {
   leaseOf,
   type Observed,
   observed,
+  PLENTY,
   publishTo,
   textOf,
   versionOf,
@@ -192,7 +193,14 @@ async function costsOf(redis: Observed, { count, length }: Timed): Promise<Costs
     for (const nth of range(0, FEW)) {
       if (!held) throw new Error("the lane is another's")
       const owing = owingOf(NAMESPACE, nth, 1_000_000, many)
-      const done = await commit(redis.store, lane, { held, to: held, ...owing, letters: [], keepFrom: 0 })
+      const done = await commit(redis.store, lane, {
+        held,
+        to: held,
+        ...owing,
+        letters: [],
+        keepFrom: 0,
+        maxEntries: PLENTY,
+      })
       if (done.status !== "ok") throw new Error(`a commit is ${done.status}`)
     }
   }
@@ -250,7 +258,7 @@ async function costs(servers: readonly Server[]): Promise<Timing> {
 }
 
 /** A relay's lane that commits after each publish. @param owes a due item and a dead letter, too */
-async function laneOver(redis: Observed, owes: boolean) {
+async function laneOver(redis: Observed, owes: boolean, maxEntries: number = PLENTY) {
   const lane = { tenant: TENANT, target: TARGET }
   const lease = leaseOf(redis, lane)
   let held = await lease.take()
@@ -267,6 +275,7 @@ async function laneOver(redis: Observed, owes: boolean) {
       due,
       letters,
       keepFrom,
+      maxEntries,
     })
     if (done.status !== "ok") throw new Error(`a commit is ${done.status}`)
     held = lease.at(to)

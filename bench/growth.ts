@@ -22,6 +22,7 @@ import {
   MAX_CACHE_TTL,
   type Observed,
   observed,
+  PLENTY,
   publishTo,
   textOf,
   versionOf,
@@ -121,7 +122,7 @@ async function fillOwing(redis: Observed): Promise<void> {
   let held = await lease.take()
   if (!held) throw new Error("the lane is another's")
   const entries: Position[] = []
-  for await (const page of readOn(redis.store, OWING, await beforeFirst(redis, OWING))) entries.push(...page)
+  for await (const page of readOn(redis.store, lane, await beforeFirst(redis, OWING))) entries.push(...page)
   if (entries.length !== ROWS) throw new Error(`${entries.length} of ${ROWS} entries were read`)
   for (const to of entries) {
     const late = [{ receipt: lateReceiptOf(to.epoch) }]
@@ -131,6 +132,7 @@ async function fillOwing(redis: Observed): Promise<void> {
       receipt: receiptOf([to.epoch]),
       late,
       keepFrom: 0,
+      maxEntries: PLENTY,
     })
     if (done.status !== "ok") throw new Error(`a commit is ${done.status}`)
     held = lease.at(to)
@@ -159,7 +161,13 @@ async function commitAll(
   const head = await headOf(redis, tenant)
   for (const nth of range(0, TIMES)) {
     if (!held) throw new Error("the lane is another's")
-    const done = await commit(redis.store, lane, { held, to: head, receipt: receiptOf(), ...rest(nth, head) })
+    const done = await commit(redis.store, lane, {
+      held,
+      to: head,
+      receipt: receiptOf(),
+      maxEntries: PLENTY,
+      ...rest(nth, head),
+    })
     if (done.status !== "ok") throw new Error(`a commit is ${done.status}`)
     held = lease.at(head)
   }
@@ -314,7 +322,7 @@ function scenarios(redis: Observed): readonly Scenario[] {
       },
       async work(tenant) {
         let seen = 0
-        for await (const page of readOn(redis.store, tenant, first)) seen += page.length
+        for await (const page of readOn(redis.store, { tenant, target: TARGET }, first)) seen += page.length
         if (seen !== LARGE.entries) throw new Error(`${seen} of ${LARGE.entries} entries were read`)
       },
     },

@@ -110,7 +110,7 @@ export interface PublishOptions {
   readonly withPasses?: boolean
 }
 
-const PLENTY = 10_000_000
+export const PLENTY = 10_000_000
 /** As a namespace has it by default. */
 export const MAX_CACHE_TTL = 30 * DAY
 
