@@ -17,6 +17,8 @@ import { openStore, type Publisher, publisher } from "./publish.ts"
 
 /** A relay whose time goes on as it is told to, on a Redis of its own, and what is asked of that Redis. */
 export interface RestingRelay {
+  /** Of its Redis. */
+  readonly url: string
   readonly relay: Relay
   readonly config: Config
   readonly clock: ManualClock
@@ -25,7 +27,7 @@ export interface RestingRelay {
   readonly admin: ReturnType<typeof adminOf>
   /** What it logged, by event. */
   said(event: string): object[]
-  /** Tags that its target was asked to purge, or what is wider. */
+  /** Tags that its target was asked to purge, and `ns/<name>` for namespaces as a whole. */
   readonly purged: readonly string[]
   /** Addresses that the Worker was asked for. */
   readonly askedOfWorker: string[]
@@ -119,9 +121,9 @@ export async function restingRelay({
         return new Response("", { status: 503 })
       }
       const body = JSON.parse(await new Response(init?.body ?? null).text()) as {
-        data?: { tags?: string[] }
+        data?: { tags?: string[]; namespaces?: string[] }
       }
-      purged.push(...(body.data?.tags ?? ["*"]))
+      purged.push(...(body.data?.namespaces ?? []).map((name) => `ns/${name}`), ...(body.data?.tags ?? ["*"]))
       return new Response("{}")
     },
     events: createEmitter(log, createMetrics()),
@@ -161,6 +163,7 @@ export async function restingRelay({
   await poll(() => relay.unready()).toEqual({})
   await rest()
   return {
+    url,
     relay,
     config,
     clock,
