@@ -254,6 +254,8 @@ export function startRelay(options: RelayOptions): Relay {
     now: Milliseconds,
   ): Promise<void> {
     const verdict = tenant.memory.judge(head, identity)
+    // Until that was done: what is remembered of the head is not new to the next poll.
+    if (verdict !== "same") tenant.restedAt = undefined
     if (verdict === "amiss") {
       const { reason, head: adopted, isFirst } = await tenant.memory.adopt(store, tenant.name, id, config)
       if (reason !== "same")
@@ -264,8 +266,9 @@ export function startRelay(options: RelayOptions): Relay {
     if (tenant.toRouse) await rouse(tenant)
     tenant.toRouse = false
     // Half a poll sooner, as a timer may be: else it would be a poll later.
-    const isTime = tenant.restedAt === undefined || now - tenant.restedAt >= idle - config.relay.poll / 2
-    if (verdict === "moved" || isTime || now < (tenant.restedAt ?? 0)) await lookClosely(tenant, now)
+    const isRecent =
+      tenant.restedAt !== undefined && Math.abs(now - tenant.restedAt) < idle - config.relay.poll / 2
+    if (!isRecent) await lookClosely(tenant, now)
   }
 
   /** Whether a lane, a pass or a look at a page waits for somebody: a wake may be lost, and another relay gone. */
