@@ -72,7 +72,7 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
       const { config: resolved } = resolveSecrets(config, SECRETS)
       const metrics = createMetrics()
       // The lane is another relay's at first.
-      await redis.admin.pipeline([["SET", leaseKey("default", "cdn"), "another.1", "PX", "200"]])
+      await redis.admin.pipeline([["SET", leaseKey("default", "cdn"), "another.1", "PX", "500"]])
       const relay = startRelay({
         config,
         resolved,
