@@ -296,6 +296,8 @@ export function startRelay(options: RelayOptions): Relay {
     now: Milliseconds,
   ): Promise<void> {
     const verdict = tenant.memory.judge(head, identity)
+    // Until that was done: what is remembered of the head is not new to the next poll.
+    if (verdict !== "same") tenant.restedAt = undefined
     if (verdict === "amiss") {
       const { reason, head: adopted, isFirst } = await adopt(tenant)
       if (reason !== "same")
@@ -307,8 +309,9 @@ export function startRelay(options: RelayOptions): Relay {
     if (tenant.toRouse) await rouse(tenant)
     tenant.toRouse = false
     // Half a poll sooner, as a timer may be: else it would be a poll later.
-    const isTime = tenant.restedAt === undefined || now - tenant.restedAt >= idle - config.relay.poll / 2
-    if (verdict === "moved" || isTime || now < (tenant.restedAt ?? 0)) await lookClosely(tenant, now)
+    const isRecent =
+      tenant.restedAt !== undefined && Math.abs(now - tenant.restedAt) < idle - config.relay.poll / 2
+    if (!isRecent) await lookClosely(tenant, now)
   }
 
   /** Whether a lane, a pass or a look at a page waits for somebody: a wake may be lost, and another relay gone. */
@@ -506,6 +509,7 @@ export function startRelay(options: RelayOptions): Relay {
       const next = await runPasses({ store, tenant: tenant.name, config, clock, relay: id })
       if (next !== undefined) schedulePasses(tenant.name, Math.max(10, next - clock.now()))
     } catch (error) {
+      if (isWrongType(error)) upkeep.broken(tenant.name, ROOT)
       schedulePasses(tenant.name, config.relay.poll)
       throw error
     } finally {

@@ -1,6 +1,5 @@
 import { ErrorReply } from "redis"
 import {
-  asList,
   classifyReplyError,
   type Command,
   type Reply,
@@ -56,16 +55,4 @@ export function redisStore(upstream: Upstream, upstash = false): Store {
 /** An error of Redis inside a nested reply counts too: an EXEC, or a script's list. */
 function replyError(error: ErrorReply): StoreError {
   return new StoreError(classifyReplyError(error.message), error.message, { cause: error })
-}
-
-/** What INFO says, by name. */
-export async function readInfo(store: Store, section: string): Promise<ReadonlyMap<string, string>> {
-  const [reply] = asList(await store.pipeline([["INFO", section]]))
-  const lines = typeof reply === "string" ? reply.split(/\r?\n/) : []
-  return new Map(
-    lines.flatMap((line): [string, string][] => {
-      const colon = line.indexOf(":")
-      return colon > 0 ? [[line.slice(0, colon), line.slice(colon + 1)]] : []
-    }),
-  )
 }

@@ -6,11 +6,13 @@ import { createClient } from "redis"
 import { afterAll, beforeAll, describe, expect, it } from "vitest"
 import { contentfulPublish } from "../cli/demo/webhook.ts"
 import { cursorKey, RELAY_ITEMS_KEY, RELAYS_KEY } from "../protocol/keys.ts"
+import { listRecords } from "../protocol/records-api.ts"
+import type { Principal } from "../protocol/tokens.ts"
 import { createTidemark, workerStore } from "../client/index.ts"
 import { http } from "../dispatch/targets/http.ts"
 import type { Batch } from "../dispatch/targets/target.ts"
 import { type Edge, startEdge } from "./support/edge.ts"
-import { level, levelled, open, poll, useLanes } from "./support/lanes.ts"
+import { level, levelled, open, poll, useLanes, world } from "./support/lanes.ts"
 import { openStore } from "./support/publish.ts"
 import { restingRelay, tenantName } from "./support/resting-relay.ts"
 
@@ -177,6 +179,22 @@ describe("a lane", () => {
     wire.close()
   })
 
+  it("has a page of records told by seven commands each, and eight for all", async () => {
+    const wire = await listening(await redisUrl())
+    const at = world()
+    await at.tags(...Array.from({ length: 1_000 }, (_, nth) => `tag-${nth}`))
+    const principal: Principal = { name: "ops", scopes: ["read:*"], tenant: at.tenant }
+    const page = async (limit: string) => {
+      await wire.settled()
+      await listRecords({ store: wire.store, principal, targets: at.config.targets }, { limit })
+      return wire.settled()
+    }
+    // Of each its passes, of three kinds: what was published, when it is due, and what a second one waits for.
+    expect((await page("1")).length).toBe(8 + 7)
+    expect((await page("1000")).length).toBe(8 + 7 * 1_000)
+    wire.close()
+  })
+
   it("that is looked at after its lease ended reads and renews once", async () => {
     const wire = await listening(await redisUrl())
     const [at, one] = await levelled({}, { store: wire.store })
@@ -215,6 +233,25 @@ describe("a relay with nothing to do", () => {
       ])
     },
   )
+
+  it("asks little more for what is published to it", async () => {
+    const one = await restingRelay()
+    await one.pass(MINUTE)
+    await one.asked()
+    await one.press().publish({ namespace: "blog", tags: ["a"] })
+    await poll(() => one.purged).toContain("a")
+    // Passes are looked for a moment after the wake and the commit: once for both, or once for each.
+    const counted: string[] = []
+    await poll(async () => {
+      counted.push(...(await one.asked()))
+      return counted.filter((command) => command === "ZRANGEBYSCORE").length
+    }).toBeGreaterThan(0)
+    const count = (name: string) => counted.filter((command) => command === name).length
+    // Its lease and what trouble was told of the lane, the read, the commit.
+    expect([count("EVALSHA"), count("HGET")]).toEqual([3, 1])
+    expect(count("ZRANGE")).toBe(2 * count("ZRANGEBYSCORE"))
+    expect(counted).toHaveLength(4 + 3 * count("ZRANGEBYSCORE"))
+  })
 
   it("asks two more a minute where another relay has other lanes of the same tenants", async () => {
     const one = await restingRelay({ tenants: 5 })

@@ -165,8 +165,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: "a log that moved without a wake waits for its turn",
     invariant: "I3",
     file: "relay-node/relay.ts",
-    find: `if (verdict === "moved" || isTime`,
-    replace: "if (isTime",
+    find: `if (verdict !== "same") tenant.restedAt = undefined`,
+    replace: "",
     test: system("test/relay/resting.test.ts", "repairs lost wakes by the next poll, for every tenant"),
   },
   {

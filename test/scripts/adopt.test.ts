@@ -15,6 +15,8 @@ interface Adopting {
   readonly seen?: Position
   readonly identity?: string
   readonly onIdentity?: "resync" | "report"
+  /** A generation of which something is known to be lost. */
+  readonly lost?: number
 }
 
 interface Adopted extends Position {
@@ -28,6 +30,7 @@ async function adopt({
   seen = ORIGIN,
   identity = "one",
   onIdentity = "resync",
+  lost = 0,
 }: Adopting = {}): Promise<Adopted> {
   const keys = [headKey(TENANT), logKey(TENANT), namespaceKey(TENANT, ROOT), neverKey(TENANT)]
   const args = [
@@ -40,6 +43,7 @@ async function adopt({
     BEFORE,
     " after ",
     '"}',
+    String(lost),
   ]
   const [reason, generation, epoch, seq] = asList(await host.store.script(adoptScript, keys, args)).map(
     asText,
@@ -104,6 +108,32 @@ describe("a resync", () => {
     await epochOf(host.store)
     await host.command("SET", headKey(TENANT), "damaged")
     expect(await adopt()).toMatchObject({ reason: "missing" })
+  })
+
+  it("is made of the generation of which something is lost, and of no other: once, whoever knows of it", async () => {
+    await epochOf(host.store)
+    const { generation } = await adopt()
+    expect(await adopt({ lost: generation - 1 })).toMatchObject({ reason: "same", generation })
+    const made = await adopt({ lost: generation })
+    expect(made).toMatchObject({ reason: "rolledBack" })
+    expect(await adopt({ lost: generation })).toMatchObject({ reason: "same", generation: made.generation })
+    expect(await resyncs()).toHaveLength(1)
+  })
+
+  it("is made of it though another identity alone is only reported", async () => {
+    await epochOf(host.store)
+    const { generation } = await adopt()
+    const made = await adopt({ lost: generation, identity: "two", onIdentity: "report" })
+    expect(made).toMatchObject({ reason: "rolledBack" })
+    expect((await readHead(host.store))?.identity).toBe("two")
+  })
+
+  it("is not made where a Redis does not say who it is, and nothing is written there", async () => {
+    await epochOf(host.store)
+    await adopt()
+    const before = await snapshot(host.store)
+    expect(await adopt({ identity: "-" })).toMatchObject({ reason: "same" })
+    expect(await snapshot(host.store)).toEqual(before)
   })
 
   it("is made under another identity: a fail-over may have lost what nobody remembers", async () => {
