@@ -98,9 +98,11 @@ export async function startComparing(url: string, interpreters: readonly Interpr
     for (const one of interpreters) {
       const theirs = await one.run(text, keys, args)
       const left = await read(named, one.database, hasOwnIds)
+      // What it answered tells more than what it left: where it failed, why.
+      const isAnswered = isSame(outcome, theirs, text.includes("'PTTL'"))
       const differing = after.findIndex((key, index) => !isDeepStrictEqual(key, left[index]))
-      if (differing >= 0 || !isSame(outcome, theirs, text.includes("'PTTL'"))) {
-        const seen = differing >= 0 ? [after[differing], left[differing]] : [outcome, theirs]
+      if (differing >= 0 || !isAnswered) {
+        const seen = isAnswered ? [after[differing], left[differing]] : [outcome, theirs]
         const [byEval, byLua] = seen.map((each) => JSON.stringify(each).slice(0, MOST_SHOWN))
         throw new Error(
           `${script.name} is another thing under ${one.name}: ${byEval} by EVAL, ${byLua} there`,
