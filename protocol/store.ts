@@ -59,13 +59,59 @@ export class StoreError extends Error {
   }
 }
 
+/**
+ * What Redis says of itself rather than of what it was asked, by the code that its error begins with: the end of a
+ * sentence that begins with "Redis". A short table, as the Worker carries it.
+ *
+ * @see https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors
+ */
+const ANSWERS: Readonly<Record<string, string>> = {
+  READONLY: "is a read-only replica",
+  MASTERDOWN: "is a replica without its primary",
+  MOVED: "is a cluster node without this key",
+  ASK: "is a cluster node without this key",
+  TRYAGAIN: "is a cluster node without all keys",
+  CLUSTERDOWN: "is a cluster node without its cluster",
+  LOADING: "is loading its data",
+  NOREPLICAS: "has too few replicas",
+  MISCONF: "cannot write to disk",
+  BUSY: "is busy with a script",
+  NOAUTH: "wants a password",
+  WRONGPASS: "refuses its password",
+  NOPERM: "gives too few rights",
+}
+
+/** A code stands first, or behind what a script or a transaction puts before the error that ended it. */
+const CODE = new RegExp(`(?:^-?|: -?)(${Object.keys(ANSWERS).join("|")})\\b`)
+
+/** The code of what Redis says of itself: `READONLY`. Undefined for an error about what it was asked. */
+export const answerCode = (message: string): string | undefined =>
+  // What the users' rules refuse inside a script has no code of its own.
+  CODE.exec(message)?.[1] ?? (message.includes("ACL failure") ? "NOPERM" : undefined)
+
+/** The same in words for people: "Redis is a read-only replica". */
+export function answerWords(message: string): string | undefined {
+  const code = answerCode(message)
+  return code && `Redis ${ANSWERS[code]}`
+}
+
+/** Those about the sender's rights; by the others Redis says that it cannot serve anybody now. */
+const REFUSALS = /^(NOAUTH|WRONGPASS|NOPERM)$/
+
 /** Sorts an error text of Redis into what it means for us. */
 export const classifyReplyError = (message: string): StoreFailure => {
   if (/^OOM |-OOM |command not allowed when used memory/.test(message)) return "full"
-  if (/^-?(LOADING|MASTERDOWN|READONLY|CLUSTERDOWN|TRYAGAIN|BUSY|NOREPLICAS|MISCONF)\b/.test(message))
-    return "unreachable"
-  return "refused"
+  const code = answerCode(message)
+  return code && !REFUSALS.test(code) ? "unreachable" : "refused"
 }
+
+/**
+ * Whether an answer may mean that this node is not, or no longer, the one that we should be at, so that whoever holds
+ * the connection looks again where the address leads. `LOADING` is such a one: a primary that was restarted, and
+ * replaced meanwhile, loads until it learns so. `NOREPLICAS` too: a primary that was cut off refuses by it.
+ */
+export const mayBeElsewhere = (code: string): boolean =>
+  /^(READONLY|MASTERDOWN|MOVED|ASK|CLUSTERDOWN|LOADING|NOREPLICAS)$/.test(code)
 
 export const asList = (reply: Reply | undefined): readonly Reply[] =>
   Array.isArray(reply) ? (reply as readonly Reply[]) : []

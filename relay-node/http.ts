@@ -11,7 +11,7 @@ import { RELAY_ITEMS_KEY } from "../protocol/keys.ts"
 import { parseJson } from "../protocol/receipt.ts"
 import { readHash } from "../protocol/record.ts"
 import { getRecord, listRecords } from "../protocol/records-api.ts"
-import { StoreError } from "../protocol/store.ts"
+import { answerWords, StoreError } from "../protocol/store.ts"
 import { isoTime } from "../protocol/time.ts"
 import { authenticate, type Principal, requirePlain, requireScope } from "../protocol/tokens.ts"
 import { isHostAllowed } from "./host.ts"
@@ -120,7 +120,10 @@ const ROUTES: readonly (readonly [path: RegExp, allow: string])[] = [
 ]
 
 const unavailable = (cause: StoreError): Problem =>
-  new Problem("store_unavailable", "Redis did not answer.", { retryAfter: 2, cause })
+  new Problem("store_unavailable", `${answerWords(cause.message) ?? "Redis did not answer"}.`, {
+    retryAfter: 2,
+    cause,
+  })
 
 function tooLarge(): never {
   throw new Problem("body_too_large", `The body may have at most ${MAX_BODY_BYTES} bytes.`)
