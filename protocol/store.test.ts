@@ -17,7 +17,7 @@ const ANSWERS = [
     true,
   ],
   ["MOVED 5718 127.0.0.1:7002", "MOVED", "unreachable", true],
-  ["ASK 5718 127.0.0.1:7002", "ASK", "unreachable", true],
+  ["ASK 5718 127.0.0.1:7002", "ASK", "unreachable", false],
   ["CLUSTERDOWN Hash slot not served", "CLUSTERDOWN", "unreachable", true],
   ["TRYAGAIN Multiple keys request during rehashing of slot", "TRYAGAIN", "unreachable", false],
   ["LOADING Redis is loading the dataset in memory", "LOADING", "unreachable", true],

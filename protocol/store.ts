@@ -108,10 +108,11 @@ export const classifyReplyError = (message: string): StoreFailure => {
 /**
  * Whether an answer may mean that this node is not, or no longer, the one that we should be at, so that whoever holds
  * the connection looks again where the address leads. `LOADING` is such a one: a primary that was restarted, and
- * replaced meanwhile, loads until it learns so. `NOREPLICAS` too: a primary that was cut off refuses by it.
+ * replaced meanwhile, loads until it learns so. `NOREPLICAS` and `CLUSTERDOWN` too: a primary that was cut off refuses
+ * by them. `ASK` and `TRYAGAIN` are not: they pass where they are, or end in `MOVED`.
  */
 export const mayBeElsewhere = (code: string): boolean =>
-  /^(READONLY|MASTERDOWN|MOVED|ASK|CLUSTERDOWN|LOADING|NOREPLICAS)$/.test(code)
+  /^(READONLY|MASTERDOWN|MOVED|CLUSTERDOWN|LOADING|NOREPLICAS)$/.test(code)
 
 export const asList = (reply: Reply | undefined): readonly Reply[] =>
   Array.isArray(reply) ? (reply as readonly Reply[]) : []

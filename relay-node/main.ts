@@ -18,6 +18,7 @@ import { labelsOf, readLags } from "./lanes-view.ts"
 import { createMetrics } from "./metrics.ts"
 import { createProbeFetch } from "./probe-fetch.ts"
 import { targetFaults } from "./lanes.ts"
+import { readRedisEnvironment, RedisConfigError, type RedisEnvironment } from "./redis/environment.ts"
 import { startRelay } from "./relay.ts"
 import { connectVendors, type Vendors } from "./vendor-fetch.ts"
 import type { WorkerAddress } from "./worker-check.ts"
@@ -35,7 +36,9 @@ export async function main(_argv: readonly string[]): Promise<void> {
   try {
     await run(process.env)
   } catch (error) {
-    if (!(error instanceof ConfigError || error instanceof Misconfigured)) throw error
+    const isForeseen =
+      error instanceof ConfigError || error instanceof Misconfigured || error instanceof RedisConfigError
+    if (!isForeseen) throw error
     process.stderr.write(`tidemark relay: ${error.message}\n`)
     process.exitCode = EXIT_MISCONFIGURED
   }
@@ -58,12 +61,22 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   const vendors = vendorsOf(version, env)
   const probe = createProbeFetch()
   const worker = await workerOf(env, resolved.tokens)
+  const stopped = Promise.withResolvers<void>()
+  const drain = () => stopped.resolve()
+  let unfit: string | undefined
   const relay = startRelay({
     ...(worker ? { worker } : {}),
     config,
     resolved,
     off,
     redisUrl: settings.redisUrl,
+    redis: {
+      tls: settings.redisTls,
+      onUnfit(sentence) {
+        unfit = sentence
+        drain()
+      },
+    },
     events,
     version,
     fetch: vendors.fetch,
@@ -80,8 +93,6 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     )
     return lags.flat()
   })
-  const stopped = Promise.withResolvers<void>()
-  const drain = () => stopped.resolve()
   const server = serve({
     fetch: relayApp({ relay, metrics, tokens: resolved.tokens, host: settings.host, events, drain }).fetch,
     hostname: settings.host,
@@ -102,6 +113,7 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     await vendors.close()
     await probe.close()
   }
+  if (unfit !== undefined) throw new Misconfigured(unfit)
 }
 
 /** By the proxies that the environment names, if any. */
@@ -128,8 +140,7 @@ async function workerOf(
   }
 }
 
-interface Settings {
-  readonly redisUrl: string
+interface Settings extends RedisEnvironment {
   readonly host: string
   readonly port: number
   readonly configPath: string
@@ -137,9 +148,8 @@ interface Settings {
 }
 
 function readSettings(env: NodeJS.ProcessEnv): Settings {
-  const { REDIS_URL: redisUrl, TIDEMARK_HOST: host = "127.0.0.1" } = env
-  if (!redisUrl)
-    throw new Misconfigured("REDIS_URL is not set: redis://host:port of the Redis that holds the log")
+  const { TIDEMARK_HOST: host = "127.0.0.1" } = env
+  const redis = readRedisEnvironment(env)
   const port = Number(env.TIDEMARK_RELAY_PORT ?? "8788")
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new Misconfigured("TIDEMARK_RELAY_PORT must be 0 to 65535")
@@ -148,7 +158,7 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
     throw new Misconfigured("a development token is taken on loopback only: unset TIDEMARK_HOST")
   }
   return {
-    redisUrl,
+    ...redis,
     host,
     port,
     configPath: findConfig(env.TIDEMARK_CONFIG),

@@ -17,7 +17,8 @@ import { asList, asText, type Store } from "../protocol/store.ts"
 import { DAY, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { RelayEmitter } from "./events.ts"
 import { Lanes } from "./lanes.ts"
-import { connectUpstream } from "./redis/upstream.ts"
+import { connectUpstream, type UpstreamOptions } from "./redis/upstream.ts"
+import { trouble } from "./redis/words.ts"
 import { isUpstash, readInfo, redisStore } from "./store.ts"
 import { Subscription } from "./subscription.ts"
 import { type WorkerAddress, WorkerCheck } from "./worker-check.ts"
@@ -29,6 +30,8 @@ export interface RelayOptions {
   /** Targets that are off, with the names of the secrets that they miss. */
   readonly off: Readonly<Record<string, readonly string[]>>
   readonly redisUrl: string
+  /** How Redis is spoken to. Default: as `connectUpstream` does by itself. */
+  readonly redis?: UpstreamOptions
   /** What vendors are called by. */
   readonly fetch: VendorFetch
   /** What sites are looked at by after a purge. Default: the runtime's own. */
@@ -105,12 +108,14 @@ export function startRelay(options: RelayOptions): Relay {
   const { config, events, clock = systemClock, version } = options
   const id = `relay-${randomBytes(6).toString("hex")}`
   const startedAt = clock.now()
-  const upstream = connectUpstream(options.redisUrl, events.log)
+  const upstream = connectUpstream(options.redisUrl, events.log, options.redis)
   const store = redisStore(upstream, isUpstash(options.redisUrl))
   const closing = new AbortController()
   /** How Redis evicts; undefined until it was asked, "" where it does not say. */
   let policy: string | undefined
   let lastPoll = 0
+  /** What Redis said of itself in place of answering the last poll. */
+  let refused: string | undefined
   let polls = 0
   const workerCheck =
     options.worker &&
@@ -179,6 +184,7 @@ export function startRelay(options: RelayOptions): Relay {
 
   const subscription = new Subscription({
     redisUrl: options.redisUrl,
+    ...(options.redis?.tls ? { tls: options.redis.tls } : {}),
     relay: id,
     clock,
     publish: async (channel, message) => void (await store.pipeline([["PUBLISH", channel, message]])),
@@ -189,6 +195,8 @@ export function startRelay(options: RelayOptions): Relay {
     onSubscribed: () => void catchUp(),
     emit: (event, payload) => events.subscription(event, payload),
   })
+  // It may still be at the node that was left, where nothing is published any more.
+  upstream.onRecovered(() => subscription.renew())
 
   /** Wakes the lanes that a namespace concerns; the others move their cursors when they next poll. */
   function wake(name: string, namespace: Namespace): void {
@@ -224,7 +232,9 @@ export function startRelay(options: RelayOptions): Relay {
     for (const one of looks) {
       if (one.status === "rejected") events.emit("poll:failed", { detail: detailOf(one.reason) })
     }
-    if (looks.every((one) => one.status === "fulfilled")) lastPoll = clock.now()
+    const [failed] = looks.flatMap((one) => (one.status === "rejected" ? [detailOf(one.reason)] : []))
+    refused = failed && trouble(failed)
+    if (failed === undefined) lastPoll = clock.now()
     try {
       policy = (await readInfo(store, "memory")).get("maxmemory_policy") ?? ""
       if (!closing.signal.aborted) await heartbeat()
@@ -349,13 +359,13 @@ export function startRelay(options: RelayOptions): Relay {
         // Nodes that come later do not make a relay unready that was ready.
         tenant.isRead ||= tenant.adopted && lanes.of(tenant.name).every((lane) => lane.hasRead)
       }
+      const isOverdue = clock.now() - lastPoll > 3 * config.relay.poll + 10_000
+      const wrong = upstream.trouble ?? refused ?? (isOverdue ? "Redis does not answer" : undefined)
       const unread = [...tenants.values()].filter(({ isRead }) => !isRead).map(({ name }) => name)
       return {
         ...(subscription.isProven ? {} : { subscription: "no message was seen to come back from Redis" }),
         ...(unread.length === 0 ? {} : { log: `not yet read: ${unread.join(", ")}` }),
-        ...(clock.now() - lastPoll <= 3 * config.relay.poll + 10_000
-          ? {}
-          : { store: "Redis does not answer" }),
+        ...(wrong === undefined ? {} : { store: wrong }),
         ...(policy === undefined ? { policy: "not yet known whether Redis evicts keys" } : {}),
         ...(policy === undefined || policy === "" || policy === "noeviction"
           ? {}

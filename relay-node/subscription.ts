@@ -3,16 +3,19 @@ import { parseWakeChannel, probeChannel, WAKE_PATTERN } from "../protocol/keys.t
 import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
 import { createConnection, discard, reconnectDelay, type RedisConnection } from "./redis/connection.ts"
+import type { RedisTls } from "./redis/environment.ts"
 
 /** Everything worth knowing about the subscription. */
 export interface SubscriptionEvents {
   "subscription:subscribed": { attempt: number }
   "subscription:proven": { took: Milliseconds }
-  "subscription:lost": { reason: "closed" | "ping" | "probe" | "refused" }
+  "subscription:lost": { reason: "closed" | "ping" | "probe" | "refused" | "left" }
 }
 
 export interface SubscriptionOptions {
   readonly redisUrl: string
+  /** For a `rediss://` address. Default: Node's own authorities, and no certificate of ours. */
+  readonly tls?: RedisTls
   /** Names this relay's probes. */
   readonly relay: string
   readonly clock: Clock
@@ -45,6 +48,7 @@ export class Subscription {
   readonly #closing = new AbortController()
   readonly #running: Promise<void>
   #provenAt: Milliseconds | undefined
+  #leave = (): void => {}
   #awaited: { readonly message: string; readonly sentAt: Milliseconds } | undefined
   #probes = 0
 
@@ -59,6 +63,11 @@ export class Subscription {
     return this.#provenAt !== undefined && clock.now() - this.#provenAt < 2 * EVERY + SECOND
   }
 
+  /** Subscribes anew at once, over another connection: the node that this one leads to is not the one to be at. */
+  renew(): void {
+    this.#leave()
+  }
+
   async close(): Promise<void> {
     this.#closing.abort()
     await this.#running
@@ -69,12 +78,14 @@ export class Subscription {
     const { signal } = this.#closing
     let failures = 0
     while (!signal.aborted) {
-      const connection = createConnection(this.#options.redisUrl, "subscriber")
-      const lost = Promise.withResolvers<"closed">()
+      const connection = createConnection(this.#options.redisUrl, "subscriber", this.#options.tls)
+      const lost = Promise.withResolvers<"closed" | "left">()
+      this.#leave = () => lost.resolve("left")
       const over = new AbortController()
       const until = AbortSignal.any([over.signal, signal])
       connection.on("error", () => lost.resolve("closed"))
       connection.on("end", () => lost.resolve("closed"))
+      let wasLeft = false
       try {
         await this.#within(CONNECT_WITHIN, connection.connect())
         await this.#within(
@@ -86,6 +97,7 @@ export class Subscription {
         failures = 0
         const reason = await Promise.race([lost.promise, this.#watch(connection, until), aborted(until)])
         if (reason !== "aborted") emit?.("subscription:lost", { reason })
+        wasLeft = reason === "left"
       } catch {
         if (!signal.aborted) emit?.("subscription:lost", { reason: "refused" })
       } finally {
@@ -94,7 +106,7 @@ export class Subscription {
         this.#awaited = undefined
         discard(connection)
       }
-      failures += 1
+      failures = wasLeft ? 0 : failures + 1
       await clock.sleep(
         reconnectDelay(failures, () => clock.random()),
         signal,

@@ -17,16 +17,22 @@ export async function main(argv: readonly string[]): Promise<void> {
       options: { "all-commands": { type: "boolean", default: false } },
     })
     const options = readGatewayEnvironment(process.env)
+    const stopped = Promise.withResolvers<void>()
+    let unfit: string | undefined
     const gateway = await startGateway({
       ...options,
+      onUnfit(sentence) {
+        unfit = sentence
+        stopped.resolve()
+      },
       allCommands: values["all-commands"],
       log: createLogger("tidemark-gateway", process.env.LOG_LEVEL),
     })
     process.stdout.write(`${JSON.stringify({ event: "ready", part: "gateway", url: gateway.url })}\n`)
-    await new Promise<void>((stop) => {
-      for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop())
-    })
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stopped.resolve())
+    await stopped.promise
     await gateway.close()
+    if (unfit !== undefined) throw new GatewayConfigError([unfit])
   } catch (error) {
     const isUsage =
       error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS")
