@@ -16,7 +16,10 @@ const VARIABLES = {
   TIDEMARK_VARNISH_PORT: "port of the Varnish that is started (default 0: any free one)",
   TIDEMARK_SITE_PORT: "port of the demo site (default 8790; 0: any free one)",
   TIDEMARK_SITE_URL: "the site behind the Varnish that is started (default: the demo's)",
-  REDIS_URL: "the Redis, redis:// or rediss://",
+  REDIS_URL: "the Redis: redis://[user:password@]host[:port][/database], rediss:// or unix:///path",
+  REDIS_CA_FILE: "for rediss://, a file of the authorities to trust, in PEM (default: Node's own)",
+  REDIS_CERT_FILE: "for rediss://, a file of our certificate, in PEM (default: none)",
+  REDIS_KEY_FILE: "for rediss://, the file of its key, in PEM",
   UPSTASH_REDIS_REST_TOKEN: "the token that the gateway asks for",
   NO_COLOR: "no colours, also on a terminal",
 } as const

@@ -59,31 +59,60 @@ export class StoreError extends Error {
   }
 }
 
-/** What Redis says of itself by the first word of an error: nothing was done, and it may come right. */
-const TROUBLES: Readonly<Record<string, string>> = {
+/**
+ * What Redis says of itself rather than of what it was asked, by the code that its error begins with: the end of a
+ * sentence that begins with "Redis". A short table, as the Worker carries it.
+ *
+ * @see https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors
+ */
+const ANSWERS: Readonly<Record<string, string>> = {
   READONLY: "is a read-only replica",
+  MASTERDOWN: "is a replica without its primary",
+  MOVED: "is a cluster node without this key",
+  ASK: "is a cluster node without this key",
+  TRYAGAIN: "is a cluster node without all keys",
+  CLUSTERDOWN: "is a cluster node without its cluster",
   LOADING: "is loading its data",
-  MASTERDOWN: "has lost its primary",
-  NOREPLICAS: "has too few replicas to write",
-  MISCONF: "cannot save its data",
-  MOVED: "is a node of a cluster, which has these keys elsewhere",
-  ASK: "is moving these keys to another node",
-  TRYAGAIN: "is moving these keys to another node",
-  CLUSTERDOWN: "is a cluster that is down",
+  NOREPLICAS: "has too few replicas",
+  MISCONF: "cannot write to disk",
   BUSY: "is busy with a script",
+  NOAUTH: "wants a password",
+  WRONGPASS: "refuses its password",
+  NOPERM: "gives too few rights",
 }
 
-const codeOf = (message: string): string => /^-?([A-Z]+)\b/.exec(message)?.[1] ?? ""
+/** A code stands first, or behind what a script or a transaction puts before the error that ended it. */
+const CODE = new RegExp(`(?:^-?|: -?)(${Object.keys(ANSWERS).join("|")})\\b`)
 
-/** What an error text of Redis says of Redis itself, for people, as "Redis is a read-only replica"; else undefined. */
-export const troubleOf = (message: string): string | undefined =>
-  TROUBLES[codeOf(message)] && `Redis ${TROUBLES[codeOf(message)]}`
+/** The code of what Redis says of itself: `READONLY`. Undefined for an error about what it was asked. */
+export const answerCode = (message: string): string | undefined =>
+  // What the users' rules refuse inside a script has no code of its own.
+  CODE.exec(message)?.[1] ?? (/ACL failure|executing the script/.test(message) ? "NOPERM" : undefined)
+
+/** The same in words for people: "Redis is a read-only replica". */
+export function answerWords(message: string): string | undefined {
+  const code = answerCode(message)
+  return code && `Redis ${ANSWERS[code]}`
+}
+
+/** Those about the sender's rights; by the others Redis says that it cannot serve anybody now. */
+const REFUSALS = /^(NOAUTH|WRONGPASS|NOPERM)$/
 
 /** Sorts an error text of Redis into what it means for us. */
 export const classifyReplyError = (message: string): StoreFailure => {
   if (/^OOM |-OOM |command not allowed when used memory/.test(message)) return "full"
-  return troubleOf(message) ? "unreachable" : "refused"
+  const code = answerCode(message)
+  return code && !REFUSALS.test(code) ? "unreachable" : "refused"
 }
+
+/**
+ * Whether an answer may mean that this node is not, or no longer, the one that we should be at, so that whoever holds
+ * the connection looks again where the address leads. `LOADING` is such a one: a primary that was restarted, and
+ * replaced meanwhile, loads until it learns so. `NOREPLICAS` and `CLUSTERDOWN` too: a primary that was cut off refuses
+ * by them. `ASK` and `TRYAGAIN` are not: they pass where they are, or end in `MOVED`.
+ */
+export const mayBeElsewhere = (code: string): boolean =>
+  /^(READONLY|MASTERDOWN|MOVED|CLUSTERDOWN|LOADING|NOREPLICAS)$/.test(code)
 
 export const asList = (reply: Reply | undefined): readonly Reply[] =>
   Array.isArray(reply) ? (reply as readonly Reply[]) : []

@@ -8,7 +8,7 @@ import { type Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { Problem, problemParts } from "../protocol/errors.ts"
 import { getRecord, listRecords } from "../protocol/records-api.ts"
-import { StoreError, troubleOf } from "../protocol/store.ts"
+import { answerWords, StoreError } from "../protocol/store.ts"
 import { isoTime } from "../protocol/time.ts"
 import { authenticate, type Principal, requirePlain, requireScope } from "../protocol/tokens.ts"
 import { isHostAllowed } from "./host.ts"
@@ -124,7 +124,7 @@ const ROUTES: readonly (readonly [path: RegExp, allow: string])[] = [
 ]
 
 const unavailable = (cause: StoreError): Problem =>
-  new Problem("store_unavailable", `${troubleOf(cause.message) ?? "Redis did not answer"}.`, {
+  new Problem("store_unavailable", `${answerWords(cause.message) ?? "Redis did not answer"}.`, {
     retryAfter: 2,
     cause,
   })

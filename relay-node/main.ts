@@ -18,7 +18,7 @@ import { labelsOf, readLags } from "./lanes-view.ts"
 import { createMetrics } from "./metrics.ts"
 import { createProbeFetch } from "./probe-fetch.ts"
 import { targetFaults } from "./lanes.ts"
-import { type RedisAddress, readRedisAddress } from "./redis/address.ts"
+import { readRedisEnvironment, RedisConfigError, type RedisEnvironment } from "./redis/environment.ts"
 import { startRelay } from "./relay.ts"
 import { connectVendors, type Vendors } from "./vendor-fetch.ts"
 import type { WorkerAddress } from "./worker-check.ts"
@@ -36,7 +36,9 @@ export async function main(_argv: readonly string[]): Promise<void> {
   try {
     await run(process.env)
   } catch (error) {
-    if (!(error instanceof ConfigError || error instanceof Misconfigured)) throw error
+    const isForeseen =
+      error instanceof ConfigError || error instanceof Misconfigured || error instanceof RedisConfigError
+    if (!isForeseen) throw error
     process.stderr.write(`tidemark relay: ${error.message}\n`)
     process.exitCode = EXIT_MISCONFIGURED
   }
@@ -59,15 +61,22 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
   const vendors = vendorsOf(version, env)
   const probe = createProbeFetch()
   const worker = await workerOf(env, resolved.tokens)
-  const unfit = Promise.withResolvers<string>()
+  const stopped = Promise.withResolvers<void>()
+  const drain = () => stopped.resolve()
+  let unfit: string | undefined
   const relay = startRelay({
     ...(worker ? { worker } : {}),
     config,
     resolved,
     off,
-    redisUrl: settings.redis.url,
-    ...(settings.redis.tls ? { redisTls: settings.redis.tls } : {}),
-    onUnfit: unfit.resolve,
+    redisUrl: settings.redisUrl,
+    redis: {
+      tls: settings.redisTls,
+      onUnfit(sentence) {
+        unfit = sentence
+        drain()
+      },
+    },
     events,
     version,
     fetch: vendors.fetch,
@@ -84,13 +93,6 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     )
     return lags.flat()
   })
-  const stopped = Promise.withResolvers<void>()
-  let unfitFor: string | undefined
-  void unfit.promise.then((reason) => {
-    unfitFor = reason
-    stopped.resolve()
-  })
-  const drain = () => stopped.resolve()
   const server = serve({
     fetch: relayApp({ relay, metrics, tokens: resolved.tokens, host: settings.host, events, drain }).fetch,
     hostname: settings.host,
@@ -111,7 +113,7 @@ async function run(env: NodeJS.ProcessEnv): Promise<void> {
     await vendors.close()
     await probe.close()
   }
-  if (unfitFor !== undefined) throw new Misconfigured(unfitFor)
+  if (unfit !== undefined) throw new Misconfigured(unfit)
 }
 
 /** By the proxies that the environment names, if any. */
@@ -138,8 +140,7 @@ async function workerOf(
   }
 }
 
-interface Settings {
-  readonly redis: RedisAddress
+interface Settings extends RedisEnvironment {
   readonly host: string
   readonly port: number
   readonly configPath: string
@@ -148,11 +149,7 @@ interface Settings {
 
 function readSettings(env: NodeJS.ProcessEnv): Settings {
   const { TIDEMARK_HOST: host = "127.0.0.1" } = env
-  const { address: redis, faults } = readRedisAddress(
-    env,
-    "redis://host:port of the Redis that holds the log",
-  )
-  if (faults.length > 0) throw new Misconfigured(faults.join("; "))
+  const redis = readRedisEnvironment(env)
   const port = Number(env.TIDEMARK_RELAY_PORT ?? "8788")
   if (!Number.isInteger(port) || port < 0 || port > 65_535)
     throw new Misconfigured("TIDEMARK_RELAY_PORT must be 0 to 65535")
@@ -161,7 +158,7 @@ function readSettings(env: NodeJS.ProcessEnv): Settings {
     throw new Misconfigured("a development token is taken on loopback only: unset TIDEMARK_HOST")
   }
   return {
-    redis,
+    ...redis,
     host,
     port,
     configPath: findConfig(env.TIDEMARK_CONFIG),

@@ -20,8 +20,7 @@ import { HOUR, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { RelayEmitter } from "./events.ts"
 import { readFleet, type RelayItem } from "./fleet.ts"
 import { Lanes } from "./lanes.ts"
-import type { RedisAddress } from "./redis/address.ts"
-import { connectUpstream } from "./redis/upstream.ts"
+import { connectUpstream, type UpstreamOptions } from "./redis/upstream.ts"
 import { isUpstash, redisStore } from "./store.ts"
 import { Subscription } from "./subscription.ts"
 import { Upkeep } from "./upkeep.ts"
@@ -34,9 +33,8 @@ export interface RelayOptions {
   /** Targets that are off, with the names of the secrets that they miss. */
   readonly off: Readonly<Record<string, readonly string[]>>
   readonly redisUrl: string
-  readonly redisTls?: RedisAddress["tls"]
-  /** Told that the Redis can never be worked with: a sentence that names `REDIS_URL`. */
-  readonly onUnfit?: (reason: string) => void
+  /** How Redis is spoken to. Default: as `connectUpstream` does by itself. */
+  readonly redis?: UpstreamOptions
   /** What vendors are called by. */
   readonly fetch: VendorFetch
   /** What sites are looked at by after a purge. Default: the runtime's own. */
@@ -121,16 +119,8 @@ export function startRelay(options: RelayOptions): Relay {
   const idle = config.relay.idle ?? Math.max(IDLE, config.relay.poll)
   const id = `relay-${randomBytes(6).toString("hex")}`
   const startedAt = clock.now()
-  const redis: RedisAddress = {
-    url: options.redisUrl,
-    ...(options.redisTls ? { tls: options.redisTls } : {}),
-  }
-  const upstream = connectUpstream(redis, events.log, {
-    // Wakes of the Redis of before are of the Redis of before.
-    onMoved: () => subscription.renew(),
-    ...(options.onUnfit ? { onUnfit: options.onUnfit } : {}),
-  })
-  const store = redisStore(upstream, isUpstash(redis.url))
+  const upstream = connectUpstream(options.redisUrl, events.log, options.redis)
+  const store = redisStore(upstream, isUpstash(options.redisUrl))
   const closing = new AbortController()
   /** As Redis last said of itself. */
   let server: { readonly isReplica: boolean; readonly identity: string; readonly policy: string } | undefined
@@ -233,7 +223,8 @@ export function startRelay(options: RelayOptions): Relay {
   }
 
   const subscription: Subscription = new Subscription({
-    redisUrl: redis,
+    redisUrl: options.redisUrl,
+    ...(options.redis?.tls ? { tls: options.redis.tls } : {}),
     relay: id,
     clock,
     poll: config.relay.poll,
@@ -248,6 +239,8 @@ export function startRelay(options: RelayOptions): Relay {
     onSubscribed: () => void catchUp(),
     emit: (event, payload) => events.subscription(event, payload),
   })
+  // It may still be at the node that was left, where nothing is published any more.
+  upstream.onRecovered(() => subscription.renew())
 
   /** Wakes the lanes that a namespace concerns; the others move their cursors after the next poll. */
   function wake(name: string, namespace: Namespace): void {
@@ -404,7 +397,6 @@ export function startRelay(options: RelayOptions): Relay {
     server = { isReplica, identity, policy }
     if (isReplica && !wasReplica) events.emit("store:demoted", {})
     if (isReplica) upstream.distrust(REPLICA)
-    else upstream.trust()
     for (const [about, detail] of Object.entries(notes())) {
       if (!untold.has(about)) events.emit("store:untold", { about, detail })
       untold.add(about)

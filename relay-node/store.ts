@@ -8,11 +8,19 @@ import {
   StoreError,
   UPSTASH_FLAGS,
 } from "../protocol/store.ts"
+import { parseRedisUrl } from "../protocol/redis-url.ts"
 import type { RedisCommand } from "./redis/types.ts"
 import type { Upstream } from "./redis/upstream.ts"
 
-/** Whether scripts need Upstash's first line: it is the one Redis that wants it, and the others refuse it. */
-export const isUpstash = (redisUrl: string): boolean => new URL(redisUrl).hostname.endsWith(".upstash.io")
+/**
+ * Whether scripts need Upstash's first line: it is the one Redis that wants it, and the others refuse it.
+ *
+ * @throws {RedisUrlError}
+ */
+export function isUpstash(redisUrl: string): boolean {
+  const { at } = parseRedisUrl(redisUrl)
+  return "host" in at && at.host.endsWith(".upstash.io")
+}
 
 /**
  * A store over one connection of node-redis, shared by all of the relay.
@@ -25,7 +33,7 @@ export function redisStore(upstream: Upstream, upstash = false): Store {
     try {
       replies = await upstream.exchange(commands as readonly RedisCommand[], {})
     } catch (cause) {
-      throw new StoreError("unreachable", "Redis did not answer", { cause })
+      throw new StoreError("unreachable", upstream.trouble ?? "Redis did not answer", { cause })
     }
     for (const reply of replies) if (reply instanceof ErrorReply) throw replyError(reply)
     return replies as readonly Reply[]

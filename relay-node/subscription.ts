@@ -2,18 +2,20 @@ import type { Clock } from "../dispatch/clock.ts"
 import { parseWakeChannel, probeChannel, WAKE_PATTERN } from "../protocol/keys.ts"
 import type { Namespace } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
-import type { RedisAddress } from "./redis/address.ts"
+import type { RedisTls } from "./redis/environment.ts"
 import { createConnection, discard, reconnectDelay, type RedisConnection } from "./redis/connection.ts"
 
 /** Everything worth knowing about the subscription. */
 export interface SubscriptionEvents {
   "subscription:subscribed": { attempt: number }
   "subscription:proven": { took: Milliseconds }
-  "subscription:lost": { reason: "closed" | "ping" | "probe" | "refused" }
+  "subscription:lost": { reason: "closed" | "ping" | "probe" | "refused" | "left" }
 }
 
 export interface SubscriptionOptions {
-  readonly redisUrl: string | RedisAddress
+  readonly redisUrl: string
+  /** For a `rediss://` address. Default: Node's own authorities, and no certificate of ours. */
+  readonly tls?: RedisTls
   /** Names this relay's probes. */
   readonly relay: string
   readonly clock: Clock
@@ -52,7 +54,7 @@ export class Subscription {
   #awaited: { readonly message: string } | undefined
   #subscribedAt: Milliseconds = 0
   #probes = 0
-  #lose: (() => void) | undefined
+  #leave = (): void => {}
   /** How long it goes untried after something was heard: what is lost meanwhile, the poll finds. */
   readonly #quiet: Milliseconds
 
@@ -68,9 +70,9 @@ export class Subscription {
     return this.#provenAt !== undefined && clock.now() - this.#provenAt < this.#quiet + WITHIN + SECOND
   }
 
-  /** Gives up the connection and makes another, as when Redis is elsewhere now. */
+  /** Subscribes anew at once, over another connection: the node that this one leads to is not the one to be at. */
   renew(): void {
-    this.#lose?.()
+    this.#leave()
   }
 
   async close(): Promise<void> {
@@ -84,11 +86,12 @@ export class Subscription {
     let failures = 0
     while (!signal.aborted) {
       // Not as the gateway's subscribers are made, which PING by themselves: this one is watched.
-      const connection = createConnection(this.#options.redisUrl, "other")
-      const lost = Promise.withResolvers<"closed">()
+      const connection = createConnection(this.#options.redisUrl, "other", this.#options.tls)
+      const lost = Promise.withResolvers<"closed" | "left">()
       const over = new AbortController()
       const until = AbortSignal.any([over.signal, signal])
-      this.#lose = () => lost.resolve("closed")
+      let wasLeft = false
+      this.#leave = () => lost.resolve("left")
       connection.on("error", () => lost.resolve("closed"))
       connection.on("end", () => lost.resolve("closed"))
       try {
@@ -102,6 +105,7 @@ export class Subscription {
         this.#options.onSubscribed()
         failures = 0
         const reason = await Promise.race([lost.promise, this.#watch(connection, until), aborted(until)])
+        wasLeft = reason === "left"
         if (reason !== "aborted") emit?.("subscription:lost", { reason })
       } catch {
         if (!signal.aborted) emit?.("subscription:lost", { reason: "refused" })
@@ -111,7 +115,7 @@ export class Subscription {
         this.#awaited = undefined
         discard(connection)
       }
-      failures += 1
+      failures = wasLeft ? 0 : failures + 1
       await clock.sleep(
         reconnectDelay(failures, () => clock.random()),
         signal,

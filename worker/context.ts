@@ -4,7 +4,7 @@ import type { Resolved } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { Problem } from "../protocol/errors.ts"
 import type { Store } from "../protocol/store.ts"
-import { StoreError, troubleOf } from "../protocol/store.ts"
+import { answerWords, StoreError } from "../protocol/store.ts"
 import { authenticate, type Principal } from "../protocol/tokens.ts"
 import type { Milliseconds } from "../protocol/time.ts"
 import type { TargetTraits } from "../dispatch/targets/target.ts"
@@ -71,7 +71,7 @@ function storeProblem(error: StoreError): Problem {
   const detail =
     error.failure === "full"
       ? "The store is full and takes nothing new until its backlog has been worked off."
-      : `${troubleOf(error.message) ?? "The store did not answer"}, so nothing is acknowledged. Send it again.`
+      : `${answerWords(error.message) ?? "The store did not answer"}, so nothing is acknowledged. Send it again.`
   return new Problem("store_unavailable", detail, {
     retryAfter: error.failure === "full" ? 10 : 2,
     cause: error,

@@ -24,7 +24,15 @@ export function addGateway(program: Command, startPart: StartPart): void {
     examples: [
       ["REDIS_URL=redis://127.0.0.1:6379 UPSTASH_REDIS_REST_TOKEN=… tidemark gateway", "on 127.0.0.1:8789"],
     ],
-    environment: ["REDIS_URL", "UPSTASH_REDIS_REST_TOKEN", "TIDEMARK_HOST", "TIDEMARK_GATEWAY_PORT"],
+    environment: [
+      "REDIS_URL",
+      "REDIS_CA_FILE",
+      "REDIS_CERT_FILE",
+      "REDIS_KEY_FILE",
+      "UPSTASH_REDIS_REST_TOKEN",
+      "TIDEMARK_HOST",
+      "TIDEMARK_GATEWAY_PORT",
+    ],
     exits: ["done", "failed", "usage"],
   })
 }

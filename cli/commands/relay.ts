@@ -18,7 +18,15 @@ export function addRelay(program: Command, startPart: StartPart): void {
   addHelp(command, {
     notes: ["The environment also holds every secret that the configuration names."],
     examples: [["REDIS_URL=redis://127.0.0.1:6379 tidemark relay", "beside a tidemark.config.ts"]],
-    environment: ["REDIS_URL", "TIDEMARK_CONFIG", "TIDEMARK_HOST", "TIDEMARK_RELAY_PORT"],
+    environment: [
+      "REDIS_URL",
+      "REDIS_CA_FILE",
+      "REDIS_CERT_FILE",
+      "REDIS_KEY_FILE",
+      "TIDEMARK_CONFIG",
+      "TIDEMARK_HOST",
+      "TIDEMARK_RELAY_PORT",
+    ],
     exits: ["done", "failed", "usage"],
   })
 }

@@ -6,7 +6,13 @@ const needed = { REDIS_URL: "redis://127.0.0.1:6379", UPSTASH_REDIS_REST_TOKEN: 
 
 describe("readGatewayEnvironment", () => {
   it("has defaults for the address and the port", () => {
-    const expected = { redisUrl: "redis://127.0.0.1:6379", token: TOKEN, host: "127.0.0.1", port: 8789 }
+    const expected = {
+      redisUrl: "redis://127.0.0.1:6379",
+      redisTls: {},
+      token: TOKEN,
+      host: "127.0.0.1",
+      port: 8789,
+    }
     expect(readGatewayEnvironment(needed)).toEqual(expected)
     expect(readGatewayEnvironment({ ...needed, TIDEMARK_HOST: "", TIDEMARK_GATEWAY_PORT: "" })).toEqual(
       expected,
@@ -20,7 +26,8 @@ describe("readGatewayEnvironment", () => {
 
   it("names every variable that is missing or wrong, and no value", () => {
     expect(() => readGatewayEnvironment({})).toThrow(
-      "REDIS_URL is not set: the gateway needs the Redis to stand in front of; " +
+      "REDIS_URL is not set: write redis://[user:password@]host[:port][/database], rediss:// for TLS, " +
+        "or unix:///path; " +
         "UPSTASH_REDIS_REST_TOKEN is not set: the gateway asks it of every request",
     )
     const wrong = {
@@ -30,7 +37,8 @@ describe("readGatewayEnvironment", () => {
       TIDEMARK_GATEWAY_PORT: "87890",
     }
     expect(() => readGatewayEnvironment(wrong)).toThrow(
-      "REDIS_URL is no redis:// or rediss:// URL; " +
+      "REDIS_URL has a scheme that is not known here: write redis://[user:password@]host[:port][/database], " +
+        "rediss:// for TLS, or unix:///path; " +
         "UPSTASH_REDIS_REST_TOKEN must have 32 characters or more where TIDEMARK_HOST is not loopback; " +
         "TIDEMARK_GATEWAY_PORT is no number from 0 to 65535",
     )

@@ -727,7 +727,7 @@ describe("starting", () => {
   it("names everything that is wrong at once, and no value", async () => {
     const wrong = startWith({ redisUrl: "http://user:hunter2@x", port: 70_000 })
     await expect(wrong).rejects.toThrow(
-      "redisUrl is no redis:// or rediss:// URL; port is no number from 0 to 65535",
+      /^redisUrl has a scheme .*: write redis:\/\/ or rediss:\/\/; port is no number from 0 to 65535$/,
     )
   })
 
@@ -805,7 +805,9 @@ describe("Redis away", () => {
     Object.assign(url, { username: "nobody", password: "hunter2" })
     const one = await start({ redisUrl: url.href, log: { info: say, warn: say, error: say } })
     await ask("/get/an-argument", undefined, { at: one })
-    expect(told.join()).toContain('redis:lost{"reason":"WRONGPASS"}')
+    expect(told.join()).toContain(
+      'redis:lost{"reason":"WRONGPASS","detail":"Redis refuses us: mend the user and the password in REDIS_URL"}',
+    )
     expect(told.join()).not.toMatch(/hunter2|nobody|an-argument|a-token/)
   })
 })

@@ -5,7 +5,8 @@ import { type Milliseconds, SECOND } from "../../protocol/time.ts"
 import { createApp } from "./app.ts"
 import { checkGatewayOptions, GatewayConfigError, type GatewayOptions } from "./options.ts"
 import { createSyncToken } from "./sync-token.ts"
-import { connectUpstream, reasonOf } from "../redis/upstream.ts"
+import { connectUpstream } from "../redis/upstream.ts"
+import { reasonOf } from "../redis/words.ts"
 
 export type { GatewayOptions, GatewayRequest } from "./options.ts"
 export { GatewayConfigError } from "./options.ts"
@@ -32,11 +33,20 @@ const KEEP_ALIVE: Milliseconds = 30 * SECOND
  * Serves the Upstash REST protocol from any Redis. Resolves once it listens and has tried Redis once: it starts without
  * Redis, too, answers 503 until Redis is there, and never stops trying.
  *
- * @throws {GatewayConfigError} naming every option that is wrong, or saying that the port is taken.
+ * @throws {GatewayConfigError} naming every option that is wrong, or saying that the port is taken, or that this Redis
+ * can never do.
  */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const settings = checkGatewayOptions(options)
-  const upstream = connectUpstream(settings.redis, settings.log, { onUnfit: settings.onUnfit })
+  let unfit: string | undefined
+  let isStarted = false
+  const upstream = connectUpstream(settings.redisUrl, settings.log, {
+    tls: settings.redisTls,
+    onUnfit(sentence) {
+      unfit = sentence
+      if (isStarted) settings.onUnfit(sentence)
+    },
+  })
   let isClosing = false
   const app = createApp({
     settings,
@@ -70,6 +80,7 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   // Such as too many open files: one connection is not accepted, and the others go on.
   server.on("error", (error) => settings.log.error({ reason: reasonOf(error) }, "gateway:acceptFailed"))
   await upstream.tried
+  isStarted = true
 
   const close = async () => {
     isClosing = true
@@ -83,6 +94,11 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     upstream.close()
   }
   let closed: Promise<void> | undefined
+  // What can never do is told at once, where it was there to be asked.
+  if (unfit !== undefined) {
+    await close()
+    throw new GatewayConfigError([unfit])
+  }
   const name = settings.host.includes(":") ? `[${settings.host}]` : settings.host
   settings.log.info({ host: settings.host, port }, "gateway:started")
   return { url: `http://${name}:${port}`, port, close: () => (closed ??= close()) }

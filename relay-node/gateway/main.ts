@@ -17,20 +17,22 @@ export async function main(argv: readonly string[]): Promise<void> {
       options: { "all-commands": { type: "boolean", default: false } },
     })
     const options = readGatewayEnvironment(process.env)
-    const unfit = Promise.withResolvers<string>()
+    const stopped = Promise.withResolvers<void>()
+    let unfit: string | undefined
     const gateway = await startGateway({
       ...options,
-      onUnfit: unfit.resolve,
+      onUnfit(sentence) {
+        unfit = sentence
+        stopped.resolve()
+      },
       allCommands: values["all-commands"],
       log: createLogger("tidemark-gateway", process.env.LOG_LEVEL),
     })
     process.stdout.write(`${JSON.stringify({ event: "ready", part: "gateway", url: gateway.url })}\n`)
-    const told = new Promise<undefined>((stop) => {
-      for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop(undefined))
-    })
-    const reason = await Promise.race([told, unfit.promise])
+    for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stopped.resolve())
+    await stopped.promise
     await gateway.close()
-    if (reason !== undefined) throw new GatewayConfigError([reason])
+    if (unfit !== undefined) throw new GatewayConfigError([unfit])
   } catch (error) {
     const isUsage =
       error instanceof TypeError && "code" in error && String(error.code).startsWith("ERR_PARSE_ARGS")

@@ -1,5 +1,6 @@
 import { isLoopback } from "../host.ts"
-import { type RedisAddress, redisUrlFault } from "../redis/address.ts"
+import { parseRedisUrl, RedisUrlError } from "../../protocol/redis-url.ts"
+import type { RedisTls } from "../redis/environment.ts"
 import type { UpstreamLog } from "../redis/types.ts"
 
 /** A request that was let through, told before Redis is asked. Names only, as arguments may be anybody's data. */
@@ -11,10 +12,13 @@ export interface GatewayRequest {
 }
 
 export interface GatewayOptions {
-  /** `redis[s]://[[user][:password]@]host[:port][/database]` or `unix:///path` of the one Redis behind this gateway. */
+  /**
+   * The one Redis behind this gateway: `redis[s]://[[user]:password@]host[:port][/database]`, or
+   * `unix://[[user]:password@]/path[?db=database]`.
+   */
   readonly redisUrl: string
-  /** PEM texts for `rediss://`: whom its certificate is signed by, and a certificate of one's own. */
-  readonly redisTls?: RedisAddress["tls"]
+  /** For `rediss://`. Default: Node's own authorities, and no certificate of ours. */
+  readonly redisTls?: RedisTls
   /** What every request has to bring. Shorter than 32 characters is good for a loopback address only. */
   readonly token: string
   /** The address to listen on. @default "127.0.0.1" */
@@ -34,23 +38,27 @@ export interface GatewayOptions {
   readonly allowedHosts?: readonly string[]
   /** Told of Redis coming and going, and of faults of ours. Never sees a token, an argument or a reply. */
   readonly log?: UpstreamLog
-  /** Called where the Redis behind it can never be worked with: a sentence that names `REDIS_URL`. */
-  onUnfit?(reason: string): void
+  /**
+   * Told where the Redis turns out later to be one that can never do, by a sentence that names `REDIS_URL`: everything
+   * is answered 503 from then on.
+   */
+  onUnfit?(sentence: string): void
   /** Called once for each request that is about to ask Redis: tests and metrics count round trips with it. */
   onRequest?(request: GatewayRequest): void
 }
 
 /** The options, checked and complete. */
 export interface GatewaySettings {
-  readonly redis: RedisAddress
+  readonly redisUrl: string
+  readonly redisTls: RedisTls
   readonly token: string
   readonly host: string
   readonly port: number
   readonly allCommands: boolean
   readonly allowedHosts: readonly string[] | undefined
   readonly log: UpstreamLog
+  readonly onUnfit: (sentence: string) => void
   readonly onRequest: (request: GatewayRequest) => void
-  readonly onUnfit: (reason: string) => void
 }
 
 /** Everything that is wrong with how a gateway is set up, at once and without a single value. */
@@ -76,8 +84,12 @@ const silent: UpstreamLog = { info: () => {}, warn: () => {}, error: () => {} }
 export function checkGatewayOptions(options: GatewayOptions): GatewaySettings {
   const { token, redisUrl, host = DEFAULT_HOST, port = DEFAULT_PORT, allCommands = false } = options
   const problems: string[] = []
-  const fault = redisUrlFault(redisUrl)
-  if (fault !== undefined) problems.push(`redisUrl ${fault}`)
+  try {
+    parseRedisUrl(redisUrl, "redisUrl")
+  } catch (error) {
+    if (!(error instanceof RedisUrlError)) throw error
+    problems.push(error.message)
+  }
   if (!isPort(port)) problems.push("port is no number from 0 to 65535")
   if (token === "") problems.push("token is empty")
   if (!isLoopback(host)) {
@@ -88,15 +100,16 @@ export function checkGatewayOptions(options: GatewayOptions): GatewaySettings {
   }
   if (problems.length > 0) throw new GatewayConfigError(problems)
   return {
-    redis: { url: redisUrl, ...(options.redisTls ? { tls: options.redisTls } : {}) },
+    redisUrl,
+    redisTls: options.redisTls ?? {},
     token,
     host,
     port,
     allCommands,
     allowedHosts: options.allowedHosts,
     log: options.log ?? silent,
+    onUnfit: (sentence) => options.onUnfit?.(sentence),
     onRequest: (request) => options.onRequest?.(request),
-    onUnfit: (reason) => options.onUnfit?.(reason),
   }
 }
 

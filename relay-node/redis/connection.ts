@@ -1,6 +1,8 @@
+import { isIP } from "node:net"
 import { createClient } from "redis"
+import { parseRedisUrl } from "../../protocol/redis-url.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
-import type { RedisAddress } from "./address.ts"
+import type { RedisTls } from "./environment.ts"
 
 /** A connection of node-redis, as this gateway sets it up. */
 export type RedisConnection = ReturnType<typeof createConnection>
@@ -24,12 +26,23 @@ const MAX_DELAY: Milliseconds = 1 * SECOND
 export const reconnectDelay = (retries: number, random: () => number = Math.random): Milliseconds =>
   Math.floor(random() * Math.min(MAX_DELAY, BASE_DELAY * 2 ** Math.min(retries, 10)))
 
-/** A connection that is not connected yet. Only the shared one comes back by itself when it is lost. */
-export function createConnection(redis: string | RedisAddress, kind: ConnectionKind) {
+/**
+ * A connection that is not connected yet. Only the shared one comes back by itself when it is lost.
+ *
+ * @param tls for a `rediss://` address. Default: Node's own authorities, and no certificate of ours.
+ * @throws {RedisUrlError}
+ */
+export function createConnection(redisUrl: string, kind: ConnectionKind, tls: RedisTls = {}) {
   const isSubscriber = kind === "subscriber"
-  const { url, tls }: RedisAddress = typeof redis === "string" ? { url: redis } : redis
+  const { at, isTls, username, password, database } = parseRedisUrl(redisUrl)
+  const socket = {
+    reconnectStrategy: kind === "shared" ? (retries: number) => reconnectDelay(retries) : (false as const),
+    ...(isSubscriber ? { socketTimeout: SUBSCRIBER_SILENCE } : {}),
+  }
   return createClient({
-    url,
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password }),
+    database,
     // Upstash answers in the shapes of RESP2: a hash, or members with scores, as one flat list of strings.
     RESP: 2,
     disableOfflineQueue: true,
@@ -38,11 +51,12 @@ export function createConnection(redis: string | RedisAddress, kind: ConnectionK
     // node-redis counts it until a command is written, not answered, and would take one out of a transaction's middle.
     commandOptions: { timeout: 0 },
     ...(isSubscriber ? { pingInterval: SUBSCRIBER_PING } : {}),
-    socket: {
-      reconnectStrategy: kind === "shared" ? (retries) => reconnectDelay(retries) : false,
-      ...(isSubscriber ? { socketTimeout: SUBSCRIBER_SILENCE } : {}),
-      ...(tls ? { tls: true as const, ...tls } : {}),
-    },
+    socket: !("host" in at)
+      ? { ...socket, ...at, tls: false }
+      : isTls
+        ? // Node names the host to the server only where it is told to, and an address is no name.
+          { ...socket, ...at, tls: true, ...tls, ...(isIP(at.host) ? {} : { servername: at.host }) }
+        : { ...socket, ...at, tls: false },
   })
 }
 

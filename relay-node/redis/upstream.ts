@@ -1,16 +1,45 @@
 import { once } from "node:events"
-import { ErrorReply, type TypeMapping } from "redis"
+import { setTimeout as sleep } from "node:timers/promises"
+import { ErrorReply, type RedisArgument, type TypeMapping } from "redis"
+import { answerCode, mayBeElsewhere } from "../../protocol/store.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
-import type { RedisAddress } from "./address.ts"
 import { createConnection, discard, type RedisConnection } from "./connection.ts"
 import { ANSWER_WITHIN, toUpstreamError, UpstreamError, withinDeadline } from "./deadline.ts"
-import { awayTextOf, type Trouble, troubleIn, unfitOf } from "./fitness.ts"
+import type { RedisTls } from "./environment.ts"
 import type { RedisCommand, RawReply, UpstreamLog } from "./types.ts"
+import { lossWords, reasonOf, trouble, unfitAnswer, unfitWords } from "./words.ts"
+
+export interface UpstreamOptions {
+  /** For a `rediss://` address. Default: Node's own authorities, and no certificate of ours. */
+  readonly tls?: RedisTls
+  /**
+   * Told once why this Redis can never do, as when it is a sentinel or too old: a sentence that names `REDIS_URL`.
+   * From then on everything fails by that sentence.
+   */
+  readonly onUnfit?: (sentence: string) => void
+}
 
 /** A Redis: one connection that all requests share, and some that one request has to itself. */
 export interface Upstream {
-  /** Resolves once the first attempt to connect has ended, either way. */
+  /** Resolves once the first attempt to connect has ended, either way, and Redis has said what it is. */
   readonly tried: Promise<void>
+  /**
+   * What is wrong now, a sentence for people without its full stop: there is no connection, or the one there is leads
+   * to a node that is not, or no longer, the one to be at. Undefined while nothing is known to be.
+   */
+  readonly trouble: string | undefined
+  /**
+   * Whoever has seen that this node is not the primary, other than by an error that it answered, says so here, as a
+   * sentence without its full stop: "Redis is a read-only replica". It is what `trouble` says until a new connection
+   * leads to a node that takes writes. May be called as often as it is seen.
+   */
+  distrust(reason: string): void
+  /**
+   * Calls the listener each time that the trouble with a node is over: the connection for commands may be another one
+   * since, and what was opened before may still be at the node that was left. Subscriptions that `open` gave out are
+   * ended before.
+   */
+  onRecovered(listener: () => void): void
   /**
    * Sends commands in one go, so that nothing of another request comes between them, and answers their replies in
    * order; an error that Redis answered is a reply. While Redis is away it fails at once and nothing is queued.
@@ -34,130 +63,228 @@ export interface Upstream {
   end(connection: RedisConnection): void
   /** Ends every connection that `open` gave out, and gives out no more. */
   endOpened(): void
-  /** What is wrong with Redis, or with what we are there, for people: "Redis is a read-only replica". Else undefined. */
-  readonly trouble: string | undefined
-  /**
-   * Somebody found out by other means that this is not the primary: it is connected to anew, which asks again where it
-   * is, and `trouble` says so until `trust` is called.
-   */
-  distrust(text: string): void
-  trust(): void
   /** Ends all connections and does not come back. What still waits for a reply fails. */
   close(): void
 }
 
-export interface UpstreamOptions {
-  /** All goes over another connection than before, since the Redis of before was not the primary any more. */
-  readonly onMoved?: () => void
-  /** The Redis that was connected to can never be worked with; a sentence that names `REDIS_URL`. */
-  readonly onUnfit?: (reason: string) => void
-}
-
-/** Ours: as often a Redis that is not the primary is asked for anew, while commands are refused there. */
-const MOVE_EVERY: Milliseconds = 1 * SECOND
-
-/** Of trouble that was found by other means than an answer. */
-const TOLD = "told"
-
 /** Ours, to stay bounded: each of these is a socket here and a client there. */
 const MAX_OPENED = 1_000
 
-export function connectUpstream(
-  redis: string | RedisAddress,
-  log: UpstreamLog,
-  { onMoved, onUnfit }: UpstreamOptions = {},
-): Upstream {
-  const opened = new Set<RedisConnection>()
-  let away: string | undefined
-  let isEnding = false
-  /** By which command it was met: the same one ends it. */
-  let trouble: { readonly text: string; readonly by: string } | undefined
-  let movedAt = Number.NEGATIVE_INFINITY
-  /** Takes the shared one's place once it is connected. */
-  let next: RedisConnection | undefined
-  let shared = connectShared()
-  const tried = Promise.race([once(shared, "ready"), once(shared, "error")]).then(
-    () => {},
-    () => {},
-  )
+/** While a node goes on refusing, its address is looked at so often. */
+const LOOK_EVERY: Milliseconds = 1 * SECOND
 
-  function connectShared(): RedisConnection {
-    const connection = createConnection(redis, "shared")
+/** Where nothing proves that a node takes writes again, it is believed after it refused nothing for so long. */
+const BELIEVED_AFTER: Milliseconds = 3 * SECOND
+
+/** A node that is to be moved to has so long to be reached. */
+const CONNECT_WITHIN: Milliseconds = 3 * SECOND
+
+/**
+ * Does nothing, and is refused wherever a script that writes would be: by a replica, by a primary with too few of
+ * those, while data are loaded. That goes by its first line, which Redis knows since 7.0.
+ *
+ * @see https://redis.io/docs/latest/develop/programmability/eval-intro/#eval-flags
+ */
+const WOULD_WRITE = "#!lua\nreturn 1"
+
+/** Why the node that we are at is not the one to be at. */
+interface Distrust {
+  words: string
+  /** Whether somebody said so, rather than the node itself: then its role has to be another one. */
+  readonly isTold: boolean
+  /** A key that it would not serve. */
+  key: RedisArgument | undefined
+  /** When it last refused something, by `performance.now()`. */
+  lastAt: number
+}
+
+export function connectUpstream(
+  redisUrl: string,
+  log: UpstreamLog,
+  { tls, onUnfit }: UpstreamOptions = {},
+): Upstream {
+  const opened = new Map<RedisConnection, "subscriber" | "other">()
+  const closing = new AbortController()
+  const listeners: (() => void)[] = []
+  let lost: string | undefined
+  let distrusted: Distrust | undefined
+  let unfit: string | undefined
+  let isKnown = false
+  let isLooking = false
+  let lookedAt = -Infinity
+  /** Whether this user may run scripts, without which nothing can be tried. */
+  let mayTry = true
+  let isEnding = false
+  let shared = createConnection(redisUrl, "shared", tls)
+  const tried = Promise.race([once(shared, "ready"), once(shared, "error")])
+    .then(
+      () => {},
+      () => {},
+    )
+    // After what `ready` itself begins.
+    .then(() => knowing)
+  let knowing: Promise<void> = Promise.resolve()
+  attend(shared)
+  // Rejects only when it is ended before it was ever ready; failed attempts are `error` events.
+  shared.connect().catch(() => {})
+
+  /** Follows what becomes of the connection that is shared. */
+  function attend(connection: RedisConnection): void {
     connection.on("ready", () => {
-      if (connection === next) take(connection)
-      away = undefined
+      if (connection !== shared) return
+      lost = undefined
       log.info({}, "redis:connected")
-      if (onUnfit) void examine(connection)
+      if (!isKnown) knowing = know(connection)
     })
     connection.on("error", (error: unknown) => {
       if (connection !== shared) return
+      const words = lossWords(error)
       // Every attempt fails alike while Redis is away: said once.
-      if (away === undefined) log.warn({ reason: reasonOf(error) }, "redis:lost")
-      away = awayTextOf(error)
+      if (words !== lost) log.warn(lossFields(reasonOf(error), words), "redis:lost")
+      lost = words
+      const never = unfitAnswer(error)
+      if (never !== undefined && !isKnown) giveUp(never)
     })
-    // Rejects only when it is ended before it was ever ready; failed attempts are `error` events.
-    connection.connect().catch(() => {})
-    return connection
   }
 
-  async function examine(connection: RedisConnection): Promise<void> {
-    try {
-      const reason = unfitOf(await connection.sendCommand<string>(["INFO", "server"]))
-      if (reason !== undefined) onUnfit?.(reason)
-    } catch {
-      // Whoever may not ask is not judged.
-    }
+  /** Asks a Redis once what it is. One that does not say so is taken for fit. */
+  async function know(connection: RedisConnection): Promise<void> {
+    const info = await withinDeadline(connection.sendCommand<string>(["INFO", "server"])).catch(
+      () => undefined,
+    )
+    if (typeof info !== "string") return
+    isKnown = true
+    const never = unfitWords(info)
+    if (never !== undefined) giveUp(never)
   }
 
-  function take(connection: RedisConnection): void {
-    const before = shared
-    shared = connection
-    next = undefined
-    // What is under way there comes to its end.
-    void withinDeadline(before.close())
-      .catch(() => {})
-      .finally(() => discard(before))
-    onMoved?.()
-  }
-
-  /** Asks anew where the primary is. What is sent meanwhile goes to where it went: it may come right there too. */
-  function move(): void {
-    const now = performance.now()
-    if (isEnding || next || now - movedAt < MOVE_EVERY) return
-    movedAt = now
-    next = connectShared()
-  }
-
-  function meet({ text, isElsewhere }: Trouble, by: string): void {
-    if (trouble?.text !== text) log.warn({ detail: text }, "redis:refused")
-    trouble = { text, by }
-    if (isElsewhere) move()
-  }
-
-  function overcome(by: string): void {
-    if (trouble?.by !== by) return
-    trouble = undefined
-    log.info({}, "redis:accepted")
-  }
-
-  /** What the answers say of Redis itself. */
-  function judge(commands: readonly RedisCommand[], replies: readonly RawReply[]): void {
-    for (const [index, reply] of replies.entries()) {
-      const found = errorIn(reply)
-      const met = found && troubleIn(found.message)
-      if (!trouble && !met) continue
-      const by = (commands[index] ?? []).slice(0, 2).join(" ")
-      if (met) meet(met, by)
-      else if (!found) overcome(by)
-    }
+  function giveUp(sentence: string): void {
+    if (unfit !== undefined) return
+    unfit = sentence
+    log.error({ detail: sentence }, "redis:unfit")
+    onUnfit?.(sentence)
   }
 
   /** A link that is dead at the other end stays open here for ever, so it is not waited for but replaced. */
   function replace(stalled: RedisConnection): void {
     if (shared !== stalled) return
     log.warn({ waited: ANSWER_WITHIN }, "redis:stalled")
-    shared = connectShared()
+    lost = "Redis does not answer"
+    shared = createConnection(redisUrl, "shared", tls)
+    attend(shared)
+    shared.connect().catch(() => {})
     discard(stalled)
+  }
+
+  /** Looks through what a node answered for errors about itself. */
+  function judge(commands: readonly RedisCommand[], replies: readonly RawReply[]): void {
+    for (const [index, reply] of replies.entries()) {
+      const error = errorIn(reply)
+      const code = error && answerCode(error.message)
+      if (!error || !code || !mayBeElsewhere(code)) continue
+      const words = trouble(error.message) ?? code
+      const key = keyOf(commands[index])
+      if (distrusted) Object.assign(distrusted, { words, key, lastAt: performance.now() })
+      else begin({ words, isTold: false, key, lastAt: performance.now() }, code)
+    }
+  }
+
+  function begin(distrust: Distrust, reason: string): void {
+    distrusted = distrust
+    log.warn({ reason, detail: distrust.words }, "redis:refused")
+    if (!isLooking) void lookAgain().catch(() => {})
+  }
+
+  /**
+   * Connects anew, which looks the name up again, until that leads to a node that takes writes. Whoever waits for the
+   * old connection has the answer from there, and who comes after has the new one.
+   */
+  async function lookAgain(): Promise<void> {
+    isLooking = true
+    try {
+      while (distrusted && !closing.signal.aborted) {
+        // The first time at once; after that also where it was over in between.
+        const pause = lookedAt + LOOK_EVERY - performance.now()
+        if (pause > 0) await sleep(pause, undefined, { signal: closing.signal })
+        lookedAt = performance.now()
+        const next = await reach()
+        if (!next) continue
+        const words = await tryOut(next, distrusted)
+        if (closing.signal.aborted || !next.isReady) {
+          discard(next)
+          continue
+        }
+        const left = shared
+        shared = next
+        lost = undefined
+        retire(left)
+        if (words !== undefined) distrusted.words = words
+        else recover()
+      }
+    } finally {
+      isLooking = false
+    }
+  }
+
+  function recover(): void {
+    distrusted = undefined
+    log.info({}, "redis:recovered")
+    for (const [connection, kind] of opened) if (kind === "subscriber") end(connection)
+    for (const listener of listeners) listener()
+  }
+
+  /** A new connection that is ready, or nothing where it fails or takes too long. */
+  async function reach(): Promise<RedisConnection | undefined> {
+    const next = createConnection(redisUrl, "shared", tls)
+    const over = new AbortController()
+    const signal = AbortSignal.any([over.signal, closing.signal])
+    const late = sleep(CONNECT_WITHIN, undefined, { signal })
+    attend(next)
+    next.connect().catch(() => {})
+    try {
+      // Rejects by its first error too: what follows would be other attempts at the same.
+      await Promise.race([
+        once(next, "ready", { signal }),
+        late.then(() => Promise.reject(new Error("late"))),
+      ])
+      return next
+    } catch {
+      discard(next)
+      return undefined
+    } finally {
+      over.abort()
+      late.catch(() => {})
+    }
+  }
+
+  /** What is wrong with a node, or nothing where it takes writes, of the key that was refused. */
+  async function tryOut(next: RedisConnection, distrust: Distrust): Promise<string | undefined> {
+    const ask = (command: readonly RedisArgument[]) =>
+      withinDeadline(next.sendCommand<RawReply>(command)).catch((error: unknown) => error)
+    if (distrust.isTold) {
+      const info = await ask(["INFO", "replication"])
+      if (typeof info === "string" && /^role:slave/m.test(info)) return distrust.words
+    }
+    if (mayTry) {
+      const keys = distrust.key === undefined ? ["0"] : ["1", distrust.key]
+      const answer = await ask(["EVAL", WOULD_WRITE, ...keys])
+      if (!(answer instanceof Error)) return undefined
+      if (!(answer instanceof ErrorReply)) return distrust.words
+      const code = answerCode(answer.message)
+      if (code !== undefined && mayBeElsewhere(code)) return trouble(answer.message)
+      if (code === "NOPERM" && distrust.key === undefined) mayTry = false
+    }
+    // It cannot be told, so it goes by what others are answered.
+    return performance.now() - distrust.lastAt < BELIEVED_AFTER ? distrust.words : undefined
+  }
+
+  /** Lets a connection that was replaced answer what it still owes. */
+  function retire(left: RedisConnection): void {
+    if (left.isReady)
+      void withinDeadline(left.close())
+        .catch(() => {})
+        .finally(() => discard(left))
+    else discard(left)
   }
 
   async function exchange(
@@ -165,13 +292,15 @@ export function connectUpstream(
     types: TypeMapping,
   ): Promise<readonly RawReply[]> {
     const connection = shared
-    if (!connection.isReady) throw new UpstreamError(`ERR ${away ?? "Redis cannot be reached"}`)
-    const pending = commands.map((command) =>
+    if (unfit !== undefined) throw new UpstreamError(`ERR ${unfit}`)
+    if (!connection.isReady) throw new UpstreamError(`ERR ${lost ?? "Redis cannot be reached"}`)
+    const replies = commands.map((command) =>
       connection.sendCommand<RawReply>(command, { typeMapping: types }).catch(errorAsReply),
     )
-    const replies = await withinDeadline(Promise.all(pending), () => replace(connection))
-    judge(commands, replies)
-    return replies
+    const answered = await withinDeadline(Promise.all(replies), () => replace(connection))
+    // One that was replaced meanwhile says nothing of the node that we are at.
+    if (connection === shared) judge(commands, answered)
+    return answered
   }
 
   async function exchangeAlone(
@@ -194,15 +323,15 @@ export function connectUpstream(
   async function open(kind: "subscriber" | "other"): Promise<RedisConnection> {
     if (isEnding) throw new UpstreamError("ERR this gateway is going away")
     if (opened.size >= MAX_OPENED) throw new UpstreamError("ERR max concurrent connections exceeded")
-    const connection = createConnection(redis, kind)
-    opened.add(connection)
+    const connection = createConnection(redisUrl, kind, tls)
+    opened.set(connection, kind)
     // The caller listens for what matters; without any listener an `error` event would end the process.
     connection.on("error", () => {})
     try {
       await withinDeadline(connection.connect())
     } catch (cause) {
       end(connection)
-      throw new UpstreamError("ERR Redis cannot be reached", { cause })
+      throw new UpstreamError(`ERR ${lossWords(cause)}`, { cause })
     }
     return connection
   }
@@ -213,37 +342,30 @@ export function connectUpstream(
 
   function endOpened(): void {
     isEnding = true
-    for (const connection of opened) end(connection)
+    for (const connection of opened.keys()) end(connection)
   }
 
   return {
     tried,
+    get trouble() {
+      return unfit ?? lost ?? distrusted?.words
+    },
+    distrust(reason) {
+      if (distrusted) distrusted.lastAt = performance.now()
+      else begin({ words: reason, isTold: true, key: undefined, lastAt: performance.now() }, "told")
+    },
+    onRecovered: (listener) => void listeners.push(listener),
     exchange,
     exchangeAlone,
     open,
     end,
     endOpened,
-    get trouble() {
-      return away ?? trouble?.text
-    },
-    distrust: (text) => meet({ text, isElsewhere: true }, TOLD),
-    trust: () => overcome(TOLD),
     close() {
       endOpened()
+      closing.abort()
       discard(shared)
-      if (next) discard(next)
     },
   }
-}
-
-/** An error that Redis answered, also inside the reply to an EXEC. */
-function errorIn(reply: RawReply): ErrorReply | undefined {
-  if (reply instanceof ErrorReply) return reply
-  if (!Array.isArray(reply)) return undefined
-  for (const part of reply as readonly RawReply[]) {
-    if (part instanceof ErrorReply) return part
-  }
-  return undefined
 }
 
 function errorAsReply(error: unknown): ErrorReply {
@@ -251,9 +373,24 @@ function errorAsReply(error: unknown): ErrorReply {
   throw toUpstreamError(error)
 }
 
-/** What a connection failed of, without the address or the user that a message may hold. */
-export function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return "unknown"
-  if (error instanceof ErrorReply) return error.message.split(" ", 1)[0] ?? error.name
-  return "code" in error ? String(error.code) : error.constructor.name
+/** What is only that it cannot be reached, its reason says. */
+const lossFields = (reason: string, detail: string): object =>
+  detail === lossWords(undefined) ? { reason } : { reason, detail }
+
+/** The first error in a reply, also inside a list of it: of a transaction, or what a script caught and answered. */
+function errorIn(reply: RawReply): ErrorReply | undefined {
+  if (reply instanceof ErrorReply) return reply
+  if (!Array.isArray(reply)) return undefined
+  for (const one of reply as readonly RawReply[]) {
+    const error = typeof one === "object" && one !== null ? errorIn(one) : undefined
+    if (error) return error
+  }
+  return undefined
+}
+
+/** The first key of a command, where it is one of those that we send: a script's, or a plain command's. */
+function keyOf(command: RedisCommand | undefined): RedisArgument | undefined {
+  const [name = "", first, count] = command ?? []
+  if (!/^EVAL(SHA)?$/i.test(name)) return first
+  return Number(count) > 0 ? command?.[3] : undefined
 }

@@ -201,6 +201,27 @@ export const STORE: readonly Scenario[] = [
       { isReplicated: true, isUntold: true },
     ),
   },
+  {
+    name: "demoted",
+    title:
+      "The primary is demoted and goes on as a replica; 20 s later its address leads to the new one, and no connection is ended",
+    isQuick: false,
+    run: after(
+      async (world, relay, { isShort }) => {
+        const replicated = replicaOf(world)
+        await replicated.caughtUp()
+        await replicated.detach()
+        await world.command("REPLICAOF", "127.0.0.1", String(replicated.replica.port))
+        await world.follow(replicated.replica)
+        await world.publish(BACKLOG)
+        await insist("the relay met the refusal", () => relay.log("redis:refused").length > 0)
+        await delay((isShort ? 2 : 20) * SECOND)
+        world.front.lead(replicated.replica.url)
+        world.over()
+      },
+      { isReplicated: true },
+    ),
+  },
   deleted("log", logKey(TENANT), true),
   deleted("head", headKey(TENANT), true),
   deleted("cursor", cursorKey(TENANT), true),

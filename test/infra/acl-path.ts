@@ -46,6 +46,10 @@ export async function startPath(redis: GuardedRedis): Promise<Path> {
 
   return {
     async publisher() {
+      // A gateway that starts asks what Redis it is at, as the one above did.
+      const upstream = connectUpstream(redis.urlOf("publisher"), silent)
+      await upstream.tried
+      upstream.close()
       // Into an empty Redis: only at a birth is the log's own end looked at.
       await publish({ tags: ["a"] })
       // More tags than are kept singly.

@@ -75,6 +75,17 @@ export const MUTANTS: readonly Mutant[] = [
     ),
   },
   {
+    name: "READONLY is taken for silence",
+    invariant: "I2",
+    file: "protocol/store.ts",
+    find: "/^(READONLY|MASTERDOWN|",
+    replace: "/^(MASTERDOWN|",
+    test: node(
+      "relay-node/redis/upstream.node.test.ts",
+      "leaves a node that became a replica, by the first answer that says so",
+    ),
+  },
+  {
     name: "a commit compares no cursor (fencing)",
     invariant: "I2",
     file: "protocol/lua/commit.lua",
