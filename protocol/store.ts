@@ -70,7 +70,7 @@ const ANSWERS: Readonly<Record<string, string>> = {
   MASTERDOWN: "is a replica without its primary",
   MOVED: "is a cluster node without this key",
   ASK: "is a cluster node without this key",
-  TRYAGAIN: "is a cluster node without all keys",
+  TRYAGAIN: "is a cluster node without this key",
   CLUSTERDOWN: "is a cluster node without its cluster",
   LOADING: "is loading its data",
   NOREPLICAS: "has too few replicas",

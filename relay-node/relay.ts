@@ -21,6 +21,7 @@ import type { RelayEmitter } from "./events.ts"
 import { readFleet, type RelayItem } from "./fleet.ts"
 import { Lanes } from "./lanes.ts"
 import { connectUpstream, type UpstreamOptions } from "./redis/upstream.ts"
+import { trouble } from "./redis/words.ts"
 import { isUpstash, redisStore } from "./store.ts"
 import { Subscription } from "./subscription.ts"
 import { Upkeep } from "./upkeep.ts"
@@ -86,7 +87,7 @@ const ITEM_EVERY: Milliseconds = 30 * SECOND
 /** A relay whose heartbeat is older, by some polls, is taken for gone. */
 const LIVE_WITHIN: Milliseconds = MINUTE
 
-const REPLICA = "Redis is a read-only replica"
+const REPLICA = trouble("READONLY") ?? "Redis is a read-only replica"
 const NO_POLICY =
   "Redis does not say whether it evicts keys: make sure that eviction is off where you set it up"
 const NO_IDENTITY =
@@ -464,8 +465,8 @@ export function startRelay(options: RelayOptions): Relay {
   }
 
   function storeTrouble(): Unready {
-    if (server?.isReplica) return { store: REPLICA }
-    if (upstream.trouble !== undefined) return { store: upstream.trouble }
+    const wrong = upstream.trouble ?? (server?.isReplica ? REPLICA : undefined)
+    if (wrong !== undefined) return { store: wrong }
     const isSilent = clock.now() - lastPoll > 3 * config.relay.poll + 10 * SECOND
     return isSilent ? { store: "Redis does not answer" } : {}
   }

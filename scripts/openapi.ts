@@ -156,7 +156,6 @@ const record = {
           verified: { enum: ["fresh", "stale"] },
           nodes: {
             type: "object",
-            description: "Of each node, where the target stands for several: the rest is of the worst",
             additionalProperties: { type: "object", properties: ofNode },
           },
         } satisfies Record<keyof TargetRecord, object>,
