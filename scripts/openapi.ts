@@ -22,7 +22,7 @@ const query = (name: string, description: string, schema: object = { type: "stri
 })
 const epochSchema = {
   type: "integer",
-  description: "Microseconds since 1970, at which an invalidation was accepted",
+  description: "Microseconds since 1970",
 }
 
 const explained = {
@@ -65,7 +65,7 @@ const accepted = {
     epoch: epochSchema,
     tenant: { type: "string" },
     namespace: { type: ["string", "null"], description: "null: every namespace of the tenant" },
-    duplicate: { type: "boolean", description: "The same key and body were recorded before" },
+    duplicate: { type: "boolean", description: "Recorded before" },
     targets: { type: "array", items: { type: "string" } },
     warnings: { type: "array", items: { type: "string" } },
   },
@@ -78,11 +78,11 @@ const ofNode = {
     enum: ["pending", "settling", "retrying", "paused", "done", "dead", "not_supported", "unknown"],
   },
   at: { type: ["string", "null"], format: "date-time" },
-  ms: { type: ["number", "null"], description: "Milliseconds from the acceptance" },
+  ms: { type: ["number", "null"], description: "From the acceptance" },
   attempts: { type: "integer" },
   as: {
     type: ["string", "null"],
-    description: "What was sent instead, where that was wider or harder",
+    description: "What was sent instead: wider, or harder",
   },
   calls: {
     type: "array",
@@ -124,17 +124,16 @@ const record = {
     notes: {
       type: "array",
       items: { type: "string" },
-      description: "Of a webhook that came to more or to less than its rules say: why",
+      description: "Why a webhook came to more or less than its rules say",
     },
     pass: {
       type: "object",
-      description: "Of a later pass: what kind it is, and of which entry",
       properties: { kind: passKind, of: epochSchema },
     },
-    by: { type: "object", description: "One member, `token`, `source` or `relay`, names who published" },
+    by: { type: "object", description: "`token`, `source` or `relay`: who published" },
     acceptedAt: { type: "string", format: "date-time" },
     state: { enum: ["pending", "done", "failed"] },
-    noRelay: { type: "boolean", description: "It is pending, and no relay says that it lives" },
+    noRelay: { type: "boolean" },
     passes: {
       type: "array",
       items: {
@@ -175,7 +174,7 @@ const lookup = {
       type: "string",
       description: "<generation>.<last>: what an entry stores whose origin is read after this",
     },
-    asOf: { type: "integer", description: "Milliseconds since 1970 at which the store was asked" },
+    asOf: { type: "integer", description: "When the store was asked, in ms" },
     namespaces: {
       type: "object",
       additionalProperties: {

@@ -104,7 +104,7 @@ local function rowOf(key)
   if not rows[key] then
     local text = try('GET', key)
     local e, hard, floor = string.match(text or '', '^(%d+) %d+ (%d+) (%d+)$')
-    rows[key] = {key = key, text = text, e = e or '0', hard = hard or '0', floor = floor or '0', known = 0, more = 0}
+    rows[key] = {key = key, text = text, e = e or '0', hard = hard or '0', floor = floor or '0', known = 0, owners = {}}
   end
   return rows[key]
 end
@@ -117,6 +117,7 @@ for index = 1, count do
   row.keepTags, row.maxTags = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   if not row.tags then
     row.tags = KEYS[9 + 2 * index]
+    row.asked = {'ZMSCORE', row.tags}
     order[#order + 1] = row
     if row ~= rows[root] then
       row.known = try('ZCARD', row.tags)
@@ -125,12 +126,14 @@ for index = 1, count do
     end
   end
   at = one.passesAt + 3 * one.passes
-  one.row, one.asked = row, {'ZMSCORE', row.tags}
-  for tag = at + 1, at + ARGV[at] do one.asked[#one.asked + 1] = ARGV[tag] end
-  if #one.asked > 2 then one.epochs = try(unpack(one.asked)) end
-  row.more = row.more + #one.asked - 2
+  one.row, items[index] = row, one
+  for tag = at + 1, at + ARGV[at] do
+    row.asked[#row.asked + 1], row.owners[#row.owners + 1] = ARGV[tag], one
+  end
   at = at + ARGV[at] + 1
-  items[index] = one
+end
+for _, row in ipairs(order) do
+  if #row.owners > 0 then row.epochs = try(unpack(row.asked)) end
 end
 local there = new > 0 and try('GET', namespaces)
 if refusal then
@@ -159,12 +162,12 @@ local born = not generation
 -- written, so that no cursor of before reads across it.
 if born then last, seq, identity = top(), 1, '-' else last, seq = tonumber(last), tonumber(seq) end
 
-local function raiseTags(one)
-  local raise, drop, put = {'ZADD', one.row.tags}, {'ZREM', one.row.tags}, {'ZADD', one.row.tags}
-  for index, epoch in ipairs(one.epochs) do
-    local tag = one.asked[index + 2]
-    if not epoch then one.row.all = one.row.all + 1 end
-    raise[#raise + 1], raise[#raise + 2] = one.epoch, tag
+local function raiseTags(row)
+  local raise, drop, put = {'ZADD', row.tags}, {'ZREM', row.tags}, {'ZADD', row.tags}
+  for index, epoch in ipairs(row.epochs) do
+    local tag = row.asked[index + 2]
+    if not epoch then row.all = row.all + 1 end
+    raise[#raise + 1], raise[#raise + 2] = row.owners[index].epoch, tag
     if epoch then put[#put + 1], put[#put + 2] = epoch, tag else drop[#drop + 1] = tag end
   end
   add(raise, unpack(#drop == 2 and {put} or #put == 2 and {drop} or {put, drop}))
@@ -197,21 +200,32 @@ local function publish()
     add({'ZREM', later, '-'})
     add({'HDEL', laterItems, '-'})
   end
+  for _, row in ipairs(order) do
+    if row.epochs then raiseTags(row) end
+  end
+  -- One command for the passes of all: there may be three hundred.
+  local put, drop = {}, {}
+  for key, commands in pairs({[laterItems] = {'HSET', 'HDEL'}, [later] = {'ZADD', 'ZREM'}, [laterAfter] = {'ZADD', 'ZREM'}}) do
+    put[key], drop[key] = {commands[1], key}, {commands[2], key}
+  end
+  local function keep(key, id, first, second)
+    put[key][#put[key] + 1], put[key][#put[key] + 2], drop[key][#drop[key] + 1] = first, second, id
+  end
   for _, one in ipairs(items) do
-    if one.epochs then raiseTags(one) end
     for pass = one.passesAt, one.passesAt + 3 * one.passes - 1, 3 do
       local kind, id = ARGV[pass], (one.origin == '' and one.epoch or one.origin) .. ':' .. ARGV[pass]
-      add({'HSET', laterItems, id, ARGV[pass + 2]}, {'HDEL', laterItems, id})
-      if kind == 'second' then add({'ZADD', laterAfter, one.epoch, id}, {'ZREM', laterAfter, id})
-      else add({'ZADD', later, str(now + ARGV[pass + 1]), id}, {'ZREM', later, id}) end
+      keep(laterItems, id, id, ARGV[pass + 2])
+      if kind == 'second' then keep(laterAfter, id, one.epoch, id)
+      else keep(later, id, str(now + ARGV[pass + 1]), id) end
     end
+  end
+  for key, command in pairs(put) do
+    if #command > 2 then add(command, drop[key]) end
   end
   forgetPass()
   for index, one in ipairs(items) do
     local number, id = str(seq + index), one.epoch .. '-0'
-    -- By the last, after which Redis refuses nothing any more.
-    local limit = index == count and maxEntries or '9007199254740992'
-    add({'XADD', log, 'MAXLEN', '~', limit, id, 'v', '1', 'g', generation, 's', number, 'd', one.body},
+    add({'XADD', log, 'MAXLEN', '~', maxEntries, id, 'v', '1', 'g', generation, 's', number, 'd', one.body},
       {'XDEL', log, id})
     told[index] = one.epoch .. ':' .. number
     if not wakes[one.channel] then channels[#channels + 1] = one.channel end
@@ -248,7 +262,7 @@ for _, row in ipairs(order) do
     -- Exact but for a tag that is new to two items of one publish.
     local all = row.all
     if old > 0 or all > row.maxTags then all = try('ZCARD', row.tags) or 0 end
-    local go = math.min(math.max(old, all - row.maxTags), TIDY + row.more)
+    local go = math.min(math.max(old, all - row.maxTags), TIDY + #row.owners)
     -- All at once is given back in another thread.
     if old == all then go = all end
     local newest = go > 0 and try('ZRANGE', row.tags, go - 1, go - 1, 'WITHSCORES')
