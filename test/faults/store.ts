@@ -2,12 +2,12 @@ import { mkdtemp, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as delay } from "node:timers/promises"
-import { cursorKey, headKey, logKey, RELAYS_KEY } from "../../protocol/keys.ts"
+import { cursorKey, headKey, logKey, namespaceKey, RELAYS_KEY } from "../../protocol/keys.ts"
 import { SECOND } from "../../protocol/time.ts"
 import type { RelayProcess } from "../support/relay-process.ts"
 import type { Counted, Scenario, ScenarioContext } from "./scenario.ts"
 import { insist } from "./waiting.ts"
-import { openWorld, type World, type WorldOptions } from "./world.ts"
+import { NAMESPACE, openWorld, type World, type WorldOptions } from "./world.ts"
 
 const TENANT = "default"
 const BEFORE = 10
@@ -249,6 +249,31 @@ export const STORE: readonly Scenario[] = [
     run: withBacklog(async (world) => {
       if (Number(await world.command("XTRIM", logKey(TENANT), "MAXLEN", "1")) < 1)
         throw new Error("nothing was trimmed")
+    }),
+  },
+  {
+    name: "refused-in-a-script",
+    title:
+      "Redis refuses publishes in their middle, as the namespace's row is of another type; nobody mends it by hand",
+    isQuick: true,
+    run: after(async (world, relay) => {
+      const row = namespaceKey(TENANT, NAMESPACE)
+      await world.command("DEL", row)
+      await world.command("RPUSH", row, "somebody's")
+      let refused = 0
+      await insist("publishes were taken again", async () => {
+        try {
+          await world.publish(1)
+          return true
+        } catch {
+          refused += 1
+          return false
+        }
+      })
+      if (refused === 0) throw new Error("nothing was refused")
+      await insist("the relay set it aside", () => relay.log("tenant:setAside").length === 1)
+      await world.publish(BACKLOG)
+      world.over()
     }),
   },
   {

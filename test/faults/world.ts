@@ -82,7 +82,7 @@ interface Node extends Lagging {
   readonly node: string
 }
 
-const NAMESPACE = "blog"
+export const NAMESPACE = "blog"
 /** After the fault, to see that it left nothing lame behind. */
 const AFTERWARDS = 5
 /** Varnish says what it did a moment later. */
