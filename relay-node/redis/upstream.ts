@@ -7,7 +7,7 @@ import { createConnection, discard, type RedisConnection } from "./connection.ts
 import { ANSWER_WITHIN, toUpstreamError, UpstreamError, withinDeadline } from "./deadline.ts"
 import type { RedisTls } from "./environment.ts"
 import type { RedisCommand, RawReply, UpstreamLog } from "./types.ts"
-import { lossWords, reasonOf, trouble, unfitAnswer, unfitWords } from "./words.ts"
+import { lossWords, reasonOf, trouble, unfitAnswer, unfitWords, UNREACHABLE } from "./words.ts"
 
 export interface UpstreamOptions {
   /** For a `rediss://` address. Default: Node's own authorities, and no certificate of ours. */
@@ -107,6 +107,14 @@ export function connectUpstream(
   const closing = new AbortController()
   const listeners: (() => void)[] = []
   let lost: string | undefined
+  /** What the log was told last of a loss, since Redis last answered. */
+  let said: string | undefined
+  /** Whether the connection of now has answered anything. */
+  let hasAnswered = true
+  /** Whether there is no connection. */
+  let isAway = true
+  /** Whether connections come to stand and end before they answer anything. */
+  let isFlapping = false
   let distrusted: Distrust | undefined
   let unfit: string | undefined
   let isKnown = false
@@ -133,25 +141,43 @@ export function connectUpstream(
     connection.on("ready", () => {
       if (connection !== shared) return
       lost = undefined
-      log.info({}, "redis:connected")
+      isAway = false
+      // Else it comes and goes, and is told of once it has answered.
+      if (!isFlapping) tellConnected()
       if (!isKnown) knowing = know(connection)
     })
     connection.on("error", (error: unknown) => {
       if (connection !== shared) return
-      const words = lossWords(error)
+      isFlapping ||= !isAway && !hasAnswered
+      isAway = true
+      // One that wants our certificate says so now and then, and often only ends the connection.
+      const words = isFlapping && lossWords(error) === UNREACHABLE ? (said ?? UNREACHABLE) : lossWords(error)
       // Every attempt fails alike while Redis is away: said once.
-      if (words !== lost) log.warn(lossFields(reasonOf(error), words), "redis:lost")
-      lost = words
+      if (words !== said) log.warn(lossFields(reasonOf(error), words), "redis:lost")
+      lost = said = words
       const never = unfitAnswer(error)
       if (never !== undefined && !isKnown) giveUp(never)
     })
   }
 
+  function tellConnected(): void {
+    said = undefined
+    hasAnswered = false
+    log.info({}, "redis:connected")
+  }
+
+  function answered(): void {
+    if (isFlapping) tellConnected()
+    isFlapping = false
+    hasAnswered = true
+  }
+
   /** Asks a Redis once what it is. One that does not say so is taken for fit. */
   async function know(connection: RedisConnection): Promise<void> {
     const info = await withinDeadline(connection.sendCommand<string>(["INFO", "server"])).catch(
-      () => undefined,
+      (error: unknown) => error,
     )
+    if (connection === shared && (typeof info === "string" || info instanceof ErrorReply)) answered()
     if (typeof info !== "string") return
     isKnown = true
     const never = unfitWords(info)
@@ -170,6 +196,7 @@ export function connectUpstream(
     if (shared !== stalled) return
     log.warn({ waited: ANSWER_WITHIN }, "redis:stalled")
     lost = "Redis does not answer"
+    isAway = true
     shared = createConnection(redisUrl, "shared", tls)
     attend(shared)
     shared.connect().catch(() => {})
@@ -216,7 +243,9 @@ export function connectUpstream(
         }
         const left = shared
         shared = next
-        lost = undefined
+        lost = said = undefined
+        isAway = isFlapping = false
+        hasAnswered = true
         retire(left)
         if (words !== undefined) distrusted.words = words
         else recover()
@@ -297,10 +326,13 @@ export function connectUpstream(
     const replies = commands.map((command) =>
       connection.sendCommand<RawReply>(command, { typeMapping: types }).catch(errorAsReply),
     )
-    const answered = await withinDeadline(Promise.all(replies), () => replace(connection))
+    const replied = await withinDeadline(Promise.all(replies), () => replace(connection))
     // One that was replaced meanwhile says nothing of the node that we are at.
-    if (connection === shared) judge(commands, answered)
-    return answered
+    if (connection === shared) {
+      answered()
+      judge(commands, replied)
+    }
+    return replied
   }
 
   async function exchangeAlone(
@@ -348,7 +380,7 @@ export function connectUpstream(
   return {
     tried,
     get trouble() {
-      return unfit ?? lost ?? distrusted?.words
+      return unfit ?? lost ?? (isFlapping ? said : undefined) ?? distrusted?.words
     },
     distrust(reason) {
       if (distrusted) distrusted.lastAt = performance.now()
@@ -375,7 +407,7 @@ function errorAsReply(error: unknown): ErrorReply {
 
 /** What is only that it cannot be reached, its reason says. */
 const lossFields = (reason: string, detail: string): object =>
-  detail === lossWords(undefined) ? { reason } : { reason, detail }
+  detail === UNREACHABLE ? { reason } : { reason, detail }
 
 /** The first error in a reply, also inside a list of it: of a transaction, or what a script caught and answered. */
 function errorIn(reply: RawReply): ErrorReply | undefined {
