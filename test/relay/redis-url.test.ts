@@ -28,9 +28,14 @@ async function newRelay(redisUrl: string, env: Readonly<Record<string, string>> 
   return relay
 }
 
-/** `tidemark gateway` until it ends. */
-async function gatewayEnd(redisUrl: string, env: Readonly<Record<string, string>> = {}) {
-  const child = spawn(process.execPath, [LAUNCHER, "gateway"], {
+/** `tidemark gateway`, or another part, until it ends. */
+async function partEnd(
+  part: "gateway" | "dev",
+  redisUrl: string,
+  env: Readonly<Record<string, string>> = {},
+) {
+  const child = spawn(process.execPath, [LAUNCHER, part], {
+    cwd: await newDirectory(),
     stdio: ["ignore", "pipe", "pipe"],
     env: {
       PATH: process.env["PATH"],
@@ -66,7 +71,7 @@ async function bothEnd(redisUrl: string, sentence: string, env: Readonly<Record<
   expect([await relay.exited, relay.stdout()]).toEqual([2, ""])
   const said = (stderr: string) => stderr.split("\n").filter((line) => line.startsWith("tidemark "))
   expect(said(relay.stderr())).toEqual([expect.stringContaining(sentence)])
-  const gateway = await gatewayEnd(redisUrl, env)
+  const gateway = await partEnd("gateway", redisUrl, env)
   expect([gateway.code, gateway.stdout]).toEqual([2, ""])
   expect(said(gateway.stderr)).toEqual([expect.stringContaining(sentence)])
   expect(relay.stderr() + gateway.stderr).not.toMatch(/s3cret|\n\s+at /)
@@ -93,6 +98,13 @@ it.each([
   ["redis://s3cret\n", "REDIS_URL begins or ends with white space"],
 ])("ends relay and gateway by exit 2: %j", async (redisUrl, sentence) => {
   await bothEnd(redisUrl, sentence)
+})
+
+it("ends `tidemark dev` by exit 2 too, before anything was started", async () => {
+  const { code, stdout, stderr } = await partEnd("dev", "redis://u:s3cr/et@127.0.0.1")
+  expect([code, stdout]).toEqual([2, ""])
+  expect(stderr).toContain("REDIS_URL has")
+  expect(stderr).not.toMatch(/s3cr|\n\s+at /)
 })
 
 it("ends both where files for TLS are missing, are none, or come to nothing", async () => {
