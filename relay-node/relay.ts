@@ -13,7 +13,7 @@ import { RELAY_ITEMS_KEY, RELAYS_KEY } from "../protocol/keys.ts"
 import { matchesAny, type Namespace, patternsOverlap, ROOT } from "../protocol/namespace.ts"
 import { parseJson } from "../protocol/receipt.ts"
 import { readHash } from "../protocol/record.ts"
-import { asList, asText, type Store } from "../protocol/store.ts"
+import { asList, asText, type Store, StoreError } from "../protocol/store.ts"
 import { DAY, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { RelayEmitter } from "./events.ts"
 import { Lanes } from "./lanes.ts"
@@ -116,6 +116,8 @@ export function startRelay(options: RelayOptions): Relay {
   let lastPoll = 0
   /** What Redis said of itself in place of answering the last poll. */
   let refused: string | undefined
+  /** Whether it answered that poll at all, though by an error. */
+  let isAnswered = false
   let polls = 0
   const workerCheck =
     options.worker &&
@@ -232,9 +234,8 @@ export function startRelay(options: RelayOptions): Relay {
     for (const one of looks) {
       if (one.status === "rejected") events.emit("poll:failed", { detail: detailOf(one.reason) })
     }
-    const [failed] = looks.flatMap((one) => (one.status === "rejected" ? [detailOf(one.reason)] : []))
-    refused = failed && trouble(failed)
-    if (failed === undefined) lastPoll = clock.now()
+    const failures = looks.flatMap((one) => (one.status === "rejected" ? [one.reason as unknown] : []))
+    if (failures.length === 0) lastPoll = clock.now()
     try {
       policy = (await readInfo(store, "memory")).get("maxmemory_policy") ?? ""
       if (!closing.signal.aborted) await heartbeat()
@@ -242,8 +243,11 @@ export function startRelay(options: RelayOptions): Relay {
       polls += 1
       if (!closing.signal.aborted && polls % WORKER_EVERY === 0) await workerCheck?.run()
     } catch (error) {
+      failures.push(error)
       events.emit("poll:failed", { detail: detailOf(error) })
     }
+    refused = failures.map((error) => trouble(detailOf(error))).find((words) => words !== undefined)
+    isAnswered = failures.some((error) => error instanceof StoreError && error.failure !== "unreachable")
   }
 
   /** Until it was done once: the connection for commands may come back later than the subscription. */
@@ -359,8 +363,13 @@ export function startRelay(options: RelayOptions): Relay {
         // Nodes that come later do not make a relay unready that was ready.
         tenant.isRead ||= tenant.adopted && lanes.of(tenant.name).every((lane) => lane.hasRead)
       }
-      const isOverdue = clock.now() - lastPoll > 3 * config.relay.poll + 10_000
-      const wrong = upstream.trouble ?? refused ?? (isOverdue ? "Redis does not answer" : undefined)
+      const overdue =
+        clock.now() - lastPoll <= 3 * config.relay.poll + 10_000
+          ? undefined
+          : isAnswered
+            ? "Redis refuses what the poll asks: see poll:failed in the log"
+            : "Redis does not answer"
+      const wrong = upstream.trouble ?? refused ?? overdue
       const unread = [...tenants.values()].filter(({ isRead }) => !isRead).map(({ name }) => name)
       return {
         ...(subscription.isProven ? {} : { subscription: "no message was seen to come back from Redis" }),
