@@ -87,6 +87,8 @@ const CONNECT_WITHIN: Milliseconds = 3 * SECOND
  */
 const WOULD_WRITE = "#!lua\nreturn 1"
 
+const SILENT = Symbol("silent")
+
 /** Why the node that we are at is not the one to be at. */
 interface Distrust {
   words: string
@@ -144,7 +146,7 @@ export function connectUpstream(
       isAway = false
       // Else it comes and goes, and is told of once it has answered.
       if (!isFlapping) tellConnected()
-      if (!isKnown) knowing = know(connection)
+      if (!isKnown || isFlapping) knowing = know(connection)
     })
     connection.on("error", (error: unknown) => {
       if (connection !== shared) return
@@ -236,8 +238,9 @@ export function connectUpstream(
         lookedAt = performance.now()
         const next = await reach()
         if (!next) continue
-        const words = await tryOut(next, distrusted)
-        if (closing.signal.aborted || !next.isReady) {
+        const words = await tryOut(next, distrusted).catch((): typeof SILENT => SILENT)
+        // One that does not answer is no better than the one that does.
+        if (closing.signal.aborted || !next.isReady || words === SILENT) {
           discard(next)
           continue
         }
@@ -286,10 +289,14 @@ export function connectUpstream(
     }
   }
 
-  /** What is wrong with a node, or nothing where it takes writes, of the key that was refused. */
+  /**
+   * What is wrong with a node, or nothing where it takes writes, of the key that was refused.
+   *
+   * @throws {UpstreamError} where it does not answer
+   */
   async function tryOut(next: RedisConnection, distrust: Distrust): Promise<string | undefined> {
     const ask = (command: readonly RedisArgument[]) =>
-      withinDeadline(next.sendCommand<RawReply>(command)).catch((error: unknown) => error)
+      withinDeadline(next.sendCommand<RawReply>(command).catch(errorAsReply))
     if (distrust.isTold) {
       const info = await ask(["INFO", "replication"])
       if (typeof info === "string" && /^role:slave/m.test(info)) return distrust.words
@@ -297,8 +304,7 @@ export function connectUpstream(
     if (mayTry) {
       const keys = distrust.key === undefined ? ["0"] : ["1", distrust.key]
       const answer = await ask(["EVAL", WOULD_WRITE, ...keys])
-      if (!(answer instanceof Error)) return undefined
-      if (!(answer instanceof ErrorReply)) return distrust.words
+      if (!(answer instanceof ErrorReply)) return undefined
       const code = answerCode(answer.message)
       if (code !== undefined && mayBeElsewhere(code)) return trouble(answer.message)
       if (code === "NOPERM" && distrust.key === undefined) mayTry = false
