@@ -109,6 +109,8 @@ export function connectUpstream(
   const closing = new AbortController()
   const listeners: (() => void)[] = []
   let lost: string | undefined
+  /** What Redis said by that, as it writes codes: whoever is answered knows those. */
+  let lostBy = "ERR"
   /** What the log was told last of a loss, since Redis last answered. */
   let said: string | undefined
   /** Whether the connection of now has answered anything. */
@@ -157,6 +159,7 @@ export function connectUpstream(
       // Every attempt fails alike while Redis is away: said once.
       if (words !== said) log.warn(lossFields(reasonOf(error), words), "redis:lost")
       lost = said = words
+      lostBy = (error instanceof ErrorReply && answerCode(error.message)) || "ERR"
       const never = unfitAnswer(error)
       if (never !== undefined && !isKnown) giveUp(never)
     })
@@ -198,6 +201,7 @@ export function connectUpstream(
     if (shared !== stalled) return
     log.warn({ waited: ANSWER_WITHIN }, "redis:stalled")
     lost = "Redis does not answer"
+    lostBy = "ERR"
     isAway = true
     shared = createConnection(redisUrl, "shared", tls)
     attend(shared)
@@ -305,9 +309,9 @@ export function connectUpstream(
       const keys = distrust.key === undefined ? ["0"] : ["1", distrust.key]
       const answer = await ask(["EVAL", WOULD_WRITE, ...keys])
       if (!(answer instanceof ErrorReply)) return undefined
-      const code = answerCode(answer.message)
-      if (code !== undefined && mayBeElsewhere(code)) return trouble(answer.message)
-      if (code === "NOPERM" && distrust.key === undefined) mayTry = false
+      const refusal = answerCode(answer.message)
+      if (refusal !== undefined && mayBeElsewhere(refusal)) return trouble(answer.message)
+      if (refusal === "NOPERM" && distrust.key === undefined) mayTry = false
     }
     // It cannot be told, so it goes by what others are answered.
     return performance.now() - distrust.lastAt < BELIEVED_AFTER ? distrust.words : undefined
@@ -328,7 +332,8 @@ export function connectUpstream(
   ): Promise<readonly RawReply[]> {
     const connection = shared
     if (unfit !== undefined) throw new UpstreamError(`ERR ${unfit}`)
-    if (!connection.isReady) throw new UpstreamError(`ERR ${lost ?? "Redis cannot be reached"}`)
+    if (!connection.isReady)
+      throw new UpstreamError(lost === undefined ? `ERR ${UNREACHABLE}` : `${lostBy} ${lost}`)
     const replies = commands.map((command) =>
       connection.sendCommand<RawReply>(command, { typeMapping: types }).catch(errorAsReply),
     )

@@ -10,7 +10,7 @@ import { startRedis } from "../../cli/servers/redis.ts"
 import { type GatewayOptions, startGateway } from "../../relay-node/gateway/gateway.ts"
 import { selfSigned } from "../support/certificate.ts"
 import { redisCommand } from "../support/redis-command.ts"
-import { startRelayProcess, tokenConfig } from "../support/relay-process.ts"
+import { startRelayProcess, tokenConfig, TOKENS } from "../support/relay-process.ts"
 import { startSentinel } from "../support/sentinel.ts"
 import { poll } from "./stage.ts"
 
@@ -193,8 +193,13 @@ it("says what is wrong with it, and comes right by itself", async () => {
   ])
   expect(await gatewayPing(url)).toEqual([
     503,
-    { error: expect.stringMatching(/^ERR Redis refuses us: .*REDIS_URL$/) },
+    { error: expect.stringMatching(/^WRONGPASS Redis refuses us: .*REDIS_URL$/) },
   ])
+  const asked = await (await relay.get("/v1/relays", TOKENS.operator)).json()
+  expect(asked).toMatchObject({
+    status: 503,
+    detail: "Redis refuses us: mend the user and the password in REDIS_URL.",
+  })
   // A right that is missing is told by the poll that met it.
   await redisCommand(redis.url, "ACL", "SETUSER", "someone", "on", ">s3cret", "~*", "&*", "+@all", "-evalsha")
   await poll(() => storeOf(relay)).toBe("Redis gives too few rights: mend those of the user in REDIS_URL")
