@@ -96,7 +96,7 @@ export function answerWords(message: string): string | undefined {
 }
 
 /** Those about the sender's rights; by the others Redis says that it cannot serve anybody now. */
-const REFUSALS = /^(NOAUTH|WRONGPASS|NOPERM)$/
+const REFUSALS = /AUTH|PASS|PERM/
 
 /** Sorts an error text of Redis into what it means for us. */
 export const classifyReplyError = (message: string): StoreFailure => {

@@ -37,7 +37,9 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
     authenticate(tokens, authorization, Date.now())
 
   app.onError((error) => {
-    const { problem, body, headers } = problemParts(error instanceof StoreError ? unavailable(error) : error)
+    const { problem, body, headers } = problemParts(
+      error instanceof StoreError ? unavailable(relay, error) : error,
+    )
     return new Response(body, { status: problem.status, headers })
   })
   app.notFound((c) => {
@@ -123,11 +125,11 @@ const ROUTES: readonly (readonly [path: RegExp, allow: string])[] = [
   [/^\/v1\/dead-letters\/[^/]+\/[^/]+$/, "DELETE"],
 ]
 
-const unavailable = (cause: StoreError): Problem =>
-  new Problem("store_unavailable", `${answerWords(cause.message) ?? "Redis did not answer"}.`, {
-    retryAfter: 2,
-    cause,
-  })
+/** In Redis's own words where it answered, else by what the relay knows of it. */
+function unavailable(relay: Relay, cause: StoreError): Problem {
+  const words = answerWords(cause.message) ?? relay.unready()["store"] ?? "Redis did not answer"
+  return new Problem("store_unavailable", `${words}.`, { retryAfter: 2, cause })
+}
 
 function tooLarge(): never {
   throw new Problem("body_too_large", `The body may have at most ${MAX_BODY_BYTES} bytes.`)

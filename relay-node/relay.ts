@@ -126,6 +126,8 @@ export function startRelay(options: RelayOptions): Relay {
   /** As Redis last said of itself. */
   let server: { readonly isReplica: boolean; readonly identity: string; readonly policy: string } | undefined
   let lastPoll = 0
+  /** What the last poll failed by. */
+  let failure: unknown
   let polls = 0
   let pollsAtWorker = 0
   let lastWorker = 0
@@ -369,7 +371,10 @@ export function startRelay(options: RelayOptions): Relay {
       )
       for (const one of follows) if (one.status === "rejected") failedPoll(one.reason)
       if (seen.failure !== undefined) throw new StoreError("refused", seen.failure)
-      if (follows.every((one) => one.status === "fulfilled")) lastPoll = clock.now()
+      if (follows.every((one) => one.status === "fulfilled")) {
+        lastPoll = clock.now()
+        failure = undefined
+      }
       polls += 1
     } catch (error) {
       failedPoll(error)
@@ -465,13 +470,20 @@ export function startRelay(options: RelayOptions): Relay {
   }
 
   function storeTrouble(): Unready {
-    const wrong = upstream.trouble ?? (server?.isReplica ? REPLICA : undefined)
+    const said = upstream.trouble ?? (server?.isReplica ? REPLICA : undefined)
+    const wrong = said ?? (failure === undefined ? undefined : trouble(detailOf(failure)))
     if (wrong !== undefined) return { store: wrong }
-    const isSilent = clock.now() - lastPoll > 3 * config.relay.poll + 10 * SECOND
-    return isSilent ? { store: "Redis does not answer" } : {}
+    if (clock.now() - lastPoll <= 3 * config.relay.poll + 10 * SECOND) return {}
+    const isAnswered = failure instanceof StoreError && failure.failure !== "unreachable"
+    return {
+      store: isAnswered
+        ? "Redis refuses what the poll asks: see poll:failed in the log"
+        : "Redis does not answer",
+    }
   }
 
   function failedPoll(error: unknown): void {
+    failure = error
     if (!closing.signal.aborted) events.emit("poll:failed", { detail: detailOf(error) })
   }
 

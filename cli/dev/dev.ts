@@ -1,6 +1,7 @@
 import { relative } from "node:path"
 import { checkConfig } from "../../protocol/config/checks.ts"
 import type { Config } from "../../protocol/config/schema.ts"
+import { parseRedisUrl } from "../../protocol/redis-url.ts"
 import { loadConfigFileOrDemo } from "../config-file.ts"
 import { CliError, EXIT } from "../exit.ts"
 import type { CommonOptions } from "../options.ts"
@@ -32,8 +33,12 @@ export async function runDev(options: CommonOptions): Promise<number> {
   let ports
   try {
     ports = readPorts(env)
+    // By the gateway it would be told too, but only once everything before it runs.
+    if (env.REDIS_URL) parseRedisUrl(env.REDIS_URL)
   } catch (error) {
-    throw new CliError("usage", error instanceof Error ? error.message : "wrong ports", { cause: error })
+    throw new CliError("usage", error instanceof Error ? error.message : "wrong environment", {
+      cause: error,
+    })
   }
   let dev: RunningDev | undefined
   try {

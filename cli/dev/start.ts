@@ -308,7 +308,9 @@ class Dev implements RunningDev {
 
   /** The environment that parts inherit. A variable that would send them elsewhere is not ours to hand on. */
   #plainEnv(): NodeJS.ProcessEnv {
-    const { REDIS_URL: _, TIDEMARK_HOST: __, ...env } = this.#settings.env
+    const { REDIS_URL: redisUrl, TIDEMARK_HOST: _, ...env } = this.#settings.env
+    // The Redis that is started here speaks no TLS, and files for that would be refused.
+    if (!redisUrl) for (const name of TLS_FILES) delete env[name]
     return { ...env, CLOUDFLARE_CF_FETCH_ENABLED: "false", WRANGLER_SEND_METRICS: "false" }
   }
 
@@ -319,6 +321,8 @@ class Dev implements RunningDev {
     return Object.fromEntries(Object.entries(this.environment.vars).filter(([name]) => names.has(name)))
   }
 }
+
+const TLS_FILES = ["REDIS_CA_FILE", "REDIS_CERT_FILE", "REDIS_KEY_FILE"] as const
 
 const withoutCredentials = (text: string): string => {
   const url = new URL(text)

@@ -26,6 +26,20 @@ const MAX_DELAY: Milliseconds = 1 * SECOND
 export const reconnectDelay = (retries: number, random: () => number = Math.random): Milliseconds =>
   Math.floor(random() * Math.min(MAX_DELAY, BASE_DELAY * 2 ** Math.min(retries, 10)))
 
+/** A connection that stood for so long was a good one: what it is lost by is the first failure of others. */
+const GOOD_AFTER: Milliseconds = 5 * SECOND
+
+/** node-redis begins to count anew once a connection stands, also where that ends at once, as without a certificate. */
+function backOff(): (retries: number) => Milliseconds {
+  let failures = 0
+  let failedAt = -Infinity
+  return (retries) => {
+    failures = performance.now() - failedAt > GOOD_AFTER ? 0 : failures + 1
+    failedAt = performance.now()
+    return reconnectDelay(Math.max(retries, failures))
+  }
+}
+
 /**
  * A connection that is not connected yet. Only the shared one comes back by itself when it is lost.
  *
@@ -36,7 +50,7 @@ export function createConnection(redisUrl: string, kind: ConnectionKind, tls: Re
   const isSubscriber = kind === "subscriber"
   const { at, isTls, username, password, database } = parseRedisUrl(redisUrl)
   const socket = {
-    reconnectStrategy: kind === "shared" ? (retries: number) => reconnectDelay(retries) : (false as const),
+    reconnectStrategy: kind === "shared" ? backOff() : (false as const),
     ...(isSubscriber ? { socketTimeout: SUBSCRIBER_SILENCE } : {}),
   }
   return createClient({

@@ -7,7 +7,7 @@ import { createConnection, discard, type RedisConnection } from "./connection.ts
 import { ANSWER_WITHIN, toUpstreamError, UpstreamError, withinDeadline } from "./deadline.ts"
 import type { RedisTls } from "./environment.ts"
 import type { RedisCommand, RawReply, UpstreamLog } from "./types.ts"
-import { lossWords, reasonOf, trouble, unfitAnswer, unfitWords } from "./words.ts"
+import { lossWords, reasonOf, trouble, unfitAnswer, unfitWords, UNREACHABLE } from "./words.ts"
 
 export interface UpstreamOptions {
   /** For a `rediss://` address. Default: Node's own authorities, and no certificate of ours. */
@@ -87,6 +87,8 @@ const CONNECT_WITHIN: Milliseconds = 3 * SECOND
  */
 const WOULD_WRITE = "#!lua\nreturn 1"
 
+const SILENT = Symbol("silent")
+
 /** Why the node that we are at is not the one to be at. */
 interface Distrust {
   words: string
@@ -107,6 +109,16 @@ export function connectUpstream(
   const closing = new AbortController()
   const listeners: (() => void)[] = []
   let lost: string | undefined
+  /** What Redis said by that, as it writes codes: whoever is answered knows those. */
+  let lostBy = "ERR"
+  /** What the log was told last of a loss, since Redis last answered. */
+  let said: string | undefined
+  /** Whether the connection of now has answered anything. */
+  let hasAnswered = true
+  /** Whether there is no connection. */
+  let isAway = true
+  /** Whether connections come to stand and end before they answer anything. */
+  let isFlapping = false
   let distrusted: Distrust | undefined
   let unfit: string | undefined
   let isKnown = false
@@ -133,25 +145,44 @@ export function connectUpstream(
     connection.on("ready", () => {
       if (connection !== shared) return
       lost = undefined
-      log.info({}, "redis:connected")
-      if (!isKnown) knowing = know(connection)
+      isAway = false
+      // Else it comes and goes, and is told of once it has answered.
+      if (!isFlapping) tellConnected()
+      if (!isKnown || isFlapping) knowing = know(connection)
     })
     connection.on("error", (error: unknown) => {
       if (connection !== shared) return
-      const words = lossWords(error)
+      isFlapping ||= !isAway && !hasAnswered
+      isAway = true
+      // One that wants our certificate says so now and then, and often only ends the connection.
+      const words = isFlapping && lossWords(error) === UNREACHABLE ? (said ?? UNREACHABLE) : lossWords(error)
       // Every attempt fails alike while Redis is away: said once.
-      if (words !== lost) log.warn(lossFields(reasonOf(error), words), "redis:lost")
-      lost = words
+      if (words !== said) log.warn(lossFields(reasonOf(error), words), "redis:lost")
+      lost = said = words
+      lostBy = (error instanceof ErrorReply && answerCode(error.message)) || "ERR"
       const never = unfitAnswer(error)
       if (never !== undefined && !isKnown) giveUp(never)
     })
   }
 
+  function tellConnected(): void {
+    said = undefined
+    hasAnswered = false
+    log.info({}, "redis:connected")
+  }
+
+  function answered(): void {
+    if (isFlapping) tellConnected()
+    isFlapping = false
+    hasAnswered = true
+  }
+
   /** Asks a Redis once what it is. One that does not say so is taken for fit. */
   async function know(connection: RedisConnection): Promise<void> {
     const info = await withinDeadline(connection.sendCommand<string>(["INFO", "server"])).catch(
-      () => undefined,
+      (error: unknown) => error,
     )
+    if (connection === shared && (typeof info === "string" || info instanceof ErrorReply)) answered()
     if (typeof info !== "string") return
     isKnown = true
     const never = unfitWords(info)
@@ -170,6 +201,8 @@ export function connectUpstream(
     if (shared !== stalled) return
     log.warn({ waited: ANSWER_WITHIN }, "redis:stalled")
     lost = "Redis does not answer"
+    lostBy = "ERR"
+    isAway = true
     shared = createConnection(redisUrl, "shared", tls)
     attend(shared)
     shared.connect().catch(() => {})
@@ -209,14 +242,17 @@ export function connectUpstream(
         lookedAt = performance.now()
         const next = await reach()
         if (!next) continue
-        const words = await tryOut(next, distrusted)
-        if (closing.signal.aborted || !next.isReady) {
+        const words = await tryOut(next, distrusted).catch((): typeof SILENT => SILENT)
+        // One that does not answer is no better than the one that does.
+        if (closing.signal.aborted || !next.isReady || words === SILENT) {
           discard(next)
           continue
         }
         const left = shared
         shared = next
-        lost = undefined
+        lost = said = undefined
+        isAway = isFlapping = false
+        hasAnswered = true
         retire(left)
         if (words !== undefined) distrusted.words = words
         else recover()
@@ -257,10 +293,14 @@ export function connectUpstream(
     }
   }
 
-  /** What is wrong with a node, or nothing where it takes writes, of the key that was refused. */
+  /**
+   * What is wrong with a node, or nothing where it takes writes, of the key that was refused.
+   *
+   * @throws {UpstreamError} where it does not answer
+   */
   async function tryOut(next: RedisConnection, distrust: Distrust): Promise<string | undefined> {
     const ask = (command: readonly RedisArgument[]) =>
-      withinDeadline(next.sendCommand<RawReply>(command)).catch((error: unknown) => error)
+      withinDeadline(next.sendCommand<RawReply>(command).catch(errorAsReply))
     if (distrust.isTold) {
       const info = await ask(["INFO", "replication"])
       if (typeof info === "string" && /^role:slave/m.test(info)) return distrust.words
@@ -268,11 +308,10 @@ export function connectUpstream(
     if (mayTry) {
       const keys = distrust.key === undefined ? ["0"] : ["1", distrust.key]
       const answer = await ask(["EVAL", WOULD_WRITE, ...keys])
-      if (!(answer instanceof Error)) return undefined
-      if (!(answer instanceof ErrorReply)) return distrust.words
-      const code = answerCode(answer.message)
-      if (code !== undefined && mayBeElsewhere(code)) return trouble(answer.message)
-      if (code === "NOPERM" && distrust.key === undefined) mayTry = false
+      if (!(answer instanceof ErrorReply)) return undefined
+      const refusal = answerCode(answer.message)
+      if (refusal !== undefined && mayBeElsewhere(refusal)) return trouble(answer.message)
+      if (refusal === "NOPERM" && distrust.key === undefined) mayTry = false
     }
     // It cannot be told, so it goes by what others are answered.
     return performance.now() - distrust.lastAt < BELIEVED_AFTER ? distrust.words : undefined
@@ -293,14 +332,18 @@ export function connectUpstream(
   ): Promise<readonly RawReply[]> {
     const connection = shared
     if (unfit !== undefined) throw new UpstreamError(`ERR ${unfit}`)
-    if (!connection.isReady) throw new UpstreamError(`ERR ${lost ?? "Redis cannot be reached"}`)
+    if (!connection.isReady)
+      throw new UpstreamError(lost === undefined ? `ERR ${UNREACHABLE}` : `${lostBy} ${lost}`)
     const replies = commands.map((command) =>
       connection.sendCommand<RawReply>(command, { typeMapping: types }).catch(errorAsReply),
     )
-    const answered = await withinDeadline(Promise.all(replies), () => replace(connection))
+    const replied = await withinDeadline(Promise.all(replies), () => replace(connection))
     // One that was replaced meanwhile says nothing of the node that we are at.
-    if (connection === shared) judge(commands, answered)
-    return answered
+    if (connection === shared) {
+      answered()
+      judge(commands, replied)
+    }
+    return replied
   }
 
   async function exchangeAlone(
@@ -348,7 +391,7 @@ export function connectUpstream(
   return {
     tried,
     get trouble() {
-      return unfit ?? lost ?? distrusted?.words
+      return unfit ?? lost ?? (isFlapping ? said : undefined) ?? distrusted?.words
     },
     distrust(reason) {
       if (distrusted) distrusted.lastAt = performance.now()
@@ -375,7 +418,7 @@ function errorAsReply(error: unknown): ErrorReply {
 
 /** What is only that it cannot be reached, its reason says. */
 const lossFields = (reason: string, detail: string): object =>
-  detail === lossWords(undefined) ? { reason } : { reason, detail }
+  detail === UNREACHABLE ? { reason } : { reason, detail }
 
 /** The first error in a reply, also inside a list of it: of a transaction, or what a script caught and answered. */
 function errorIn(reply: RawReply): ErrorReply | undefined {

@@ -8,7 +8,8 @@ export function reasonOf(error: unknown): string {
   return "code" in error ? String(error.code) : error.constructor.name
 }
 
-const UNREACHABLE = "Redis cannot be reached"
+/** Of a loss about which no more is known: there is no server, no name or no way. */
+export const UNREACHABLE = "Redis cannot be reached"
 
 /** Errors of TLS by their codes, and what mends them. @see https://nodejs.org/api/tls.html#x509-certificate-error-codes */
 const OF_TLS: readonly (readonly [code: RegExp, words: string])[] = [
