@@ -82,7 +82,7 @@ const ofNode = {
   attempts: { type: "integer" },
   as: {
     type: ["string", "null"],
-    description: "What was sent instead: wider, or harder",
+    description: "Sent instead",
   },
   calls: {
     type: "array",
@@ -124,7 +124,7 @@ const record = {
     notes: {
       type: "array",
       items: { type: "string" },
-      description: "Why a webhook came to more or less than its rules say",
+      description: "Why it is more or less than rules say",
     },
     pass: {
       type: "object",
@@ -172,7 +172,7 @@ const lookup = {
     last: epochSchema,
     stamp: {
       type: "string",
-      description: "<generation>.<last>: what an entry stores whose origin is read after this",
+      description: "Kept with what is read from the origin after this",
     },
     asOf: { type: "integer", description: "When the store was asked, in ms" },
     namespaces: {
@@ -190,7 +190,7 @@ const lookup = {
       },
     },
     after: { type: "integer", description: "What `changed` counts from" },
-    changed: { type: "object", description: "Only with `after`; null where it is not known, or above 1,000" },
+    changed: { type: "object", description: "null: not known, or above 1,000" },
   },
 }
 

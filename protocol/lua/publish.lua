@@ -99,12 +99,12 @@ if fingerprint ~= '' then
 end
 
 -- All that is read is read before anything is written.
-local rows, order, items, new = {}, {}, {}, 0
+local rows, order, items, parts, new = {}, {}, {}, {}, 0
 local function rowOf(key)
   if not rows[key] then
     local text = try('GET', key)
     local e, hard, floor = string.match(text or '', '^(%d+) %d+ (%d+) (%d+)$')
-    rows[key] = {key = key, text = text, e = e or '0', hard = hard or '0', floor = floor or '0', known = 0, owners = {}}
+    rows[key] = {key = key, text = text, e = e or '0', hard = hard or '0', floor = floor or '0', known = 0, more = 0}
   end
   return rows[key]
 end
@@ -117,7 +117,6 @@ for index = 1, count do
   row.keepTags, row.maxTags = tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   if not row.tags then
     row.tags = KEYS[9 + 2 * index]
-    row.asked = {'ZMSCORE', row.tags}
     order[#order + 1] = row
     if row ~= rows[root] then
       row.known = try('ZCARD', row.tags)
@@ -128,13 +127,17 @@ for index = 1, count do
   at = one.passesAt + 3 * one.passes
   one.row, items[index] = row, one
   for tag = at + 1, at + ARGV[at] do
-    row.asked[#row.asked + 1], row.owners[#row.owners + 1] = ARGV[tag], one
+    local part = row.part
+    -- Lua puts no more than some thousands of values into one command.
+    if not part or #part.owners == 1000 then
+      part = {row = row, asked = {'ZMSCORE', row.tags}, owners = {}}
+      row.part, parts[#parts + 1] = part, part
+    end
+    part.asked[#part.asked + 1], part.owners[#part.owners + 1], row.more = ARGV[tag], one, row.more + 1
   end
   at = at + ARGV[at] + 1
 end
-for _, row in ipairs(order) do
-  if #row.owners > 0 then row.epochs = try(unpack(row.asked)) end
-end
+for _, part in ipairs(parts) do part.epochs = try(unpack(part.asked)) end
 local there = new > 0 and try('GET', namespaces)
 if refusal then
   -- A key that is none of ours has to be set aside, and the relay is told where to look.
@@ -162,12 +165,13 @@ local born = not generation
 -- written, so that no cursor of before reads across it.
 if born then last, seq, identity = top(), 1, '-' else last, seq = tonumber(last), tonumber(seq) end
 
-local function raiseTags(row)
+local function raiseTags(part)
+  local row = part.row
   local raise, drop, put = {'ZADD', row.tags}, {'ZREM', row.tags}, {'ZADD', row.tags}
-  for index, epoch in ipairs(row.epochs) do
-    local tag = row.asked[index + 2]
+  for index, epoch in ipairs(part.epochs) do
+    local tag = part.asked[index + 2]
     if not epoch then row.all = row.all + 1 end
-    raise[#raise + 1], raise[#raise + 2] = row.owners[index].epoch, tag
+    raise[#raise + 1], raise[#raise + 2] = part.owners[index].epoch, tag
     if epoch then put[#put + 1], put[#put + 2] = epoch, tag else drop[#drop + 1] = tag end
   end
   add(raise, unpack(#drop == 2 and {put} or #put == 2 and {drop} or {put, drop}))
@@ -200,9 +204,7 @@ local function publish()
     add({'ZREM', later, '-'})
     add({'HDEL', laterItems, '-'})
   end
-  for _, row in ipairs(order) do
-    if row.epochs then raiseTags(row) end
-  end
+  for _, part in ipairs(parts) do raiseTags(part) end
   -- One command for the passes of all: there may be three hundred.
   local put, drop = {}, {}
   for key, commands in pairs({[laterItems] = {'HSET', 'HDEL'}, [later] = {'ZADD', 'ZREM'}, [laterAfter] = {'ZADD', 'ZREM'}}) do
@@ -262,7 +264,7 @@ for _, row in ipairs(order) do
     -- Exact but for a tag that is new to two items of one publish.
     local all = row.all
     if old > 0 or all > row.maxTags then all = try('ZCARD', row.tags) or 0 end
-    local go = math.min(math.max(old, all - row.maxTags), TIDY + #row.owners)
+    local go = math.min(math.max(old, all - row.maxTags), TIDY + row.more)
     -- All at once is given back in another thread.
     if old == all then go = all end
     local newest = go > 0 and try('ZRANGE', row.tags, go - 1, go - 1, 'WITHSCORES')

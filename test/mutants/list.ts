@@ -367,7 +367,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: "tags go without a bound",
     invariant: "I10",
     file: "protocol/lua/publish.lua",
-    find: "TIDY + #row.owners)",
+    find: "TIDY + row.more)",
     replace: "all)",
     test: system(
       "test/scripts/publish.test.ts",

@@ -115,7 +115,9 @@ describe("a relay at rest", () => {
     onTestFinished(() => other.stop())
     await one.admin.replicaOf("127.0.0.1", Number(new URL(other.url).port))
     one.clock.advance(POLL)
-    await poll(() => one.relay.unready()).toMatchObject({ store: "Redis is a read-only replica" })
+    await poll(() => one.relay.unready()).toMatchObject({
+      store: "Redis is a read-only replica: REDIS_URL has to name the primary",
+    })
     expect(one.said("store:demoted")).toHaveLength(1)
     await one.admin.sendCommand(["REPLICAOF", "NO", "ONE"])
     await poll(() => {
