@@ -1,5 +1,5 @@
 import { type Head, parseHead } from "../protocol/epoch.ts"
-import { headKey, RELAY_ITEMS_KEY, RELAYS_KEY } from "../protocol/keys.ts"
+import { headKey, neverKey, RELAY_ITEMS_KEY, RELAYS_KEY } from "../protocol/keys.ts"
 import { lookScript } from "../protocol/scripts.gen.ts"
 import { asList, asText, type Store, StoreError } from "../protocol/store.ts"
 import { DAY, type Milliseconds } from "../protocol/time.ts"
@@ -44,7 +44,11 @@ export interface Looked {
  * @throws {StoreError}
  */
 export async function look(store: Store, tenants: readonly string[], beat: Beat): Promise<Looked> {
-  const first = await lookAt(store, tenants.slice(0, HEADS_AT_ONCE), beat)
+  const first = await lookAt(store, tenants.slice(0, HEADS_AT_ONCE), beat).catch((error: unknown) => {
+    if (!(error instanceof StoreError) || !error.message.startsWith("CROSSSLOT")) throw error
+    return undefined
+  })
+  if (!first) return lookApart(store, tenants, beat)
   const heads = [...first.heads]
   for (let from = HEADS_AT_ONCE; from < tenants.length; from += HEADS_AT_ONCE) {
     const more = await lookAt(store, tenants.slice(from, from + HEADS_AT_ONCE))
@@ -53,8 +57,27 @@ export async function look(store: Store, tenants: readonly string[], beat: Beat)
   return { ...first, heads }
 }
 
-async function lookAt(store: Store, tenants: readonly string[], beat?: Beat): Promise<Looked> {
-  const keys = [RELAYS_KEY, RELAY_ITEMS_KEY, ...tenants.map(headKey)]
+/** The same where no script may have keys of several slots, as at a node of a cluster that holds all of them. */
+async function lookApart(store: Store, tenants: readonly string[], beat: Beat): Promise<Looked> {
+  const own = await lookAt(store, [], { ...beat, item: undefined }, [RELAYS_KEY, RELAYS_KEY])
+  if (beat.item !== undefined && !own.isLost && !own.isReplica)
+    await store.pipeline([["HSET", RELAY_ITEMS_KEY, beat.relay, beat.item]])
+  const heads: Looked["heads"][number][] = []
+  for (const tenant of tenants) {
+    const never = neverKey(tenant)
+    heads.push(...(await lookAt(store, [tenant], undefined, [never, never])).heads)
+  }
+  return { ...own, heads }
+}
+
+/** @param fleet the keys of relays and of what they say; others of one slot where there is nothing to write */
+async function lookAt(
+  store: Store,
+  tenants: readonly string[],
+  beat?: Beat,
+  fleet: readonly [relays: string, items: string] = [RELAYS_KEY, RELAY_ITEMS_KEY],
+): Promise<Looked> {
+  const keys = [...fleet, ...tenants.map(headKey)]
   const args = [beat?.relay ?? "", String(beat?.last ?? 0), beat?.item ?? "", String(FORGET_RELAYS), ""]
   const reply = asList(await store.script(lookScript, keys, args))
   const [role, identity, policy, written, lost, failure] = reply.map(asText)

@@ -58,8 +58,6 @@ export function lossWords(error: unknown): string {
 
 /** What Redis answered of itself on a connection that stands, with what mends it where that lies with `REDIS_URL`. */
 export function trouble(message: string): string | undefined {
-  // Asked for keys of several tenants at once.
-  if (message.startsWith("CROSSSLOT")) return `Redis is a node of a cluster: ${CLUSTER}`
   const words = answerWords(message)
   const mend = MENDS[answerCode(message) ?? ""]
   return words && mend ? `${words}: ${mend}` : words
