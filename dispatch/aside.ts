@@ -62,7 +62,8 @@ export async function setAside(
 
 /**
  * The same of a namespace's row and tags, of the root's row, and of what publishes need beside them. What is lost with
- * them is made good by `invalidate`: of the namespace as a whole, or with a null of all of the tenant.
+ * them is made good by `invalidate`: of the namespace as a whole, or with a null of all of the tenant. Of head and log
+ * no more has to be done: lanes and relays find out.
  *
  * @returns the keys that were renamed
  * @throws {StoreError}
@@ -82,7 +83,7 @@ export async function setNamespaceAside(
     [laterItemsKey(tenant), "hash"],
     [laterAfterKey(tenant), "zset"],
   ])
-  const keys = await renameWrong(store, counts, now)
+  const keys = [...(await setAside(store, tenant, [], now)), ...(await renameWrong(store, counts, now))]
   for (const name of new Set([ROOT, namespace])) {
     const own = [namespaceKey(tenant, name), tagsKey(tenant, name)]
     const asides = own.map((key) => aside(key, now))

@@ -25,7 +25,7 @@ export interface UpkeepOptions {
 }
 
 /** Ours: a namespace that is said to be broken is looked at once in so long, and no more at a time. */
-const LOOK_EACH: Milliseconds = SECOND
+const LOOK_EACH: Milliseconds = 10 * SECOND
 const MAX_LOOKS = 100
 
 /** Ours: tags that say nothing do no harm but the memory that they take. */

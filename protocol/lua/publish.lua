@@ -139,11 +139,12 @@ for index = 1, count do
 end
 for _, part in ipairs(parts) do part.epochs = try(unpack(part.asked)) end
 local there = new > 0 and try('GET', namespaces)
-if refusal then
+local function refuse()
   -- A key that is none of ours has to be set aside, and the relay is told where to look.
   for _, one in ipairs(items) do redis.pcall('PUBLISH', one.channel, '{"v":1,"broken":true}') end
   return refusal
 end
+if refusal then return refuse() end
 if new > 0 and most > 0 and (tonumber(there) or 0) + new > most then return {'tooMany'} end
 
 local now
@@ -252,7 +253,7 @@ while refusal and string.find(refusal.err, 'equal or smaller', 1, true) do
   last, jump = math.max(last + jump, top()), 2 * jump + 1
   publish()
 end
-if refusal then return refusal end
+if refusal then return refuse() end
 
 -- The log is the truth from here on: what fails below fails nothing.
 for _, row in ipairs(order) do

@@ -1,5 +1,13 @@
 import { describe, expect, it } from "vitest"
-import { headKey, laterKey, namespaceKey, taggedKey, tagsKey, wakeChannel } from "../../protocol/keys.ts"
+import {
+  headKey,
+  laterKey,
+  logKey,
+  namespaceKey,
+  taggedKey,
+  tagsKey,
+  wakeChannel,
+} from "../../protocol/keys.ts"
 import { StoreError } from "../../protocol/store.ts"
 import { DAY, SECOND } from "../../protocol/time.ts"
 import { type RestingRelay, restingRelay, tenantName } from "../support/resting-relay.ts"
@@ -70,6 +78,17 @@ describe("a namespace whose key is none of ours", () => {
 })
 
 describe("a tenant whose key is none of ours", () => {
+  it("its log, which nobody reads while all is level, is set aside when a publish was refused for it", async () => {
+    const one = await restingRelay()
+    await publish(one, "before")
+    await poll(() => one.purged).toContain("before")
+    await breakKey(one, logKey(TENANT))
+    expect(await takenAgain(one, "after")).toBeGreaterThan(0)
+    await poll(() => one.purged).toContain("after")
+    expect(one.said("tenant:setAside")).toMatchObject([{ keys: [logKey(TENANT)] }])
+    expect(one.purged.filter((tag) => tag === "after")).toHaveLength(1)
+  })
+
   it.each([
     ["its head", headKey(TENANT)],
     ["the root's row", namespaceKey(TENANT, "")],
