@@ -19,8 +19,13 @@ import {
   tagsKey,
 } from "../../protocol/keys.ts"
 import { publish, type PublishRequest } from "../../protocol/publish.ts"
-import { asList, asText, StoreError } from "../../protocol/store.ts"
+import { asList, asText, type Store, StoreError } from "../../protocol/store.ts"
+import { Memory } from "../../dispatch/adopt.ts"
+import { replayLetter } from "../../dispatch/letters.ts"
 import { gapOf } from "../../dispatch/reading.ts"
+import { parseConfig } from "../../protocol/config/config.ts"
+import { NO_SELECTORS } from "../../protocol/invalidation.ts"
+import { encodeOwed } from "../../protocol/letter.ts"
 import {
   acquire,
   commit,
@@ -238,6 +243,71 @@ describe("a commit of which a command is refused for a right that is missing", (
       expect(await outcome(), command).toEqual(expected)
     }
     expect(refused).toEqual(expect.arrayContaining(["del", "hdel", "hget", "hset", "xadd", "zadd", "zrem"]))
+  })
+})
+
+describe("a resync of which a command is refused for a right that is missing", () => {
+  it("leaves no entry and raises nothing, however often it is tried, and is made once it may be", async () => {
+    const config = parseConfig({})
+    const refused: string[] = []
+    for (const command of await commandsOf("adopt")) {
+      await host.command("FLUSHALL")
+      await record(host.store, [plan({ tags: ["a"] })])
+      const generation = (await readHead(host.store))?.generation
+      await host.command("SET", headKey(TENANT), `${generation} 1 1 another`)
+      const before = await snapshot(host.store)
+      await host.command("ACL", "SETUSER", "less", "reset", "on", ">x", "~*", "&*", "+@all", `-${command}`)
+      const less = await host.connect({ name: "less", password: "x" })
+      const adopt = (store: Store) => new Memory().adopt(store, TENANT, "r1", config)
+      const first = await adopt(less).catch((error: unknown) => {
+        expect(error).toBeInstanceOf(StoreError)
+        return undefined
+      })
+      if (first) continue
+      refused.push(command)
+      for (let round = 0; round < 3; round += 1) await adopt(less).catch(() => {})
+      expect(await snapshot(host.store), command).toEqual(before)
+      expect((await adopt(host.store)).reason, command).toBe("identity")
+      expect(await host.command("XLEN", logKey(TENANT)), command).toBe(2)
+    }
+    expect(refused).toEqual(expect.arrayContaining(["del", "get", "info", "set", "time", "xadd"]))
+  })
+})
+
+describe("a dead letter that is put back, of which a command is refused for a right that is missing", () => {
+  it("is there still, or due, and comes to the same once it is put back again", async () => {
+    const lane = { tenant: TENANT, target: "edge" }
+    const letter = encodeOwed({
+      ...NO_SELECTORS,
+      namespace: "blog",
+      mode: "purge",
+      epochs: [1_000],
+      error: "no",
+      at: 1,
+    })
+    const prepare = async () => {
+      await host.command("FLUSHALL")
+      await host.command("XADD", deadKey(TENANT, "edge"), "5-0", "d", letter)
+      const row = JSON.stringify({ epoch: 1_000, state: "dead", at: 1, attempts: 1, calls: [], letters: 1 })
+      await host.command("ZADD", lateKey(TENANT, "edge"), "1000", row)
+    }
+    await prepare()
+    expect(await replayLetter(host.store, lane, "5-0", 7_000)).toBe(true)
+    const { [deadKey(TENANT, "edge")]: _, ...expected } = await snapshot(host.store)
+    const refused: string[] = []
+    for (const command of await commandsOf("replay")) {
+      await prepare()
+      await host.command("ACL", "SETUSER", "less", "reset", "on", ">x", "~*", "&*", "+@all", `-${command}`)
+      const less = await host.connect({ name: "less", password: "x" })
+      const done = await replayLetter(less, lane, "5-0", 7_000).catch(() => false)
+      if (done) continue
+      refused.push(command)
+      expect(await host.command("XLEN", deadKey(TENANT, "edge")), command).toBe(1)
+      expect(await replayLetter(host.store, lane, "5-0", 7_000), command).toBe(true)
+      const { [deadKey(TENANT, "edge")]: left, ...others } = await snapshot(host.store)
+      expect(others, command).toEqual(expected)
+    }
+    expect(refused).toEqual(expect.arrayContaining(["hset", "xdel", "xrange", "zadd"]))
   })
 })
 
