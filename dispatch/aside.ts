@@ -76,7 +76,7 @@ export async function setNamespaceAside(
 ): Promise<string[]> {
   const counts: Types = new Map([
     [namespacesKey(tenant), "string"],
-    [taggedKey(tenant), "set"],
+    [taggedKey(tenant), "hash"],
   ])
   const passes: Types = new Map([
     [laterKey(tenant), "zset"],

@@ -33,7 +33,7 @@ describe("tags of a namespace in which nothing is published any more", () => {
     expect((await rowOf(at, name)).floor).toBe(epoch)
     const isAll = "everything" in whole
     expect(await count(at, "other")).toBe(isAll ? 0 : 1)
-    expect(await admin.sMembers(taggedKey(at.tenant))).toEqual(isAll ? [] : [tagsKey(at.tenant, "other")])
+    expect(await admin.hKeys(taggedKey(at.tenant))).toEqual(isAll ? [] : [tagsKey(at.tenant, "other")])
   })
 
   it("go when they are older than an entry may be, one by one", async () => {
@@ -65,7 +65,7 @@ describe("tags of a namespace in which nothing is published any more", () => {
     await at.publish({ namespace: "shop" })
     // A publish takes a thousand away itself.
     await admin.zAdd(tagsKey(at.tenant, "shop"), many)
-    await admin.sAdd(taggedKey(at.tenant), tagsKey(at.tenant, "shop"))
+    await admin.hSet(taggedKey(at.tenant), tagsKey(at.tenant, "shop"), "")
     const left: unknown[] = []
     const store: Store = {
       ...open.store,

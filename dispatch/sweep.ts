@@ -2,8 +2,9 @@ import { findNamespace } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { namespaceKey, neverKey, taggedKey, tagsKey } from "../protocol/keys.ts"
 import { chain, type Namespace } from "../protocol/namespace.ts"
+import { readHash } from "../protocol/record.ts"
 import { sweepScript } from "../protocol/scripts.gen.ts"
-import { asList, asText, type Store } from "../protocol/store.ts"
+import type { Store } from "../protocol/store.ts"
 import { DAY } from "../protocol/time.ts"
 
 /** Namespaces a script. Each costs it a few reads. */
@@ -24,12 +25,10 @@ export interface SweepOptions {
  * @throws {StoreError}
  */
 export async function sweepTags({ store, tenant, config, signal }: SweepOptions): Promise<void> {
-  const [members] = await store.pipeline([["SMEMBERS", taggedKey(tenant)]])
+  const [tagged] = await store.pipeline([["HGETALL", taggedKey(tenant)]])
   const prefix = tagsKey(tenant, "")
-  const namespaces = asList(members).flatMap((key) => {
-    const text = asText(key) ?? ""
-    return text.startsWith(prefix) ? [text.slice(prefix.length)] : []
-  })
+  const keys = [...readHash(tagged).keys()].filter((key) => key.startsWith(prefix))
+  const namespaces = keys.map((key) => key.slice(prefix.length))
   for (let from = 0; from < namespaces.length; from += PAGE) {
     const page = namespaces.slice(from, from + PAGE)
     let left: number

@@ -15,7 +15,7 @@ export const namespaceKey = (tenant: string, namespace: Namespace): string =>
 export const tagsKey = (tenant: string, namespace: Namespace): string => ofTenant(tenant, `tags:${namespace}`)
 /** how many namespaces have a row */
 export const namespacesKey = (tenant: string): string => ofTenant(tenant, "namespaces")
-/** set of the keys of tags that there are */
+/** hash, field per key of tags that there is */
 export const taggedKey = (tenant: string): string => ofTenant(tenant, "tagged")
 /** stream, id `<epoch>-0` */
 export const logKey = (tenant: string): string => ofTenant(tenant, "log")

@@ -11,6 +11,7 @@ export function evalsha(sha1: string, namespace: string, tags: readonly string[]
     of("later:items"),
     of("later:after"),
     of("namespaces"),
+    of("tagged"),
     of(`n:${namespace}`),
     of(`tags:${namespace}`),
   ]

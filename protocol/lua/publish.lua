@@ -11,7 +11,7 @@
   KEYS[6]  laterItems   those passes' bodies
   KEYS[7]  laterAfter   passes that wait until an epoch was handled everywhere
   KEYS[8]  namespaces   how many were published in
-  KEYS[9]  tagged       set of the keys of tags that there are
+  KEYS[9]  tagged       hash, field per key of tags that there is
   KEYS[10…] two an item: the namespace's row, and its tags (the root's of `everything`)
 
   ARGV[1]  fingerprint  of the request's body; '' for none: nothing is remembered
@@ -258,7 +258,7 @@ if refusal then return refuse() end
 -- The log is the truth from here on: what fails below fails nothing.
 for _, row in ipairs(order) do
   if row.all > 0 then
-    if row.known == 0 then try('SADD', tagged, row.tags) end
+    if row.known == 0 then try('HSET', tagged, row.tags, '') end
     -- Those go that are older than entries may be, or than an invalidation of the whole namespace, beside which they say
     -- nothing, and the oldest above their number. What goes raises the floor: a tag that is missing is as old as that.
     local old = try('ZCOUNT', row.tags, '-inf', str(math.max(now - row.keepTags, row.e - 1, rootEpoch - 1))) or 0

@@ -2,7 +2,7 @@
   sweep: lets tags go that say nothing any more: older than entries may be, or than an invalidation of the namespace, of
   one above it, or of everything. The floor says the same of them, at no memory.
 
-  KEYS[1]  never  KEYS[2] tagged, the set of the keys of tags that there are
+  KEYS[1]  never  KEYS[2] tagged, a hash with a field per key of tags that there is
   KEYS[3…] a namespace each: its row, its tags, and the rows of those above it
   ARGV     a namespace each: how many rows of those above there are, microseconds for which a tag is known singly
 
@@ -27,7 +27,7 @@ for namespace = 1, #ARGV, 2 do
   local e, watermark, hard, floor = string.match(redis.call('GET', row) or '', '^(%d+) (%d+) (%d+) (%d+)$')
   local all = redis.call('ZCARD', tags)
   if all == 0 then
-    redis.call('SREM', tagged, tags)
+    redis.call('HDEL', tagged, tags)
   elseif e then
     cut = math.max(cut, e - 1)
     local old = redis.call('ZCOUNT', tags, '-inf', str(cut))
@@ -40,7 +40,7 @@ for namespace = 1, #ARGV, 2 do
       redis.call('SET', row, e .. ' ' .. watermark .. ' ' .. hard .. ' ' .. str(math.max(floor, newest)))
       if go == all then
         redis.call('UNLINK', tags)
-        redis.call('SREM', tagged, tags)
+        redis.call('HDEL', tagged, tags)
       else
         redis.call('ZREMRANGEBYRANK', tags, 0, go - 1)
       end
