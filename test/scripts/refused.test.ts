@@ -285,18 +285,18 @@ describe("a dead letter that is put back, of which a command is refused for a ri
       error: "no",
       at: 1,
     })
-    const prepare = async () => {
+    const lay = async () => {
       await host.command("FLUSHALL")
       await host.command("XADD", deadKey(TENANT, "edge"), "5-0", "d", letter)
       const row = JSON.stringify({ epoch: 1_000, state: "dead", at: 1, attempts: 1, calls: [], letters: 1 })
       await host.command("ZADD", lateKey(TENANT, "edge"), "1000", row)
     }
-    await prepare()
+    await lay()
     expect(await replayLetter(host.store, lane, "5-0", 7_000)).toBe(true)
     const { [deadKey(TENANT, "edge")]: _, ...expected } = await snapshot(host.store)
     const refused: string[] = []
     for (const command of await commandsOf("replay")) {
-      await prepare()
+      await lay()
       await host.command("ACL", "SETUSER", "less", "reset", "on", ">x", "~*", "&*", "+@all", `-${command}`)
       const less = await host.connect({ name: "less", password: "x" })
       const done = await replayLetter(less, lane, "5-0", 7_000).catch(() => false)
@@ -304,7 +304,7 @@ describe("a dead letter that is put back, of which a command is refused for a ri
       refused.push(command)
       expect(await host.command("XLEN", deadKey(TENANT, "edge")), command).toBe(1)
       expect(await replayLetter(host.store, lane, "5-0", 7_000), command).toBe(true)
-      const { [deadKey(TENANT, "edge")]: left, ...others } = await snapshot(host.store)
+      const { [deadKey(TENANT, "edge")]: _left, ...others } = await snapshot(host.store)
       expect(others, command).toEqual(expected)
     }
     expect(refused).toEqual(expect.arrayContaining(["hset", "xdel", "xrange", "zadd"]))
