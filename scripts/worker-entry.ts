@@ -9,10 +9,13 @@ import { pathToFileURL } from "node:url"
 import { checkConfig } from "../protocol/config/checks.ts"
 import { loadConfigFile } from "../cli/config-file.ts"
 import { PACKAGE_EXPORTS, packageRoot } from "../cli/package-root.ts"
+import { upstashTransport } from "../cli/upstash-transport.ts"
 import { workerEntry } from "../cli/worker-entry.ts"
 
 /** `main` in wrangler.toml. */
 const ENTRY = join(packageRoot, ".tidemark/worker.ts")
+/** In `alias` there. */
+const TRANSPORT = join(packageRoot, ".tidemark/upstash.mjs")
 
 // A clone is not built, so its own exports, which name the build, lead nowhere.
 registerHooks({
@@ -29,6 +32,7 @@ try {
   const { path, config } = await loadConfigFile(given, checkConfig)
   mkdirSync(dirname(ENTRY), { recursive: true })
   writeFileSync(ENTRY, workerEntry(config))
+  writeFileSync(TRANSPORT, upstashTransport())
   process.stdout.write(`${relative(packageRoot, ENTRY)} from ${relative(packageRoot, path)}\n`)
 } catch (error) {
   process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`)

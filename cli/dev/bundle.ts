@@ -1,6 +1,7 @@
 import { dirname } from "node:path"
 import type { Plugin } from "esbuild"
 import { packageRoot, PACKAGE_EXPORTS } from "../package-root.ts"
+import { UPSTASH_SDK, upstashTransport } from "../upstash-transport.ts"
 import { loadTool } from "./tools.ts"
 
 /** `tidemark/config` in a configuration, wherever it lies, is the package that runs. */
@@ -11,6 +12,21 @@ const runningPackage: Plugin = {
       const file = PACKAGE_EXPORTS[path]
       return file === undefined ? { errors: [{ text: `tidemark has no export ${path}` }] } : { path: file }
     })
+  },
+}
+
+/** As it is deployed. */
+const transportAlone: Plugin = {
+  name: "transport-alone",
+  setup(build) {
+    build.onResolve({ filter: new RegExp(`^${UPSTASH_SDK}$`) }, ({ path }) => ({
+      path,
+      namespace: "transport",
+    }))
+    build.onLoad({ filter: /./, namespace: "transport" }, () => ({
+      contents: upstashTransport(),
+      resolveDir: packageRoot,
+    }))
   },
 }
 
@@ -33,7 +49,7 @@ export async function bundleWorker(entry: string, from: string, tools?: string):
     // A configuration of its own folder finds the packages that ours brings.
     nodePaths: [`${packageRoot}/node_modules`],
     external: ["node:*", "cloudflare:*"],
-    plugins: [runningPackage],
+    plugins: [runningPackage, transportAlone],
     write: false,
     logLevel: "silent",
   })
