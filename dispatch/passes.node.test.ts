@@ -5,7 +5,7 @@ import { parseConfig } from "../protocol/config/config.ts"
 import type { ConfigInput } from "../protocol/config/schema.ts"
 import { type Epoch, epochToMs } from "../protocol/epoch.ts"
 import type { InvalidationInput } from "../protocol/invalidation.ts"
-import { cursorKey, laterAfterKey, laterItemsKey, laterKey, namespaceKey } from "../protocol/keys.ts"
+import { cursorKey, laterAfterKey, laterItemsKey, laterKey, logKey, namespaceKey } from "../protocol/keys.ts"
 import type { LogEntry } from "../protocol/log.ts"
 import { ROOT } from "../protocol/namespace.ts"
 import { findEntry, type InvalidationRecord, readEntries, readRecords } from "../protocol/record.ts"
@@ -292,6 +292,58 @@ describe("two relays", () => {
     await at.run()
     expect([(await at.entries()).length, await at.left()]).toEqual([2, [0, 0, 0]])
   })
+})
+
+describe("a pass and the entry that it follows", () => {
+  const PASSES = [
+    ["settle", "settle", "invalidate"],
+    ["secondPass", "second", "invalidate"],
+    ["staleFor", "stale", "purge"],
+  ] as const
+
+  const selectors = {
+    tags: ["a", "b"],
+    urls: ["https://www.example.com/x"],
+    prefixes: ["https://www.example.com/y"],
+    hosts: ["www.example.com"],
+  }
+
+  it.each(PASSES)("%s has the entry's selectors, which are kept once", async (member, kind, mode) => {
+    const at = world({ namespaces: { blog: { hosts: ["www.example.com"] } } })
+    const epoch = await at.publish({ namespace: "blog", ...selectors, [member]: "5s", reason: "why" })
+    expect((await admin.hGet(laterItemsKey(at.tenant), `${epoch}:${kind}`))?.includes("example")).toBe(false)
+    await at.handle(epoch, "edge")
+    await at.run()
+    at.clock.jump(5_001)
+    await at.run()
+    const last = (await at.entries()).at(-1)
+    expect(last?.body).toEqual({
+      kind: "invalidation",
+      namespace: "blog",
+      mode,
+      ...selectors,
+      by: { relay: "relay-a" },
+      reason: "why",
+      pass: { kind, of: epoch },
+    })
+    expect(await at.left()).toEqual([0, 0, 0])
+  })
+
+  it.each(PASSES)(
+    "%s is carried out for the namespace as a whole where the entry is gone",
+    async (member, kind, mode) => {
+      const at = world()
+      const epoch = await at.publish({ namespace: "blog", tags: ["a"], [member]: "5s" })
+      await at.handle(epoch, "edge")
+      await at.run()
+      await admin.xTrim(logKey(at.tenant), "MAXLEN", 0)
+      at.clock.jump(5_001)
+      await at.run()
+      const last = (await at.entries()).at(-1)
+      expect(last?.body).toMatchObject({ namespace: "blog", tags: [], mode, pass: { kind, of: epoch } })
+      expect(await at.epochOf("blog")).toBe(last?.epoch)
+    },
+  )
 })
 
 describe("a pass whose body is gone", () => {

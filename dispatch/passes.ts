@@ -13,7 +13,7 @@ import {
   settingsFor,
   type StoredPass,
 } from "../protocol/publish.ts"
-import { readHash } from "../protocol/record.ts"
+import { findEntry, readHash } from "../protocol/record.ts"
 import { asList, asText, type Store } from "../protocol/store.ts"
 import { DAY, MINUTE, type Milliseconds, SECOND } from "../protocol/time.ts"
 import type { Clock } from "./clock.ts"
@@ -54,7 +54,7 @@ export async function runPasses(context: PassesContext): Promise<Milliseconds | 
       ["ZRANGEBYSCORE", laterKey(tenant), "-inf", now, "LIMIT", "0", String(PAGE)],
     ])
     const met = asList(ids).map((id) => asText(id) ?? "")
-    for (const one of await readPasses(context, met)) await append(context, one)
+    for (const one of await readPasses(context, met)) await append(context, await whole(context, one))
     if (met.length < PAGE) break
   }
   const [next] = await store.pipeline([["ZRANGE", laterKey(tenant), "0", "0", "WITHSCORES"]])
@@ -93,6 +93,17 @@ function toDue(id: string, text: string | undefined): Due | undefined {
 
 /** As a log entry that cannot be read is taken: for everything. */
 const UNREADABLE: StoredPass = { delay: 0, body: decodeBody("") }
+
+/** A due pass with the selectors of the entry that it follows: one at a time, as each may have 256 KiB of them. */
+async function whole({ store, tenant }: PassesContext, due: Due): Promise<Due> {
+  const { of, pass } = due
+  if (!pass.isStandIn) return due
+  const entry = await findEntry(store, tenant, of)
+  // Trimmed, or not to be read: then the namespace as a whole is what it can be told by.
+  if (entry?.body.kind !== "invalidation") return due
+  const { settling: _, ...body } = entry.body
+  return { ...due, pass: { ...pass, body: { ...body, mode: pass.body.mode } } }
+}
 
 async function append(
   { store, tenant, config, relay }: PassesContext,

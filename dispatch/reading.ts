@@ -17,9 +17,9 @@ export interface Read {
 /** Why a lane could not prove that it saw every entry. */
 export type ResyncReason = "generation" | "gap" | "missingEntries"
 
-const MAX_ENTRIES = 1_000
 /** Redis does nothing else while it makes the reply: with what one step may add, some 5 ms. */
-const MAX_READ_BYTES = 2 * 1024 * 1024
+const MAX_ENTRIES = 500
+const MAX_READ_BYTES = 1024 * 1024
 
 /** Reads what follows an epoch, in one atomic step with the head. @throws {StoreError} */
 export async function readLog(

@@ -8,6 +8,7 @@ import {
   eachOnce,
   type EntryBody,
   type Invalidation,
+  NO_SELECTORS,
   type PassKind,
   type Publisher,
 } from "./invalidation.ts"
@@ -147,23 +148,32 @@ const micro = (length: Milliseconds): string => String(length * 1000)
 /** A pass as `later:items` holds it. */
 export interface StoredPass {
   readonly delay: Milliseconds
+  /** With the selectors of the entry that it follows, unless it stands in for those. */
   readonly body: EntryBody
   readonly secondPass?: Milliseconds
+  /**
+   * Whether the selectors are to be had from the entry that it follows, and are not kept a second and a third time. Where
+   * that entry is gone, the body stands for them: it is the same of the namespace as a whole.
+   */
+  readonly isStandIn?: true
 }
 
-const encodePass = ({ delay, body, secondPass }: PassPlan): string =>
-  `${JSON.stringify(compact({ delay, secondPass }))}\n${encodeBody(body)}`
+function encodePass({ delay, body: { kind, namespace, mode, by }, secondPass }: PassPlan): string {
+  const standIn: EntryBody = { kind, namespace, mode, by, ...NO_SELECTORS }
+  return `${JSON.stringify(compact({ delay, secondPass, isStandIn: true }))}\n${encodeBody(standIn)}`
+}
 
 /** Reads a pass as `publish` stored it; undefined for anything else. */
 export function parsePass(text: string): StoredPass | undefined {
   const line = text.indexOf("\n")
-  const meta = parseJson<{ delay?: unknown; secondPass?: unknown }>(text.slice(0, line))
+  const meta = parseJson<Partial<Record<keyof StoredPass, unknown>>>(text.slice(0, line))
   if (line < 0 || typeof meta?.delay !== "number") return undefined
-  const { delay, secondPass } = meta
+  const { delay, secondPass, isStandIn } = meta
   return {
     delay,
     body: decodeBody(text.slice(line + 1)),
     ...(typeof secondPass === "number" ? { secondPass } : {}),
+    ...(isStandIn === true ? { isStandIn } : {}),
   }
 }
 

@@ -59,9 +59,9 @@ export const publishScript: Script = {
 
 export const readScript: Script = {
   name: "read",
-  text: "local h,i,j=KEYS[1],KEYS[2],KEYS[3]\nlocal k,d,l=ARGV[1],tonumber(ARGV[2]),tonumber(ARGV[3])\nlocal m=8\nlocal e=redis.call('GET',h)\nlocal n=string.match(e or'','^%d+ (%d+) ')or'+'\nlocal a,c={},0\nlocal f=k..'-1'\nwhile#a<d and c<l do\nlocal b=redis.call('XRANGE',i,f,n,'COUNT',math.min(m,d-#a))\nif#b==0 then break end\nfor _,g in ipairs(b)do\na[#a+1]=g\nfor _,o in ipairs(g[2])do c=c+#o end\nend\nf=string.match(b[#b][1],'^(%d+)')..'-1'\nend\nreturn{e,a,redis.call('ZRANGE',j,0,0,'WITHSCORES')[2]}",
-  sha1: "f347af61ccd9a84ae0242aa52f38ff53d67ec30c",
-  upstashSha1: "d8cbfd951653011022d7297314a7da9bcaea0f27",
+  text: "local h,i,j=KEYS[1],KEYS[2],KEYS[3]\nlocal k,d,l=ARGV[1],tonumber(ARGV[2]),tonumber(ARGV[3])\nlocal m=4\nlocal e=redis.call('GET',h)\nlocal n=string.match(e or'','^%d+ (%d+) ')or'+'\nlocal a,c={},0\nlocal f=k..'-1'\nwhile#a<d and c<l do\nlocal b=redis.call('XRANGE',i,f,n,'COUNT',math.min(m,d-#a))\nif#b==0 then break end\nfor _,g in ipairs(b)do\na[#a+1]=g\nfor _,o in ipairs(g[2])do c=c+#o end\nend\nf=string.match(b[#b][1],'^(%d+)')..'-1'\nend\nreturn{e,a,redis.call('ZRANGE',j,0,0,'WITHSCORES')[2]}",
+  sha1: "16ee3cbbb5f789b7f152196b8d3ab612667ec615",
+  upstashSha1: "15ab0bd907e02f1fb7064422e9618689e959c28f",
 }
 
 export const releaseScript: Script = {

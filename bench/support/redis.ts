@@ -4,7 +4,7 @@ import type { LaneName } from "../../dispatch/commit.ts"
 import { Lease } from "../../dispatch/lease.ts"
 import { type Head, parseHead, type Position } from "../../protocol/epoch.ts"
 import { type Invalidation, NO_SELECTORS } from "../../protocol/invalidation.ts"
-import { headKey } from "../../protocol/keys.ts"
+import { headKey, taggedKey } from "../../protocol/keys.ts"
 import type { Namespace } from "../../protocol/namespace.ts"
 import { type Idempotency, planEntry, publish } from "../../protocol/publish.ts"
 import * as scripts from "../../protocol/scripts.gen.ts"
@@ -161,6 +161,10 @@ export async function copyTenant(
 ): Promise<void> {
   for (const key of await admin.keys(keysOf(from)))
     await admin.copy(key, key.replace(`{${from}}`, `{${to}}`), { REPLACE: true })
+  // Its fields are keys.
+  const tagged = Object.keys(await admin.hGetAll(taggedKey(from)))
+  const fields = tagged.flatMap((key) => [key.replace(`{${from}}`, `{${to}}`), ""])
+  if (fields.length > 0) await admin.sendCommand(["HSET", taggedKey(to), ...fields])
 }
 
 /** All keys of a tenant go, before it resolves: what is freed later would be freed while something is measured. */

@@ -10,8 +10,8 @@
 local head, log, due = KEYS[1], KEYS[2], KEYS[3]
 local after, limit, maxBytes = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
--- Of 256 KiB each these are 2 MiB: nobody can tell how large an entry is before it was read.
-local STEP = 8
+-- Of 256 KiB each these are 1 MiB: nobody can tell how large an entry is before it was read.
+local STEP = 4
 
 local said = redis.call('GET', head)
 -- The head is written after what it covers. What follows that was refused, and could not be taken back.

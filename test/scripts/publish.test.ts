@@ -1,6 +1,6 @@
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import type { EntryBody, SelectorList } from "../../protocol/invalidation.ts"
+import { type EntryBody, NO_SELECTORS, type SelectorList } from "../../protocol/invalidation.ts"
 import {
   headKey,
   idempotencyKey,
@@ -515,10 +515,19 @@ describe("passes", () => {
       "1000000:stale",
       "1000001:settle",
     ])
-    expect(parsePass(items.get("1000000:settle") ?? "")).toEqual({ delay: 5_000, secondPass: 60_000, body })
+    // Their selectors are the entry's, and are not kept again.
+    const { kind, namespace, mode, by } = body
+    const standIn = { kind, namespace, mode, by, ...NO_SELECTORS }
+    expect(parsePass(items.get("1000000:settle") ?? "")).toEqual({
+      delay: 5_000,
+      secondPass: 60_000,
+      body: standIn,
+      isStandIn: true,
+    })
     expect(parsePass(items.get("1000000:stale") ?? "")).toEqual({
       delay: 30_000,
-      body: { ...body, mode: "purge" },
+      body: { ...standIn, mode: "purge" },
+      isStandIn: true,
     })
   })
 
