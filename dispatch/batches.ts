@@ -1,7 +1,8 @@
-import { sha256, toHex, utf8 } from "../protocol/bytes.ts"
+import { byteLength, sha256, toHex, utf8 } from "../protocol/bytes.ts"
 import { canonicalJson } from "../protocol/canonical.ts"
 import type { Mode } from "../protocol/invalidation.ts"
 import type { Item } from "./plan.ts"
+import { atOnce, type Steps } from "./slices.ts"
 import type { Batch, Capabilities } from "./targets/target.ts"
 
 /** Some items of one mode, small enough for one call. */
@@ -11,38 +12,51 @@ export interface Bundle {
 }
 
 /** Cuts items to the vendor's sizes: as few calls as those allow. */
-export function cut(
+export function* cutting(
   items: readonly Item[],
   { kinds, mixed, oneHost = false, maxBytes = Number.POSITIVE_INFINITY, valueOverhead = 1 }: Capabilities,
-): Bundle[] {
-  const size = (item: Item): number => utf8(item.value).length + valueOverhead
-  const groups = new Map<string, { mode: Mode; limit: number; most: number; items: Item[] }>()
+): Steps<Bundle[]> {
+  const groups = new Map<string, Group>()
   const all = Math.min(...Object.values(kinds).map(({ batch }) => batch))
   for (const item of items) {
+    yield item.value.length
     const host = oneHost && (item.kind === "url" || item.kind === "prefix") ? new URL(item.value).host : ""
     const key = mixed ? `${item.mode} ${host}` : `${item.mode} ${item.kind} ${host}`
-    const limit = mixed ? all : (kinds[item.kind]?.batch ?? 1)
-    const most = Math.min(maxBytes, (mixed ? undefined : kinds[item.kind]?.maxBytes) ?? maxBytes)
-    const group = groups.get(key) ?? { mode: item.mode, limit, most, items: [] }
-    groups.set(key, group)
-    group.items.push(item)
-  }
-  return [...groups.values()].flatMap(({ mode, limit, most, items: members }) => {
-    const bundles: Item[][] = []
-    let bytes = 0
-    for (const item of members) {
-      const last = bundles.at(-1)
-      if (last && last.length < limit && bytes + size(item) <= most) {
-        last.push(item)
-        bytes += size(item)
-      } else {
-        bundles.push([item])
-        bytes = size(item)
-      }
+    let group = groups.get(key)
+    if (!group) {
+      const limit = mixed ? all : (kinds[item.kind]?.batch ?? 1)
+      const most = Math.min(maxBytes, (mixed ? undefined : kinds[item.kind]?.maxBytes) ?? maxBytes)
+      group = { mode: item.mode, limit, most, bytes: 0, bundles: [] }
+      groups.set(key, group)
     }
-    return bundles.map((bundle) => ({ mode, items: bundle }))
-  })
+    const size = byteLength(item.value) + valueOverhead
+    const last = group.bundles.at(-1)
+    if (last && last.length < group.limit && group.bytes + size <= group.most) {
+      last.push(item)
+      group.bytes += size
+    } else {
+      group.bundles.push([item])
+      group.bytes = size
+    }
+  }
+  return [...groups.values()].flatMap(({ mode, bundles }) =>
+    bundles.map((bundle) => ({ mode, items: bundle })),
+  )
 }
+
+/** Bundles in the making. */
+interface Group {
+  readonly mode: Mode
+  readonly limit: number
+  readonly most: number
+  /** Of the last of them. */
+  bytes: number
+  readonly bundles: Item[][]
+}
+
+/** The same at once. */
+export const cut = (items: readonly Item[], capabilities: Capabilities): Bundle[] =>
+  atOnce(cutting(items, capabilities))
 
 /** The two halves of a bundle that a vendor refused. */
 export function halves({ mode, items }: Bundle): Bundle[] {

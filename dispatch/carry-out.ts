@@ -1,4 +1,5 @@
 import type { Epoch } from "../protocol/epoch.ts"
+import type { Namespace } from "../protocol/namespace.ts"
 import { deliver, type Delivered, type DeliverContext, type Refusal } from "./deliver.ts"
 import { type Item, keyOf, type Plan, type PlanContext, planWider } from "./plan.ts"
 
@@ -148,16 +149,24 @@ const joined = (a: string | undefined, b: string): string =>
 
 /** Items of several plans, the same one only once and as hard as the hardest. */
 function merge(items: readonly Item[]): Item[] {
-  const merged = new Map<string, Item>()
+  interface Merged {
+    item: Item
+    readonly namespaces: Set<Namespace>
+    readonly epochs: Set<Epoch>
+  }
+  const merged = new Map<string, Merged>()
   for (const item of items) {
     const key = keyOf(item.kind, item.value)
-    const known = merged.get(key)
-    merged.set(key, {
-      ...item,
-      mode: known?.mode === "purge" ? "purge" : item.mode,
-      namespaces: [...new Set([...(known?.namespaces ?? []), ...item.namespaces])],
-      epochs: [...new Set([...(known?.epochs ?? []), ...item.epochs])],
-    })
+    const known: Merged = merged.get(key) ?? { item, namespaces: new Set(), epochs: new Set() }
+    merged.set(key, known)
+    if (item.mode === "purge") known.item = item
+    // Into one set, as thousands of values may be said by one that is wider.
+    for (const namespace of item.namespaces) known.namespaces.add(namespace)
+    for (const epoch of item.epochs) known.epochs.add(epoch)
   }
-  return [...merged.values()]
+  return [...merged.values()].map(({ item, namespaces, epochs }) => ({
+    ...item,
+    namespaces: [...namespaces],
+    epochs: [...epochs],
+  }))
 }

@@ -50,6 +50,7 @@ const contextOf = (driver: Driver, rest: Partial<DeliverContext> = {}): DeliverC
   urgent: new AbortController().signal,
   mayBegin: () => true,
   accepted: new Map(),
+  turn: () => Promise.resolve(),
   suspects: new Set(),
   isProbing: false,
   now: () => 0,

@@ -1,8 +1,9 @@
 import { type CallReceipt, MAX_LISTED_CALLS } from "../protocol/receipt.ts"
 import type { Milliseconds } from "../protocol/time.ts"
-import { type Bundle, cut, halves, toBatch } from "./batches.ts"
+import { type Bundle, cutting, halves, toBatch } from "./batches.ts"
 import type { Pacer } from "./pace.ts"
 import type { Item } from "./plan.ts"
+import { inSlices } from "./slices.ts"
 import type { Batch, Capabilities, Driver, Outcome } from "./targets/target.ts"
 
 /**
@@ -57,6 +58,8 @@ export interface DeliverContext {
   readonly suspects: Set<string>
   /** The vendor was in trouble: one call at a time, until it has taken one. */
   readonly isProbing: boolean
+  /** Resolves when others had their turn, in the middle of something long. */
+  readonly turn: () => Promise<void>
   readonly onCall?: (batch: Batch, outcome: Outcome, took: Milliseconds) => void
   readonly now: () => Milliseconds
 }
@@ -69,7 +72,7 @@ const CONCURRENCY = 4
  * kinds that draw from limits of their own do not wait for each other. Never rejects.
  */
 export async function deliver(items: readonly Item[], context: DeliverContext): Promise<Delivered> {
-  const queues = queuesOf(cut(items, context.capabilities))
+  const queues = queuesOf(await inSlices(cutting(items, context.capabilities), context.turn))
   const slots = new Slots(CONCURRENCY)
   const calls: CallReceipt[] = []
   const refused: Refusal[] = []

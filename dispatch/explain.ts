@@ -1,6 +1,7 @@
 import type { Config, TargetConfig } from "../protocol/config/schema.ts"
 import { declaredNamespaces } from "../protocol/config/config.ts"
 import { concernedTargets } from "../protocol/concern.ts"
+import type { Epoch } from "../protocol/epoch.ts"
 import { type EntryBody, hasSelectors, NO_SELECTORS, SELECTOR_LISTS } from "../protocol/invalidation.ts"
 import type { PassPlan } from "../protocol/publish.ts"
 import { type Namespace, patternsOverlap } from "../protocol/namespace.ts"
@@ -111,9 +112,10 @@ function explainAt(
   }))
   const plan = planEntries(singles, { config, tenant, target, capabilities })
   const bundles = cut(plan.items, capabilities)
+  const impossible = new Set(plan.impossible.flatMap(({ epochs }) => epochs))
   return {
     calls: bundles.length,
-    widened: singles.flatMap(({ body, epoch }) => widenedOf(body, epoch, plan)),
+    widened: singles.flatMap(({ body, epoch }) => widenedOf(body, epoch, plan, impossible)),
     cost: costOf(plan.items, capabilities),
     notes: notesOf(plan),
     seconds: Math.ceil(Math.max(0, ...paces.map((pace) => lengthOf(pace, bundles))) / SECOND),
@@ -127,9 +129,8 @@ function singly({ settling: _settling, ...body }: EntryBody): EntryBody[] {
   )
 }
 
-function widenedOf(body: EntryBody, epoch: number, { as, impossible }: Plan): Widened[] {
-  const isImpossible = impossible.some(({ epochs }) => epochs.includes(epoch))
-  const what = isImpossible ? "not_supported" : as.get(epoch)
+function widenedOf(body: EntryBody, epoch: Epoch, { as }: Plan, impossible: ReadonlySet<Epoch>): Widened[] {
+  const what = impossible.has(epoch) ? "not_supported" : as.get(epoch)
   const [selector] = SELECTOR_LISTS.flatMap((list) => body[list])
   return what === undefined
     ? []

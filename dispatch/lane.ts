@@ -34,6 +34,7 @@ import {
 } from "./plan.ts"
 import { whatToMend } from "./mend.ts"
 import { gapOf, type Read, readLog, readOn, type ResyncReason } from "./reading.ts"
+import { inSlices, type Turns } from "./slices.ts"
 import { Takedowns } from "./takedowns.ts"
 import type { Batch, Capabilities, Driver, Outcome } from "./targets/target.ts"
 
@@ -85,6 +86,8 @@ export interface LaneOptions {
   /** This relay's id; each acquisition of the lease adds to it. */
   readonly relay: string
   readonly emit?: EmitLane
+  /** Of all lanes that share the process. Default: there is no other. */
+  readonly turns?: Turns
   /** Told after each commit, with the newest of what it passed: a second pass may wait for it. */
   readonly onCommit?: (entries: readonly LogEntry[]) => void
 }
@@ -93,7 +96,12 @@ export interface LaneOptions {
  * Ours: a backlog is merged as a whole, as it is calls that a vendor limits; but no more of it than memory holds with
  * ease, and than a receipt can tell apart.
  */
-const MAX_MERGED = { entries: 2_000_000, items: 250_000, exceptions: 10_000 } as const
+const MAX_MERGED = {
+  entries: 2_000_000,
+  items: 250_000,
+  length: 64 * 1024 * 1024,
+  exceptions: 10_000,
+} as const
 /** Ours: of calls that need not be repeated, as many as a read of that size usually makes, and a bound for the rest. */
 const MAX_ACCEPTED = 10_000
 const MAX_RETRY_AFTER: Milliseconds = 5 * MINUTE
@@ -471,6 +479,7 @@ export class Lane {
     let [newest, count] = [entries, entries.length]
     for await (const page of isMore ? readOn(this.#options.store, this.#lane, last) : []) {
       if (page.some(isResync)) break
+      await this.#turn()
       planning.take(page)
       newest = page
       count += page.length
@@ -478,10 +487,12 @@ export class Lane {
         this.#takedowns.isReached(newest.at(-1)?.epoch ?? last.epoch) ||
         count >= MAX_MERGED.entries ||
         planning.size >= MAX_MERGED.items ||
+        planning.length >= MAX_MERGED.length ||
         planning.exceptions >= MAX_MERGED.exceptions
       if (isEnough || signal.aborted || this.#stopping.signal.aborted) break
     }
-    return { plan: planning.finish(), due: [], to: newest.at(-1) ?? last, count, entries: newest, gap }
+    const plan = await inSlices(planning.finish(), this.#turn)
+    return { plan, due: [], to: newest.at(-1) ?? last, count, entries: newest, gap }
   }
 
   /** A resync may be told to take its time: its parts then become due one after the other. */
@@ -528,6 +539,7 @@ export class Lane {
       suspects: this.#suspects,
       isProbing: this.#attempts > 0,
       now: () => clock.now(),
+      turn: this.#turn,
       onCall: (batch, outcome, took) => this.#called(batch, outcome, took),
     }
     return carryOut(plan, this.#plan, delivery)
@@ -705,6 +717,12 @@ export class Lane {
     const [text] = await store.pipeline([["HGET", lanesKey(tenant), target]])
     const status = parseJson<LaneStatus>(asText(text))
     return status?.state === "retrying" || status?.state === "paused" ? status : undefined
+  }
+
+  /** Lets all others have their turn, in the middle of something long. */
+  #turn = (): Promise<void> => {
+    const { turns, tenant } = this.#options
+    return turns ? turns.take(tenant) : Promise.resolve()
   }
 
   /** Sleeps, unless the lane is closed. */

@@ -5,9 +5,11 @@ import type { Epoch } from "../protocol/epoch.ts"
 import { hasSelectors, type Mode } from "../protocol/invalidation.ts"
 import type { Owed } from "../protocol/letter.ts"
 import type { LogEntry } from "../protocol/log.ts"
-import { ancestors, isWithin, matchesAny, type Namespace } from "../protocol/namespace.ts"
-import { asNormal, hostCovers, hostCoversUrl, prefixCovers } from "../protocol/selector.ts"
+import { isWithin, matchesAny, type Namespace } from "../protocol/namespace.ts"
+import { asNormal, hostCoversUrl } from "../protocol/selector.ts"
 import { namespaceTag, overflowTag } from "../protocol/tags.ts"
+import { withoutCovered } from "./covered.ts"
+import { atOnce, type Steps } from "./slices.ts"
 import type { Capabilities, Kind } from "./targets/target.ts"
 
 /**
@@ -73,7 +75,7 @@ interface Way {
  * An item in the making. Of a backlog there are as many as it has distinct values, so what each of them holds is kept
  * small: no set where one namespace is the rule, and epochs as they come.
  */
-interface Draft {
+export interface Draft {
   readonly kind: Kind
   readonly value: string
   readonly meant: string
@@ -97,7 +99,7 @@ const harder = (a: Mode, b: Mode): Mode => (a === "purge" || b === "purge" ? "pu
 /** Plans a run of entries. Entries that do not concern the target are passed over. */
 export function planEntries(entries: readonly LogEntry[], context: PlanContext): Plan {
   const draft = new PlanDraft(context)
-  return draft.finish(sayAll(draft, entries, context))
+  return atOnce(draft.finish(sayAll(draft, entries, context)))
 }
 
 /** The same of entries that are read page by page: what a backlog comes to is small where the backlog itself is not. */
@@ -116,6 +118,11 @@ export class Planning {
     return this.#draft.items.size
   }
 
+  /** How long their values are together. */
+  get length(): number {
+    return this.#draft.length
+  }
+
   /** Of how many entries a receipt must say something of their own. */
   get exceptions(): number {
     return this.#settling.length + this.#draft.as.size
@@ -126,7 +133,8 @@ export class Planning {
     for (const epoch of sayAll(this.#draft, entries, this.#context)) this.#settling.push(epoch)
   }
 
-  finish(): Plan {
+  /** Once, after the last entry. */
+  finish(): Steps<Plan> {
     return this.#draft.finish(this.#settling)
   }
 }
@@ -151,7 +159,7 @@ function sayAll(
 export function planOwed(owed: Owed, context: PlanContext): Plan {
   const draft = new PlanDraft(context)
   draft.say(owed, owed.epochs)
-  return draft.finish([])
+  return atOnce(draft.finish([]))
 }
 
 /** What a resync can be cut into, so that a cache need not go stale in one instant: null where it is one thing. */
@@ -175,7 +183,7 @@ export function planResync(
     const isHarder = mode !== "purge" && body.mode === "purge" && !body.settling
     if (isHarder && concerns(body, context.target.namespaces)) draft.say(body, [entry.epoch])
   }
-  return draft.finish([])
+  return atOnce(draft.finish([]))
 }
 
 /** What stands for a value that a vendor refused alone: its namespaces as a whole. Nothing stands for everything. */
@@ -184,16 +192,18 @@ export function planWider(item: Item, context: PlanContext): Plan {
   for (const namespace of item.kind === "everything" ? [] : item.namespaces) {
     draft.widen(item.kind, namespace, item.meant, item.mode, item.epochs)
   }
-  return draft.finish([])
+  return atOnce(draft.finish([]))
 }
 
 class PlanDraft {
   readonly #context: PlanContext
   readonly items = new Map<string, Draft>()
+  length = 0
   readonly #impossible: Impossible[] = []
   /** What is sent instead, by whose epoch. */
   readonly as = new Map<Epoch, Set<string>>()
   readonly #settings = new Map<Namespace, NamespaceSettings | undefined>()
+  readonly #below = new Map<Namespace, readonly Namespace[]>()
   readonly #tags = new Map<Namespace, Map<string, Draft>>()
 
   constructor(context: PlanContext) {
@@ -357,9 +367,14 @@ class PlanDraft {
     return sayable.length > 0 && (extent === "whatever" || isComplete) ? sayable : undefined
   }
 
-  #declaredBelow(namespace: Namespace): Namespace[] {
-    const declared = Object.keys(declaredNamespaces(this.#context.config, this.#context.tenant))
-    return declared.filter((name) => name !== "*" && name !== namespace && isWithin(name, namespace))
+  #declaredBelow(namespace: Namespace): readonly Namespace[] {
+    let below = this.#below.get(namespace)
+    if (!below) {
+      const declared = Object.keys(declaredNamespaces(this.#context.config, this.#context.tenant))
+      below = declared.filter((name) => name !== "*" && name !== namespace && isWithin(name, namespace))
+      this.#below.set(namespace, below)
+    }
+    return below
   }
 
   /** The outermost namespaces that the target stands for; `*` for those that are declared by it alone. */
@@ -423,6 +438,7 @@ class PlanDraft {
     if (!item) {
       item = { kind, value, meant, mode: "invalidate", namespaces: NOWHERE, epochs: [] }
       this.items.set(key, item)
+      this.length += value.length
     }
     this.#merge(item, namespace, asked, epochs)
     return item
@@ -459,10 +475,15 @@ class PlanDraft {
     }
   }
 
-  finish(settling: readonly Epoch[]): Plan {
-    this.#escalate()
+  *finish(settling: readonly Epoch[]): Steps<Plan> {
+    yield* this.#escalate()
+    const items: Item[] = []
+    for (const draft of yield* withoutCovered(this.items)) {
+      yield draft.epochs.length
+      items.push(finished(draft))
+    }
     return {
-      items: withoutCovered(this.items).map(finished),
+      items,
       impossible: this.#impossible,
       settling,
       as: new Map([...this.as].map(([epoch, what]) => [epoch, [...what].toSorted().join(", ")])),
@@ -470,7 +491,7 @@ class PlanDraft {
   }
 
   /** The user's own rule: above so many selectors, say something wider once. */
-  #escalate(): void {
+  *#escalate(): Steps<void> {
     const { escalate } = this.#context.target
     if (!escalate || this.items.size <= escalate.selectors) return
     const narrow = [...this.items.values()].filter(
@@ -478,6 +499,7 @@ class PlanDraft {
     )
     const toEverything = escalate.to === "everything" && this.#mayEverything()
     for (const item of narrow) {
+      yield item.value.length
       const epochs = [...item.epochs]
       this.items.delete(keyOf(item.kind, item.value))
       this.#note(epochs, toEverything ? "everything" : "namespace")
@@ -512,83 +534,3 @@ const eachOnce = (epochs: Epoch[]): Epoch[] =>
   epochs.every((epoch, index) => index === 0 || epoch > (epochs[index - 1] ?? 0))
     ? epochs
     : [...new Set(epochs)]
-
-const WIDEST_FIRST: readonly Kind[] = ["everything", "namespace", "host", "prefix", "url", "tag"]
-
-/**
- * Drops what something wider *and at least as hard* covers. Claimed only as far as it can be proven: a prefix or a
- * host over urls and prefixes below it; never over tags, as pages elsewhere may carry them.
- */
-function withoutCovered(items: ReadonlyMap<string, Draft>): Draft[] {
-  // The usual backlog: these cover nothing, and there are many of them.
-  const all = [...items.values()]
-  if (all.every(({ kind }) => kind === "tag" || kind === "url")) return all
-  const rank = ({ mode, kind }: Draft): number =>
-    (mode === "purge" ? 0 : WIDEST_FIRST.length) + WIDEST_FIRST.indexOf(kind)
-  // The hard ones first, as nothing soft covers them.
-  const inOrder = all.toSorted((a, b) => rank(a) - rank(b) || a.value.length - b.value.length)
-  // Only what is kept itself covers anything: two prefixes may cover each other (`…/blog` and `…/blog/`), and what a
-  // namespace covers may itself cover what lies in another.
-  const kept = new Set<Draft>()
-  for (const item of inOrder) {
-    const outer = widerOf(item)
-      .map((key) => items.get(key))
-      .find((other) => other && kept.has(other) && covers(other, item))
-    if (!outer) {
-      kept.add(item)
-      continue
-    }
-    // What becomes of the wider one becomes of all that it stands for, and what stands for it must stand for them.
-    for (const epoch of item.epochs) outer.epochs.push(epoch)
-    if (!(outer.namespaces instanceof Set)) outer.namespaces = new Set(outer.namespaces)
-    for (const namespace of item.namespaces) outer.namespaces.add(namespace)
-  }
-  return all.filter((item) => kept.has(item))
-}
-
-/** Where to look for what may cover an item: a backlog of prefixes is not to be compared each with each. */
-function widerOf({ kind, value, namespaces }: Draft): string[] {
-  const inner = kind === "namespace" ? [value] : [...namespaces].slice(0, 1)
-  const around = inner.flatMap((name) => [name, ...ancestors(name)])
-  const wider = [keyOf("everything", "*"), ...around.map((name) => keyOf("namespace", name))]
-  if (kind === "host") wider.push(keyOf("host", value.replace(/:\d+$/, "")))
-  if (kind === "url" || kind === "prefix") {
-    const { protocol, origin, hostname, port, pathname } = new URL(value)
-    const withPort = `${hostname}:${port || (protocol === "https:" ? "443" : "80")}`
-    wider.push(keyOf("host", hostname), keyOf("host", withPort))
-    for (let end = pathname.indexOf("/"); end >= 0; end = pathname.indexOf("/", end + 1)) {
-      wider.push(
-        keyOf("prefix", origin + pathname.slice(0, end)),
-        keyOf("prefix", origin + pathname.slice(0, end + 1)),
-      )
-    }
-    wider.push(keyOf("prefix", origin + pathname), keyOf("prefix", `${origin}${pathname}/`))
-  }
-  return wider
-}
-
-function covers(outer: Draft, item: Draft): boolean {
-  if (item.mode === "purge" && outer.mode !== "purge") return false
-  switch (outer.kind) {
-    case "everything":
-      return true
-    case "prefix":
-      return (
-        (item.kind === "url" || (item.kind === "prefix" && item.value !== outer.value)) &&
-        prefixCovers(outer.value, item.value)
-      )
-    case "host":
-      if (item.kind === "url" || item.kind === "prefix") return hostCoversUrl(outer.value, item.value)
-      return item.kind === "host" && item.value !== outer.value && hostCovers(outer.value, item.value)
-    case "namespace": {
-      // A receiver of our webhook takes the namespace by its name, with all that was published in it.
-      if (item.kind === "namespace") return item.value !== outer.value && isWithin(item.value, outer.value)
-      const namespaces = [...item.namespaces]
-      return namespaces.length > 0 && namespaces.every((name) => isWithin(name, outer.value))
-    }
-    case "tag":
-    case "url":
-      break
-  }
-  return false
-}

@@ -1,8 +1,10 @@
+import { setImmediate } from "node:timers/promises"
 import type { Clock } from "../dispatch/clock.ts"
 import { Lane, type LaneEvents } from "../dispatch/lane.ts"
 import { accountOf, pacesOf } from "../dispatch/limits.ts"
 import { readMirror } from "../dispatch/mirror.ts"
 import { createPacer } from "../dispatch/pace.ts"
+import { Turns } from "../dispatch/slices.ts"
 import { findDriver } from "../dispatch/targets/list.ts"
 import type { VendorFetch } from "../dispatch/targets/target.ts"
 import { type Resolved, servesTenant, tenantsOf } from "../protocol/config/config.ts"
@@ -47,6 +49,7 @@ export class Lanes {
   /** Tenants of which Redis does not know yet which nodes there are. */
   readonly #untold: Set<string>
   readonly #watching: Promise<unknown>
+  readonly #turns = new Turns(setImmediate)
 
   /** @param signal no name is looked up any more */
   constructor(options: LanesOptions, signal: AbortSignal) {
@@ -209,6 +212,7 @@ export class Lanes {
       store,
       clock,
       relay,
+      turns: this.#turns,
       emit,
       onCommit: (entries) => this.#options.onCommit(lane, entries),
     })
