@@ -12,6 +12,39 @@ const MAX_URL_BYTES = 2_048
 const NAMESPACE_TAG = "ns/"
 export const URL_TAG = "u:"
 
+/** What no cache that we know of rewrites, and what no reserved tag looks like: most tags. */
+const UNFOLDED = /^[\w.-]*$/
+/** Percent-encoding upon percent-encoding is undone so many times: more would cost more than its bytes. */
+const DECODINGS = 3
+/** What is not seen at all. */
+const UNSEEN = /[\p{Cc}\p{Default_Ignorable_Code_Point}]/gu
+/** White space, and the sign that CloudFront's API puts before a tag. */
+const BEFORE = /^[\s#]+/
+
+/**
+ * The text that a cache may take a label for: caches fold case, some decode, trim or normalise. Two labels that fold to
+ * one may be one label somewhere, so what must not be reached is looked for in this form.
+ */
+export function foldLabel(label: string): string {
+  if (UNFOLDED.test(label)) return label.toLowerCase()
+  const decoder = new TextDecoder()
+  let folded = label
+  for (let times = 0; times < DECODINGS && folded.includes("%"); times++) {
+    folded = folded.replaceAll(/(?:%[\da-f]{2})+/gi, (run) =>
+      decoder.decode(Uint8Array.from(run.slice(1).split("%"), (pair) => Number.parseInt(pair, 16))),
+    )
+  }
+  // Upper case first: it folds letters that have no lower case of their own.
+  return folded.normalize("NFKC").toUpperCase().toLowerCase().replaceAll(UNSEEN, "").replace(BEFORE, "")
+}
+
+/** Whether a folded label is one of ours: of a namespace, or of a url. */
+export const isOwnLabel = (folded: string): boolean =>
+  folded.startsWith(NAMESPACE_TAG) || folded.startsWith(URL_TAG)
+
+/** Whether a tag is Tidemark's own, or some cache could take it for one: `NS/blog`, `ns%2Fblog`, `#ns/blog`. */
+export const isOwnTag = (tag: string): boolean => !UNFOLDED.test(tag) && isOwnLabel(foldLabel(tag))
+
 /** What a function here says of a value that it refuses; the caller adds which member it was. */
 export type Checked = { readonly value: string } | { readonly problem: string }
 
@@ -25,8 +58,7 @@ export const isTag = (text: string): boolean =>
   !CONTROL.test(text) &&
   text.trim() === text &&
   byteLength(text) <= MAX_TAG_BYTES &&
-  !text.startsWith(NAMESPACE_TAG) &&
-  !text.startsWith(URL_TAG)
+  !isOwnTag(text)
 
 export function checkTag(text: string): Checked {
   if (isTag(text)) return { value: text }
@@ -35,7 +67,8 @@ export function checkTag(text: string): Checked {
   if (CONTROL.test(text)) return { problem: "a tag holds no control characters" }
   if (text.trim() !== text) return { problem: "a tag has no white space at either end" }
   if (byteLength(text) > MAX_TAG_BYTES) return { problem: `a tag has at most ${MAX_TAG_BYTES} bytes` }
-  return { problem: `tags that begin with '${NAMESPACE_TAG}' or '${URL_TAG}' are Tidemark's own` }
+  const own = `tags that begin with '${NAMESPACE_TAG}' or '${URL_TAG}', however spelled, are Tidemark's own`
+  return { problem: own }
 }
 
 /** What browsers make of an address, which is ASCII: its site without the dot that may end a host, and the rest. */
