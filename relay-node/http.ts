@@ -10,7 +10,13 @@ import { Problem, problemParts } from "../protocol/errors.ts"
 import { getRecord, listRecords } from "../protocol/records-api.ts"
 import { answerWords, StoreError } from "../protocol/store.ts"
 import { isoTime } from "../protocol/time.ts"
-import { authenticate, type Principal, requirePlain, requireScope } from "../protocol/tokens.ts"
+import {
+  authenticate,
+  type Principal,
+  requirePlain,
+  requireScope,
+  scopePatterns,
+} from "../protocol/tokens.ts"
 import { isHostAllowed } from "./host.ts"
 import type { Metrics } from "./metrics.ts"
 import type { RelayEmitter } from "./events.ts"
@@ -92,7 +98,13 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
     const { invalidations } = readRequest(invalidation)
     for (const one of invalidations) requirePublish(principal, one)
     const { tenant, name } = principal
-    const asked = { tenant, by: { token: name }, invalidations, defaults: { settle: 0, secondPass: 0 } }
+    const asked = {
+      tenant,
+      by: { token: name },
+      patterns: scopePatterns(principal, "publish"),
+      invalidations,
+      defaults: { settle: 0, secondPass: 0 },
+    }
     const grounds = { config: relay.config, findDriver }
     const told = explainPublish(grounds, asked, (index) => explainedAt(invalidation, index))
     return c.json({ rule: null, rules: [], ...told } satisfies Explanation)

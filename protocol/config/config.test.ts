@@ -260,6 +260,11 @@ describe("mistakes", () => {
       { namespaces: { blog: { tagPrefix: "a b" } } },
       "namespaces.blog.tagPrefix",
     ],
+    [
+      "a tag prefix that is ours",
+      { namespaces: { blog: { tagPrefix: "NS/" } } },
+      "namespaces.blog.tagPrefix",
+    ],
     ["no room for any tag", { namespaces: { blog: { maxTags: 0 } } }, "namespaces.blog.maxTags"],
     [
       "a policy that there is not",
