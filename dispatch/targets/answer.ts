@@ -1,3 +1,4 @@
+import { carriesUser } from "../../protocol/address.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
 import type {
   Batch,
@@ -288,8 +289,7 @@ export function address(option: string, text: string): URL {
   if (!url || (url.protocol !== "https:" && url.protocol !== "http:")) {
     throw new TypeError(`${option} is not an http or https URL`)
   }
-  if (url.username !== "" || url.password !== "")
-    throw new TypeError(`${option} must not hold a user or a password`)
+  if (carriesUser(url)) throw new TypeError(`${option} must not hold a user or a password`)
   return url
 }
 

@@ -121,6 +121,15 @@ describe("what nothing does yet", () => {
   })
 })
 
+it("a token of a tenant that is about all tenants' relays is warned of", () => {
+  const tokens = [
+    { ...token(["drain", "fleet"]), name: "a" },
+    { ...token(["drain", "fleet", "operate"], "acme"), name: "b" },
+  ]
+  const paths = configWarnings(parseConfig({ namespaces: { blog: {} }, tokens })).map(({ path }) => path)
+  expect(paths).toEqual(["tokens.1.scopes.0", "tokens.1.scopes.1"])
+})
+
 it("prefixes of tags by which tenants reach each other are warned of, and both are named", () => {
   const config = parseConfig({
     tokens: [token(["publish:*"]), { ...token(["publish:*"], "globex"), name: "globex" }],

@@ -19,6 +19,7 @@ import {
   membersOf,
   parseConfig,
   servesTenant,
+  tenantsOf,
 } from "./config.ts"
 import { crossings, type LabelSpace } from "../label-borders.ts"
 import { didYouMean } from "./nearest.ts"
@@ -114,8 +115,16 @@ export function configWarnings(config: Config): ConfigFault[] {
     found.push(at(["relay", "cors"], "nothing reads it yet: no other site may ask the relay"))
   for (const name of Object.keys(config.notify ?? {}))
     found.push(at(["notify", name], "nothing reads it yet: nobody is told, so watch /metrics and /v1/lanes"))
-  for (const [index, { scopes }] of config.tokens.entries()) {
+  const hasTenants = tenantsOf(config).length > 1
+  for (const [index, { scopes, tenant }] of config.tokens.entries()) {
     for (const [position, scope] of scopes.entries()) {
+      if (hasTenants && tenant !== "default" && (scope === "drain" || scope === "fleet"))
+        found.push(
+          at(
+            ["tokens", index, "scopes", position],
+            `is about the relays of every tenant, and the token is one of ${tenant}`,
+          ),
+        )
       if (scope.startsWith("events:"))
         found.push(
           at(["tokens", index, "scopes", position], "allows nothing yet: there are no events to hear"),

@@ -23,7 +23,7 @@ const pattern = z
 /** Scopes that carry a pattern. */
 export const SCOPE_KINDS = ["publish", "read", "epochs", "events"]
 /** Scopes that stand alone. */
-export const SCOPE_NAMES = ["everything", "metrics", "operate"]
+export const SCOPE_NAMES = ["everything", "metrics", "operate", "drain", "fleet"]
 
 const scope = z.string().check(
   z.refine(
@@ -33,7 +33,8 @@ const scope = z.string().check(
       return SCOPE_KINDS.includes(text.slice(0, at)) && isPattern(text.slice(at + 1))
     },
     {
-      error: "must be publish:, read:, epochs: or events: with a pattern, or everything, metrics or operate",
+      error:
+        "must be publish:, read:, epochs: or events: with a pattern, or everything, metrics, operate, drain or fleet",
     },
   ),
 )
