@@ -141,16 +141,22 @@ test("a target without its secret is off, and its secret's name is printed", asy
 test("a foreign Host is refused by every part", async () => {
   const dev = await start()
   const { request } = await import("node:http")
-  for (const part of ["worker", "relay", "gateway"]) {
+  const statusOf = (part: string, headers: Readonly<Record<string, string>>) => {
     const { hostname, port } = new URL(dev.urls[part] ?? "")
-    const status = await new Promise((done, fail) => {
-      request({ hostname, port, path: "/healthz", headers: { host: "evil.example" } }, (response) =>
-        done(response.resume().statusCode),
-      )
+    return new Promise((done, fail) => {
+      request({ hostname, port, path: "/healthz", headers }, (response) => done(response.resume().statusCode))
         .on("error", fail)
         .end()
     })
-    expect(status).toBe(421)
+  }
+  // What miniflare takes a request's url from, whoever sends it.
+  const claims = ["x-forwarded-host", "mf-original-url", "mf-op-original-url"].map((name) => ({
+    [name]: name === "x-forwarded-host" ? "localhost" : "http://localhost/healthz",
+  }))
+  for (const part of ["worker", "relay", "gateway"]) {
+    for (const claim of [{}, ...claims, { "x-forwarded-proto": "https" }])
+      expect(await statusOf(part, { host: "evil.example", ...claim })).toBe(421)
+    expect(await statusOf(part, { host: `LOCALHOST:${new URL(dev.urls[part] ?? "").port}` })).not.toBe(421)
   }
 })
 
