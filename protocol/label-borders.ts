@@ -44,7 +44,7 @@ function cacheOf(target: TargetConfig): string {
 }
 
 /** Every declared namespace, where prefixes differ at all; nothing where all have the same. */
-export function labelSpaces(config: Config): readonly LabelSpace[] {
+function labelSpaces(config: Config): readonly LabelSpace[] {
   const known = found.get(config)
   if (known) return known
   const targets = Object.entries(config.targets).filter(([, { type }]) => !WITHOUT_TAGS.test(type))
@@ -170,7 +170,7 @@ function isBorder(config: Config, from: LabelSpace, to: LabelSpace): boolean {
 const PUBLISH = "publish:"
 
 /** The namespaces that a token may publish in, as patterns. */
-export const patternsOfScopes = ({ scopes }: { readonly scopes: readonly string[] }): string[] =>
+const patternsOfScopes = ({ scopes }: { readonly scopes: readonly string[] }): string[] =>
   scopes.filter((scope) => scope.startsWith(PUBLISH)).map((scope) => scope.slice(PUBLISH.length))
 
 /** Those that a source may speak of: its own and those of its rules. */

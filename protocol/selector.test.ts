@@ -69,7 +69,7 @@ describe("a tag", () => {
       "ns%252Fblog",
       "ns%25252fblog",
       "%20ns/blog",
-      "%E2%80%8Bns/blog",
+      "%09ns/blog",
       "%23ns/blog",
       "n\u017f/blog",
       "\uff2e\uff33\uff0fblog",

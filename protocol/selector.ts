@@ -14,28 +14,23 @@ export const URL_TAG = "u:"
 
 /** What no cache that we know of rewrites, and what no reserved tag looks like: most tags. */
 const UNFOLDED = /^[\w.-]*$/
-/** Percent-encoding upon percent-encoding is undone so many times: more would cost more than its bytes. */
-const DECODINGS = 3
-/** What is not seen at all. */
-const UNSEEN = /[\p{Cc}\p{Default_Ignorable_Code_Point}]/gu
-/** White space, and the sign that CloudFront's API puts before a tag. */
-const BEFORE = /^[\s#]+/
+
+/** What is not seen at all; and before a tag white space, and the sign that CloudFront's API puts there. */
+const UNSEEN = /[\p{Cc}\p{DI}]|^[\s#]+/gu
 
 /**
  * The text that a cache may take a label for: caches fold case, some decode, trim or normalise. Two labels that fold to
- * one may be one label somewhere, so what must not be reached is looked for in this form.
+ * one may be one label somewhere, so what must not be reached is looked for in this form. Percent-encoding upon
+ * percent-encoding is undone three times, as more would cost more than its bytes; of what is not ASCII, byte by byte.
  */
 export function foldLabel(label: string): string {
-  if (UNFOLDED.test(label)) return label.toLowerCase()
-  const decoder = new TextDecoder()
   let folded = label
-  for (let times = 0; times < DECODINGS && folded.includes("%"); times++) {
-    folded = folded.replaceAll(/(?:%[\da-f]{2})+/gi, (run) =>
-      decoder.decode(Uint8Array.from(run.slice(1).split("%"), (pair) => Number.parseInt(pair, 16))),
+  for (let times = 0; times < 3; times++)
+    folded = folded.replace(/%([\da-f]{2})/gi, (_, hex: string) =>
+      String.fromCharCode(Number.parseInt(hex, 16)),
     )
-  }
-  // Upper case first: it folds letters that have no lower case of their own.
-  return folded.normalize("NFKC").toUpperCase().toLowerCase().replaceAll(UNSEEN, "").replace(BEFORE, "")
+  // Twice, as what is not seen may stand before what is cut off.
+  return folded.normalize("NFKC").toLowerCase().replace(UNSEEN, "").replace(UNSEEN, "")
 }
 
 /** Whether a folded label is one of ours: of a namespace, or of a url. */

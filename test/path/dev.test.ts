@@ -143,7 +143,7 @@ test.runIf(process.platform === "linux")(
         .join(""),
     )
     const dev = await start()
-    const environments = execFileSync("pgrep", ["-P", String(dev.child.pid)])
+    const environments = execFileSync("sh", ["-c", `pgrep -P ${dev.child.pid}`])
       .toString()
       .trim()
       .split("\n")
