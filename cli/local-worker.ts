@@ -4,6 +4,7 @@ import { resolveSecrets } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { hashToken, newToken } from "../protocol/tokens.ts"
 import { heldVars, newSourceSecret } from "./dev/environment.ts"
+import { systemEnv } from "./dev/part-env.ts"
 import { CliError } from "./exit.ts"
 import { refused } from "./http.ts"
 import { packageRoot } from "./package-root.ts"
@@ -79,6 +80,8 @@ async function run(program: string): Promise<{ readonly status: number; readonly
     {
       // What it imports is named by absolute paths, and their packages are ours.
       cwd: packageRoot,
+      // What it needs of secrets stands in the program.
+      env: systemEnv(process.env),
       stdio: ["pipe", "pipe", "pipe"],
     },
   )

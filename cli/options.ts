@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 import { type Command, InvalidArgumentError, Option } from "commander"
+import { partAddressProblem } from "../protocol/address.ts"
 import { parseEpoch } from "../protocol/epoch.ts"
 import { isPattern, NAMESPACE_RULE } from "../protocol/namespace.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
@@ -112,10 +113,9 @@ function findDev(options: CommonOptions, env: Environment): FoundAddress | undef
 }
 
 function parseAddress(text: string, name: string): URL {
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (!url || !/^https?:$/.test(url.protocol) || url.username || url.password || url.search || url.hash) {
-    throw new CliError("usage", `${name} must be an http or https URL without user, query and fragment`)
-  }
+  const problem = partAddressProblem(text)
+  if (problem !== undefined) throw new CliError("usage", `${name} ${problem}`)
+  const url = new URL(text)
   if (!url.pathname.endsWith("/")) url.pathname += "/"
   return url
 }

@@ -75,4 +75,14 @@ function developed(
 }
 
 /** All there are. */
-const DEV_SCOPES = ["publish:*", "everything", "read:*", "epochs:*", "events:*", "metrics", "operate"]
+const DEV_SCOPES = [
+  "publish:*",
+  "everything",
+  "read:*",
+  "epochs:*",
+  "events:*",
+  "metrics",
+  "operate",
+  "drain",
+  "fleet",
+]

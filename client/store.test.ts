@@ -208,6 +208,12 @@ describe("workerStore", () => {
   it.each([
     ["a user", "https://jo:sesame@tidemark.example.com", TOKEN, "url must have no user"],
     ["a query", "https://tidemark.example.com/?key=sesame", TOKEN, "url must have no user, no query"],
+    [
+      "a token in its path",
+      `https://tidemark.example.com/${TOKEN}sesame-sesame-sesame`,
+      TOKEN,
+      "no token in it",
+    ],
     ["its token in place of its url", `${TOKEN}sesame`, TOKEN, "url must begin with"],
     ["a token of two lines", "https://tidemark.example.com", `${TOKEN}\nsesame`, "token has characters"],
   ])("is asked nothing with %s, which is not shown", async (_, url, token, message) => {

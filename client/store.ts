@@ -1,3 +1,4 @@
+import { carriesSecret } from "../protocol/address.ts"
 import { type Epoch, parseEpoch } from "../protocol/epoch.ts"
 import { type Lookup, type LookupRequest, parseLookupJson } from "../protocol/lookup.ts"
 import { type Milliseconds, SECOND } from "../protocol/time.ts"
@@ -143,9 +144,8 @@ export function addressOf(store: string, url: string | undefined, token: string 
   // A line break at its end, as files have one, is not sent.
   if (!/^[\x21-\x7e]+$/.test(token.trim())) throw wrong("token has characters that no token has")
   if (!/^https?:\/\//i.test(url) || !URL.canParse(url)) throw wrong("url must begin with https:// or http://")
-  const { username, password, search, hash } = new URL(url)
-  if (username + password + search + hash !== "")
-    throw wrong("url must have no user, no query and no fragment in it")
+  if (carriesSecret(new URL(url)))
+    throw wrong("url must have no user, no query, no fragment and no token in it")
   return url.replace(/\/+$/, "")
 }
 

@@ -83,7 +83,7 @@ describe("the tag header", () => {
   })
 
   it("leaves out what is no tag, and says so", () => {
-    const wrong = ["", " a", "a\nb", "ns/other", "u:https://www.example.com/", "x".repeat(1_025)]
+    const wrong = ["", " a", "a\nb", "ns/other", "NS/Other", "u:https://www.example.com/", "x".repeat(1_025)]
     expect(tagHeader("blog", wrong, CF)).toEqual({
       headers: { "cache-tag": "ns/blog" },
       separator: ",",

@@ -204,6 +204,18 @@ describe("a refused batch", () => {
     ])
     expect(driver.attempts).toHaveLength(1)
   })
+
+  it("is asked again without the values that the vendor cannot be told", async () => {
+    const driver = fakeDriver(FAKE_CAPABILITIES, ({ values }) => {
+      const at = values.flatMap(({ value }, place) => (value === "tag-1" ? [place] : []))
+      return at.length > 0
+        ? { outcome: "unsupported", detail: "a wildcard", ...(values.length > 1 ? { at } : {}) }
+        : { outcome: "accepted", status: 200 }
+    })
+    const { refused: left, taken } = await run(tags(3), driver)
+    expect(left.map(({ item: one, state }) => `${state} ${one.value}`)).toEqual(["not_supported tag-1"])
+    expect([taken, driver.attempts.length]).toEqual([1, 2])
+  })
 })
 
 describe("trouble", () => {

@@ -110,10 +110,14 @@ export async function deliver(items: readonly Item[], context: DeliverContext): 
         for (const item of atFault) refused.push({ item, state: "dead", detail: outcome.detail })
         return false
       }
-      case "unsupported":
-        for (const item of bundle.items)
-          refused.push({ item, state: "not_supported", detail: outcome.detail })
+      case "unsupported": {
+        const { parts, atFault } = outcome.at
+          ? partsOf(bundle, outcome.at)
+          : { parts: [], atFault: bundle.items }
+        queue.push(...parts)
+        for (const item of atFault) refused.push({ item, state: "not_supported", detail: outcome.detail })
         return false
+      }
       case "trouble":
         halt({ state: "retrying", detail: outcome.detail, ...pauseOf(outcome.retryAfter) })
         return false

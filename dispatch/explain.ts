@@ -45,6 +45,8 @@ export function explainPublish(
   return {
     invalidations: plans.map(({ body, passes }, index) => ({
       ...asked.invalidations[index],
+      // The namespace may stand for what a delivery named, and then says why.
+      ...(hasSelectors(body) ? {} : { ...NO_SELECTORS, ...(body.notes && { notes: body.notes }) }),
       mode: body.mode,
       passes: passes.flatMap(passOf),
     })),

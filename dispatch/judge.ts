@@ -2,12 +2,14 @@ import { servesTenant } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { concernedTargets } from "../protocol/concern.ts"
 import { type Fault, pointer, Problem } from "../protocol/errors.ts"
+import { namespacesOf, type Stray, strayTags } from "../protocol/label-borders.ts"
 import {
   countSelectors,
   type EntryBody,
   hasSelectors,
   type Invalidation,
   MAX_SELECTORS,
+  NO_SELECTORS,
   type Publisher,
   SELECTOR_LISTS,
 } from "../protocol/invalidation.ts"
@@ -26,6 +28,8 @@ export interface Grounds {
 export interface Asked {
   readonly tenant: string
   readonly by: Publisher
+  /** Where a token may publish. Of a source its configuration says so. Default: nowhere but in what is published. */
+  readonly patterns?: readonly string[]
   readonly invalidations: readonly Invalidation[]
   readonly defaults: PassDefaults
   readonly trace?: string
@@ -59,6 +63,36 @@ function outsideFaults(
 }
 
 /**
+ * Tags that would purge what belongs to others. A publish is refused; a delivery must not be, as most senders give up
+ * for good then: its namespace as a whole stands for what it named.
+ *
+ * @throws {Problem} `outside_namespace`
+ */
+function withinBorders(
+  { config }: Grounds,
+  { tenant, by, patterns }: Pick<Asked, "tenant" | "by" | "patterns">,
+  invalidation: Invalidation,
+  at: readonly PropertyKey[],
+): Invalidation {
+  const { namespace, tags } = invalidation
+  if (namespace === null) return invalidation
+  const source = "source" in by ? config.sources[by.source] : undefined
+  const may = source ? namespacesOf(source) : (patterns ?? [namespace])
+  const stray = strayTags(config, { tenant, namespace, tags }, may)
+  if (stray.length === 0) return invalidation
+  if (!source) throw strays(stray, at)
+  const note = `a tag ${stray[0]?.detail}: ${namespace} is invalidated as a whole`
+  return { ...invalidation, ...NO_SELECTORS, notes: [...(invalidation.notes ?? []), note] }
+}
+
+function strays(stray: readonly Stray[], at: readonly PropertyKey[]): Problem {
+  const errors = stray.map(({ index, detail }) => ({ pointer: pointer([...at, "tags", index]), detail }))
+  return new Problem("outside_namespace", "A tag must not be a label of others, where a cache is shared.", {
+    errors,
+  })
+}
+
+/**
  * Holds invalidations against the configuration.
  *
  * @param at where each stands in the request, for pointers
@@ -67,13 +101,13 @@ function outsideFaults(
  */
 export function judgePublish(
   grounds: Grounds,
-  { tenant, by, invalidations, defaults, trace }: Asked,
+  { tenant, by, patterns, invalidations: asked, defaults, trace }: Asked,
   at: (index: number) => readonly PropertyKey[],
 ): EntryPlan[] {
-  if (invalidations.reduce((sum, one) => sum + countSelectors(one), 0) > MAX_SELECTORS)
-    throw tooManySelectors()
+  if (asked.reduce((sum, one) => sum + countSelectors(one), 0) > MAX_SELECTORS) throw tooManySelectors()
   const targets = targetsOf(grounds, tenant)
-  return invalidations.map((invalidation, index) => {
+  return asked.map((one, index) => {
+    const invalidation = withinBorders(grounds, { tenant, by, ...(patterns && { patterns }) }, one, at(index))
     const settings = settingsFor(grounds.config, tenant, invalidation)
     if (!settings) {
       const detail = "The namespace is not declared, nor is one that it lies below."

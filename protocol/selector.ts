@@ -12,6 +12,34 @@ const MAX_URL_BYTES = 2_048
 const NAMESPACE_TAG = "ns/"
 export const URL_TAG = "u:"
 
+/** What no cache that we know of rewrites, and what no reserved tag looks like: most tags. */
+const UNFOLDED = /^[\w.-]*$/
+
+/** What is not seen at all; and before a tag white space, and the sign that CloudFront's API puts there. */
+const UNSEEN = /[\p{Cc}\p{DI}]|^[\s#]+/gu
+
+/**
+ * The text that a cache may take a label for: caches fold case, some decode, trim or normalise. Two labels that fold to
+ * one may be one label somewhere, so what must not be reached is looked for in this form. Percent-encoding upon
+ * percent-encoding is undone three times, as more would cost more than its bytes; of what is not ASCII, byte by byte.
+ */
+export function foldLabel(label: string): string {
+  let folded = label
+  for (let times = 0; times < 3; times++)
+    folded = folded.replace(/%([\da-f]{2})/gi, (_, hex: string) =>
+      String.fromCharCode(Number.parseInt(hex, 16)),
+    )
+  // Twice, as what is not seen may stand before what is cut off.
+  return folded.normalize("NFKC").toLowerCase().replace(UNSEEN, "").replace(UNSEEN, "")
+}
+
+/** Whether a folded label is one of ours: of a namespace, or of a url. */
+export const isOwnLabel = (folded: string): boolean =>
+  folded.startsWith(NAMESPACE_TAG) || folded.startsWith(URL_TAG)
+
+/** Whether a tag is Tidemark's own, or some cache could take it for one: `NS/blog`, `ns%2Fblog`, `#ns/blog`. */
+export const isOwnTag = (tag: string): boolean => !UNFOLDED.test(tag) && isOwnLabel(foldLabel(tag))
+
 /** What a function here says of a value that it refuses; the caller adds which member it was. */
 export type Checked = { readonly value: string } | { readonly problem: string }
 
@@ -25,8 +53,7 @@ export const isTag = (text: string): boolean =>
   !CONTROL.test(text) &&
   text.trim() === text &&
   byteLength(text) <= MAX_TAG_BYTES &&
-  !text.startsWith(NAMESPACE_TAG) &&
-  !text.startsWith(URL_TAG)
+  !isOwnTag(text)
 
 export function checkTag(text: string): Checked {
   if (isTag(text)) return { value: text }
@@ -35,7 +62,8 @@ export function checkTag(text: string): Checked {
   if (CONTROL.test(text)) return { problem: "a tag holds no control characters" }
   if (text.trim() !== text) return { problem: "a tag has no white space at either end" }
   if (byteLength(text) > MAX_TAG_BYTES) return { problem: `a tag has at most ${MAX_TAG_BYTES} bytes` }
-  return { problem: `tags that begin with '${NAMESPACE_TAG}' or '${URL_TAG}' are Tidemark's own` }
+  const own = `tags that begin with '${NAMESPACE_TAG}' or '${URL_TAG}', however spelled, are Tidemark's own`
+  return { problem: own }
 }
 
 /** What browsers make of an address, which is ASCII: its site without the dot that may end a host, and the rest. */

@@ -28,6 +28,8 @@ const HEX = /^%[0-9A-F]{2}/
 const USUAL = /^[\w-]*$/
 /** A label that is a hash begins so; a tag that does is hashed too, lest it be taken for one. */
 const HASHED = "tm-h_"
+/** In either case, as some caches fold it and others do not say whether they do. */
+const LIKE_HASHED = /^tm-h_/i
 
 /**
  * Labels are the tags verbatim; what a grammar does not allow is percent-encoded, byte by byte in UTF-8. A literal
@@ -53,7 +55,7 @@ export function tagCodec({ allowed, maxBytes, foldsCase = false, end = "" }: Tag
           rest = rest.slice(char.length)
         }
       }
-      const isPlain = encoder.encode(label + end).length <= maxBytes && !label.startsWith(HASHED)
+      const isPlain = encoder.encode(label + end).length <= maxBytes && !LIKE_HASHED.test(label)
       return (isPlain ? label : HASHED + fnv1a128(encoder.encode(tag))) + end
     },
     decode(given) {

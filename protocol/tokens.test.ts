@@ -143,7 +143,7 @@ describe("a token", () => {
 })
 
 const PATTERN_SCOPES = ["publish", "read", "epochs", "events"] as const
-const PLAIN_SCOPES = ["everything", "metrics", "operate"] as const
+const PLAIN_SCOPES = ["everything", "metrics", "operate", "drain", "fleet"] as const
 const ALL = [...PATTERN_SCOPES.map((kind) => `${kind}:*`), ...PLAIN_SCOPES]
 
 const principal = (...scopes: string[]): Principal => ({ name: "deploy", tenant: "default", scopes })

@@ -14,7 +14,8 @@ export interface Principal {
 
 /** Scopes that carry a pattern. None implies another. */
 export type PatternScope = "publish" | "read" | "epochs" | "events"
-export type PlainScope = "everything" | "metrics" | "operate"
+/** `drain` and `fleet` are about the relays of all tenants, and no tenant's own. */
+export type PlainScope = "everything" | "metrics" | "operate" | "drain" | "fleet"
 
 type TokenList = Resolved<Config>["tokens"]
 

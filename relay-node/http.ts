@@ -4,15 +4,21 @@ import { explainedAt, explainPublish, type Explanation } from "../dispatch/expla
 import { findDriver } from "../dispatch/targets/list.ts"
 import { MAX_BODY_BYTES } from "../protocol/invalidation.ts"
 import { readRequest, requireAnyPublish, requirePublish } from "../protocol/publish-request.ts"
-import { type Resolved } from "../protocol/config/config.ts"
+import { type Resolved, tenantsOf } from "../protocol/config/config.ts"
 import type { Config } from "../protocol/config/schema.ts"
 import { Problem, problemParts } from "../protocol/errors.ts"
 import { getRecord, listRecords } from "../protocol/records-api.ts"
 import { answerWords, StoreError } from "../protocol/store.ts"
 import { isoTime } from "../protocol/time.ts"
-import { authenticate, type Principal, requirePlain, requireScope } from "../protocol/tokens.ts"
+import {
+  authenticate,
+  type Principal,
+  requirePlain,
+  requireScope,
+  scopePatterns,
+} from "../protocol/tokens.ts"
 import { isHostAllowed } from "./host.ts"
-import type { Metrics } from "./metrics.ts"
+import { type Metrics, seriesOf } from "./metrics.ts"
 import type { RelayEmitter } from "./events.ts"
 import { lanesView } from "./lanes-view.ts"
 import { operateRoutes } from "./operate.ts"
@@ -62,9 +68,10 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
     return c.json({ ready, ...(ready ? {} : { unready }), ...notesOf(relay) }, ready ? 200 : 503)
   })
   app.get("/metrics", async (c) => {
-    if (!relay.config.relay.publicMetrics)
-      requirePlain(await principalOf(c.req.header("authorization")), "metrics")
-    return c.text(await metrics.registry.metrics(), 200, { "content-type": metrics.registry.contentType })
+    const tenant = await metricsTenant(relay.config, () => principalOf(c.req.header("authorization")))
+    const text = await metrics.registry.metrics()
+    const shown = tenant === undefined ? text : seriesOf(text, tenant)
+    return c.text(shown, 200, { "content-type": metrics.registry.contentType })
   })
 
   app.get("/v1/invalidations", async (c) => {
@@ -92,7 +99,13 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
     const { invalidations } = readRequest(invalidation)
     for (const one of invalidations) requirePublish(principal, one)
     const { tenant, name } = principal
-    const asked = { tenant, by: { token: name }, invalidations, defaults: { settle: 0, secondPass: 0 } }
+    const asked = {
+      tenant,
+      by: { token: name },
+      patterns: scopePatterns(principal, "publish"),
+      invalidations,
+      defaults: { settle: 0, secondPass: 0 },
+    }
     const grounds = { config: relay.config, findDriver }
     const told = explainPublish(grounds, asked, (index) => explainedAt(invalidation, index))
     return c.json({ rule: null, rules: [], ...told } satisfies Explanation)
@@ -100,7 +113,8 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
   app.get("/v1/lanes", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
     requireScope(principal, "read", "*")
-    return c.json({ items: await lanesView(relay, principal.tenant), ...notesOf(relay) })
+    const unready = relay.isRead(principal.tenant) ? {} : { unready: { log: "not yet read" } }
+    return c.json({ items: await lanesView(relay, principal.tenant), ...unready, ...notesOf(relay) })
   })
   app.get("/v1/relays", async (c) => {
     const principal = await principalOf(c.req.header("authorization"))
@@ -109,6 +123,24 @@ export function relayApp({ relay, metrics, tokens, host, events, drain }: RelayH
   })
   operateRoutes(app, { relay, events, principalOf, drain })
   return app
+}
+
+/**
+ * Whose series an asker is shown; undefined: all, with those of the process and the relay. By `fleet`, or by `metrics`
+ * where there is one tenant alone.
+ *
+ * @throws {Problem} `unauthorized`, `insufficient_scope`
+ */
+async function metricsTenant(
+  config: Relay["config"],
+  principalOf: () => Promise<Principal>,
+): Promise<string | undefined> {
+  if (config.relay.publicMetrics) return undefined
+  const principal = await principalOf()
+  if (principal.scopes.includes("fleet")) return undefined
+  requirePlain(principal, "metrics")
+  const isAlone = tenantsOf(config).every((name) => name === principal.tenant)
+  return isAlone ? undefined : principal.tenant
 }
 
 /** Left out where there are none. */

@@ -146,12 +146,9 @@ export async function lanesView(relay: Relay, tenant: string): Promise<readonly 
           }),
     }
   })
-  const off = Object.entries(relay.off).map(([name, missing]) => ({
-    tenant,
-    target: name,
-    state: "off",
-    missing,
-  }))
+  const off = Object.entries(relay.off)
+    .filter(([, target]) => servesTenant(target, tenant))
+    .map(([name, { missing }]) => ({ tenant, target: name, state: "off", missing }))
   return [...shown, ...off]
 }
 

@@ -3,6 +3,7 @@ import { resolve } from "node:path"
 import { pathToFileURL } from "node:url"
 import { setFlagsFromString } from "node:v8"
 import { serve } from "@hono/node-server"
+import { partAddressProblem } from "../protocol/address.ts"
 import { useDigests } from "../protocol/bytes.ts"
 import { authenticate } from "../protocol/tokens.ts"
 import { checkConfig, configWarnings } from "../protocol/config/checks.ts"
@@ -19,7 +20,7 @@ import { createMetrics } from "./metrics.ts"
 import { createProbeFetch } from "./probe-fetch.ts"
 import { targetFaults } from "./lanes.ts"
 import { readRedisEnvironment, RedisConfigError, type RedisEnvironment } from "./redis/environment.ts"
-import { startRelay } from "./relay.ts"
+import { type OffTarget, startRelay } from "./relay.ts"
 import { connectVendors, type Vendors } from "./vendor-fetch.ts"
 import type { WorkerAddress } from "./worker-check.ts"
 
@@ -130,9 +131,10 @@ async function workerOf(
   { TIDEMARK_URL: url, TIDEMARK_TOKEN: token }: NodeJS.ProcessEnv,
   tokens: ReturnType<typeof prepare>["resolved"]["tokens"],
 ): Promise<WorkerAddress | undefined> {
-  if (!url || !token) return undefined
-  if (!URL.canParse(url) || !/^https?:$/.test(new URL(url).protocol))
-    throw new Misconfigured("TIDEMARK_URL must be the Worker's address, http or https")
+  if (!url) return undefined
+  const problem = partAddressProblem(url)
+  if (problem !== undefined) throw new Misconfigured(`TIDEMARK_URL ${problem}: the Worker's address`)
+  if (!token) return undefined
   try {
     return { url, token, principal: await authenticate(tokens, `Bearer ${token}`, Date.now()) }
   } catch (cause) {
@@ -184,7 +186,17 @@ async function importConfig(path: string): Promise<unknown> {
   }
 }
 
-const DEV_SCOPES = ["publish:*", "everything", "read:*", "epochs:*", "events:*", "metrics", "operate"]
+const DEV_SCOPES = [
+  "publish:*",
+  "everything",
+  "read:*",
+  "epochs:*",
+  "events:*",
+  "metrics",
+  "operate",
+  "drain",
+  "fleet",
+]
 
 /**
  * Puts the secrets in. In development a target whose secret is missing is off, and one token of development's own is
@@ -193,13 +205,13 @@ const DEV_SCOPES = ["publish:*", "everything", "read:*", "epochs:*", "events:*",
 function prepare(file: Config, env: NodeJS.ProcessEnv, devTokenHash: string | undefined) {
   const isDev = devTokenHash !== undefined
   const { missing } = resolveSecrets(file, env)
-  const off: Record<string, string[]> = {}
+  const lacks: Record<string, string[]> = {}
   const lacking: { readonly path: string; readonly text: string }[] = []
   for (const { path, name } of missing) {
     const [part, target = ""] = path.split(".")
     // Webhooks are verified at the edge: their secrets have no business here.
     if (part === "sources") continue
-    if (part === "targets" && isDev) (off[target] ??= []).push(name)
+    if (part === "targets" && isDev) (lacks[target] ??= []).push(name)
     else if (!isDev) lacking.push({ path, text: `no ${name} (${path})` })
   }
   const faults =
@@ -210,7 +222,7 @@ function prepare(file: Config, env: NodeJS.ProcessEnv, devTokenHash: string | un
       const url = env.TIDEMARK_VARNISH_URL
       if (url) return [[name, { ...target, endpoints: [url] }]]
       if (!isDev) faults.push(`targets.${name}.endpoints: "dev" is for tidemark dev only`)
-      off[name] = ["Varnish"]
+      lacks[name] = ["Varnish"]
       return []
     },
   )
@@ -218,7 +230,7 @@ function prepare(file: Config, env: NodeJS.ProcessEnv, devTokenHash: string | un
     ...file,
     sources: {},
     tokens: isDev ? file.tokens.filter(({ name }) => name !== "dev") : file.tokens,
-    targets: Object.fromEntries(targets.filter(([name]) => !Object.hasOwn(off, name))),
+    targets: Object.fromEntries(targets.filter(([name]) => !Object.hasOwn(lacks, name))),
   }
   const { config: resolved } = resolveSecrets(config, env)
   const tokens = isDev
@@ -226,7 +238,12 @@ function prepare(file: Config, env: NodeJS.ProcessEnv, devTokenHash: string | un
     : resolved.tokens
   return {
     config: { ...config, sources: file.sources },
-    off,
+    off: Object.fromEntries(
+      Object.entries(lacks).map(([name, names]): [string, OffTarget] => [
+        name,
+        { missing: names, tenants: file.targets[name]?.tenants ?? [] },
+      ]),
+    ),
     resolved: { ...resolved, tokens },
     faults: [...faults, ...wrongSecrets(config, env, resolved, lacking)],
   }

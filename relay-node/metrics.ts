@@ -23,6 +23,23 @@ export interface LaneLag {
 /** Of a tenant's adoptions, those that made a new generation. */
 export const RESYNCS: ReadonlySet<AdoptReason> = new Set(["missing", "identity", "rolledBack"])
 
+/** Of a page of metrics, the series of one tenant: no label of ours has a quote in its value. */
+export function seriesOf(page: string, tenant: string): string {
+  const own = new RegExp(`[{,]tenant="${tenant}"[,}]`)
+  const kept: string[] = []
+  let heading: string[] = []
+  for (const line of page.split("\n")) {
+    // `# HELP` begins a metric, and `# TYPE` follows it.
+    if (line.startsWith("# HELP")) heading = [line]
+    else if (line.startsWith("#")) heading.push(line)
+    else if (own.test(line)) {
+      kept.push(...heading, line)
+      heading = []
+    }
+  }
+  return kept.map((line) => `${line}\n`).join("")
+}
+
 export function createMetrics(): Metrics {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })

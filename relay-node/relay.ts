@@ -27,12 +27,19 @@ import { Subscription } from "./subscription.ts"
 import { Upkeep } from "./upkeep.ts"
 import { type WorkerAddress, WorkerCheck } from "./worker-check.ts"
 
+/** A target that is not purged, as `tidemark dev` lacks something for it. */
+export interface OffTarget {
+  /** Whose it is: of others it is not told. */
+  readonly tenants: readonly string[]
+  readonly missing: readonly string[]
+}
+
 export interface RelayOptions {
   /** Without the targets that are off. */
   readonly config: Config
   readonly resolved: Resolved<Config>
   /** Targets that are off, with the names of the secrets that they miss. */
-  readonly off: Readonly<Record<string, readonly string[]>>
+  readonly off: Readonly<Record<string, OffTarget>>
   readonly redisUrl: string
   /** How Redis is spoken to. Default: as `connectUpstream` does by itself. */
   readonly redis?: UpstreamOptions
@@ -61,6 +68,8 @@ export interface Relay {
   /** By its clock, ms since 1970. */
   now(): Milliseconds
   unready(): Unready
+  /** Whether a tenant's log was read by every lane of it. `unready` is told to anybody, and names no tenant. */
+  isRead(tenant: string): boolean
   /** What should be known and is not, by its name: it makes no relay unready. */
   notes(): Unready
   /** There is something new of a tenant, which this relay did itself. */
@@ -469,6 +478,12 @@ export function startRelay(options: RelayOptions): Relay {
     }
   }
 
+  function wasRead(tenant: Tenant): boolean {
+    // Nodes that come later do not make a relay unready that was ready.
+    tenant.isRead ||= tenant.adopted && lanes.of(tenant.name).every((lane) => lane.hasRead)
+    return tenant.isRead
+  }
+
   function storeTrouble(): Unready {
     const said = upstream.trouble ?? (server?.isReplica ? REPLICA : undefined)
     const wrong = said ?? (failure === undefined ? undefined : trouble(detailOf(failure)))
@@ -544,14 +559,10 @@ export function startRelay(options: RelayOptions): Relay {
     now: () => clock.now(),
     wake: (tenant) => wake(tenant, ROOT),
     unready() {
-      for (const tenant of tenants.values()) {
-        // Nodes that come later do not make a relay unready that was ready.
-        tenant.isRead ||= tenant.adopted && lanes.of(tenant.name).every((lane) => lane.hasRead)
-      }
-      const unread = [...tenants.values()].filter(({ isRead }) => !isRead).map(({ name }) => name)
+      const unread = [...tenants.values()].filter((tenant) => !wasRead(tenant)).length
       return {
         ...(subscription.isProven ? {} : { subscription: "no message was seen to come back from Redis" }),
-        ...(unread.length === 0 ? {} : { log: `not yet read: ${unread.join(", ")}` }),
+        ...(unread === 0 ? {} : { log: unreadWords(unread, tenants.size) }),
         ...storeTrouble(),
         ...(server === undefined ? { policy: "not yet known whether Redis evicts keys" } : {}),
         ...(server === undefined || server.policy === "" || server.policy === "noeviction"
@@ -560,6 +571,10 @@ export function startRelay(options: RelayOptions): Relay {
         ...(workerCheck?.disagreement === undefined ? {} : { worker: workerCheck.disagreement }),
         ...(closing.signal.aborted ? { closing: "it drains" } : {}),
       }
+    },
+    isRead(name) {
+      const tenant = tenants.get(name)
+      return tenant === undefined || wasRead(tenant)
     },
     notes,
     async close() {
@@ -582,5 +597,9 @@ export function startRelay(options: RelayOptions): Relay {
     },
   }
 }
+
+/** Whose they are, a token of theirs is told: names of tenants are not for everybody. */
+const unreadWords = (unread: number, all: number): string =>
+  `${unread} of ${all} ${all === 1 ? "log is" : "logs are"} not yet read`
 
 const detailOf = (error: unknown): string => (error instanceof Error ? error.message : "unknown")

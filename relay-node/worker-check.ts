@@ -79,7 +79,7 @@ export class WorkerCheck {
     this.#known = before.epoch
     this.#misses = reason === undefined ? 0 : this.#misses + 1
     if (reason === undefined) this.#say(undefined)
-    else if (this.#misses >= MISSES) this.#say(`the Worker at ${this.#options.worker.url} answers ${reason}`)
+    else if (this.#misses >= MISSES) this.#say(`the Worker answers ${reason}`)
   }
 
   #say(disagreement: string | undefined): void {

@@ -7,7 +7,7 @@ import { gzipSync } from "node:zlib"
 import { build } from "esbuild"
 
 const CORE_BUDGET = 4_608
-const PLUG_BUDGET = 4_096
+const PLUG_BUDGET = 4_224
 
 const client = join(import.meta.dirname, "../client")
 const CORE = `export { createTidemark } from "./tidemark.ts"`

@@ -29,7 +29,10 @@ export function createApp(edgeOf: EdgeOf, { hosts, onError }: AppOptions = {}): 
 
   if (hosts) {
     app.use(async function checkHost(c, next) {
-      if (!hosts.includes(new URL(c.req.url).hostname))
+      // Both: in development the url is what a header of the client says (`MF-Original-URL`), and after DNS rebinding a
+      // page may send that. `Host` no page can set. Where a request was made in this process it has none.
+      const called = [new URL(c.req.url).hostname, hostnameIn(c.req.header("host"))]
+      if (!called.every((name) => name === undefined || hosts.includes(name)))
         throw new ProblemError("misdirected", "This part does not serve that host.")
       await next()
     })
@@ -60,6 +63,10 @@ export function createApp(edgeOf: EdgeOf, { hosts, onError }: AppOptions = {}): 
   })
   return app
 }
+
+/** The name in a `Host` header, in small letters and without its port; undefined where there is no header. */
+const hostnameIn = (header: string | undefined): string | undefined =>
+  header?.toLowerCase().replace(/:\d*$/, "")
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 

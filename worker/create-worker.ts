@@ -1,3 +1,4 @@
+import { partAddressProblem } from "../protocol/address.ts"
 import { ConfigError, parseConfig, resolveSecrets } from "../protocol/config/config.ts"
 import type { Config, ConfigInput } from "../protocol/config/schema.ts"
 import { Problem } from "../protocol/errors.ts"
@@ -77,7 +78,11 @@ function resolveForEdge(
   const needs = ["tokens.", "sources.", ...(given ? [] : ["store."])]
   // Targets are called by the relay: their credentials have no business at the edge.
   const needed = missing.filter(({ path }) => needs.some((part) => path.startsWith(part)))
-  if (needed.length === 0) return { resolved, store: given ?? upstashStore(resolved.store) }
+  if (needed.length === 0) {
+    const problem = given ? undefined : partAddressProblem(resolved.store.url)
+    if (problem !== undefined) throw misconfigured(`${STORE.url.secret} ${problem}.`)
+    return { resolved, store: given ?? upstashStore(resolved.store) }
+  }
   const names = [...new Set(needed.map(({ name }) => name))]
   throw misconfigured(`The Worker has no binding for ${names.join(", ")}.`)
 }

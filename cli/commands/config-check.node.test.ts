@@ -32,8 +32,28 @@ export default {
 }
 `
 
+const CROSSED = `
+const cdn = { type: "fastly", service: "abc", token: { secret: "TOKEN" }, namespaces: ["*"], tenants: ["*"] }
+const scopes = ["publish:*"]
+const sha256 = "${"a".repeat(64)}"
+export default {
+  tokens: [{ name: "a", sha256, scopes }, { name: "b", sha256, scopes, tenant: "globex" }],
+  namespaces: { blog: {} },
+  tenants: { globex: { namespaces: { shop: { tagPrefix: "g-" } } } },
+  targets: { cdn },
+}
+`
+
 const check = (cwd: string, args: readonly string[] = [], env: Record<string, string> = {}) =>
   run(["config", "check", ...args], { cwd, env })
+
+it("refuses prefixes by which one tenant purges another's pages, and names both", async () => {
+  await using here = await folder()
+  writeFileSync(join(here.path, "tidemark.config.ts"), CROSSED)
+  const { code, stderr } = await check(here.path)
+  expect(code).toBe(2)
+  expect(stderr).toContain("tenants.globex.namespaces.shop.tagPrefix: lets tags of namespaces.blog")
+})
 
 describe("a configuration without mistakes", () => {
   it("is summed up, with the names of secrets that the environment lacks", async () => {

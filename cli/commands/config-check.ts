@@ -1,5 +1,5 @@
 import type { Command } from "commander"
-import { checkConfig, configWarnings } from "../../protocol/config/checks.ts"
+import { borderFaults, checkConfig, configWarnings } from "../../protocol/config/checks.ts"
 import { ConfigError, type MissingSecret, resolveSecrets } from "../../protocol/config/config.ts"
 import type { Config } from "../../protocol/config/schema.ts"
 import { type SecretFault, secretFaults } from "../../protocol/config/secret-forms.ts"
@@ -57,7 +57,12 @@ function refuseWrongSecrets({ path }: ConfigFile, found: readonly SecretFault[])
 /** @throws {CliError} `usage` */
 async function load(given: string | undefined): Promise<ConfigFile> {
   try {
-    return await loadConfigFile(given, checkConfig)
+    return await loadConfigFile(given, (input) => {
+      const config = checkConfig(input)
+      const crossed = borderFaults(config)
+      if (crossed.length > 0) throw new ConfigError(crossed)
+      return config
+    })
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     const path = findConfigFile(given)

@@ -30,7 +30,7 @@ export function addDrain(program: Command): void {
   addHelp(command, {
     notes: [
       "It has as long as relay.drain says. Whatever keeps relays running, as `tidemark dev` does, starts it again.",
-      "The token needs the scope operate.",
+      "The token needs the scope drain.",
     ],
     examples: [["tidemark drain --yes --wait=60", "before a machine is taken away"]],
     environment: ["TIDEMARK_RELAY_URL", "TIDEMARK_TOKEN", "TIDEMARK_CONFIG"],

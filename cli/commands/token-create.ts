@@ -39,7 +39,7 @@ export function addTokenCreate(parent: Command): void {
   addCommonOptions(command, "reads").action(exitsWith(createToken))
   addHelp(command, {
     notes: [
-      "Scopes: publish:<pattern>, read:<pattern>, epochs:<pattern>, events:<pattern>, everything, metrics, operate. A\npattern is '*', or a namespace and all below it. None implies another.",
+      "Scopes: publish:<pattern>, read:<pattern>, epochs:<pattern>, events:<pattern>, everything, metrics, operate,\ndrain, fleet. A pattern is '*', or a namespace and all below it. None implies another.",
       "With --write standard output has the path of the token's file. Only its owner can read it, and it is not written\nwhere git would not ignore it. The hash is no secret; .dev.vars is where `wrangler dev`, `wrangler secret bulk` and\n`tidemark dev` read it.",
       "To revoke a token, remove its line and deploy. To rotate it, let sha256 list both hashes for a while.",
     ],

@@ -11,6 +11,7 @@ import { startVarnish } from "../servers/varnish.ts"
 import { workerEntry } from "../worker-entry.ts"
 import { type DevEnvironment, prepareEnvironment } from "./environment.ts"
 import { findDevTools } from "./tools.ts"
+import { gatewayEnv, relayEnv, systemEnv, workerSecrets } from "./part-env.ts"
 import { keepRunning, type Part, type RunningPart, startNodePart } from "./part.ts"
 import { originVcl } from "./varnish-vcl.ts"
 import type { WorkerPartSettings } from "./worker-part.ts"
@@ -146,7 +147,7 @@ class Dev implements RunningDev {
       UPSTASH_REDIS_REST_TOKEN: gatewayToken,
     })
     const bindings = {
-      ...this.#secrets(),
+      ...workerSecrets(this.#settings.config, this.environment.vars),
       UPSTASH_REDIS_REST_URL: gateway,
       UPSTASH_REDIS_REST_TOKEN: gatewayToken,
     }
@@ -242,7 +243,7 @@ class Dev implements RunningDev {
       return startNodePart({
         name: part,
         args: [programFile("cli/dev/worker-part")],
-        env: this.#plainEnv(),
+        env: { ...systemEnv(this.#settings.env), ...QUIET },
         input: JSON.stringify({ ...settings, ...where, tools: this.#tools } satisfies WorkerPartSettings),
         graceMs: GRACE_MS,
         isVerbose: false,
@@ -256,16 +257,15 @@ class Dev implements RunningDev {
     args: readonly string[],
     env: Readonly<Record<string, string>>,
   ): Promise<string> {
-    const { isTelling, env: given } = this.#settings
+    const { isTelling, env: given, config } = this.#settings
     return this.#keep(part, (port) =>
       startNodePart({
         name: part,
         args,
         env: {
-          ...this.environment.vars,
+          ...(part === "relay" ? relayEnv(config, given, this.environment.vars) : gatewayEnv(given)),
           // Purges are told at the level of what one debugs by; all else of that is left out again.
-          LOG_LEVEL: isTelling && part === "relay" ? "debug" : "warn",
-          ...this.#plainEnv(),
+          LOG_LEVEL: given.LOG_LEVEL ?? (isTelling && part === "relay" ? "debug" : "warn"),
           ...env,
           [PORT_VARIABLES[part]]: String(port),
         },
@@ -305,24 +305,10 @@ class Dev implements RunningDev {
       ...(hasToken ? { tokenFile: this.environment.tokenFile } : {}),
     })
   }
-
-  /** The environment that parts inherit. A variable that would send them elsewhere is not ours to hand on. */
-  #plainEnv(): NodeJS.ProcessEnv {
-    const { REDIS_URL: redisUrl, TIDEMARK_HOST: _, ...env } = this.#settings.env
-    // The Redis that is started here speaks no TLS, and files for that would be refused.
-    if (!redisUrl) for (const name of TLS_FILES) delete env[name]
-    return { ...env, CLOUDFLARE_CF_FETCH_ENABLED: "false", WRANGLER_SEND_METRICS: "false" }
-  }
-
-  /** What the configuration names, and nothing else of the environment. */
-  #secrets(): Record<string, string> {
-    const named = JSON.stringify(this.#settings.config).matchAll(/"secret":"([A-Z][A-Z0-9_]*)"/g)
-    const names = new Set([...named].map((match) => match[1]))
-    return Object.fromEntries(Object.entries(this.environment.vars).filter(([name]) => names.has(name)))
-  }
 }
 
-const TLS_FILES = ["REDIS_CA_FILE", "REDIS_CERT_FILE", "REDIS_KEY_FILE"] as const
+/** The tools ask nobody, and tell nobody. */
+const QUIET = { CLOUDFLARE_CF_FETCH_ENABLED: "false", WRANGLER_SEND_METRICS: "false" }
 
 const withoutCredentials = (text: string): string => {
   const url = new URL(text)

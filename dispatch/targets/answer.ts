@@ -1,3 +1,4 @@
+import { carriesUser } from "../../protocol/address.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
 import type {
   Batch,
@@ -7,6 +8,7 @@ import type {
   VendorAnswer,
   VendorRequest,
   VendorHeaders,
+  Value,
 } from "./target.ts"
 
 /** What every driver does alike: ask once, read no more of the answer than it needs, and say what it means. */
@@ -238,6 +240,46 @@ export function beyond({ kinds }: Capabilities, { mode, values }: Batch): Outcom
 }
 
 /**
+ * `unsupported` for the values that the vendor would take for more than they name, such as a url that ends in its
+ * wildcard: what is wider than a namespace must be allowed, and nobody was asked. Never sent; the others are.
+ *
+ * @param isMore whether it would take this value so
+ * @param what what such a value is: `a url that ends in *`
+ */
+export function more(
+  { values }: Batch,
+  isMore: (value: Value) => boolean,
+  what: (value: Value) => string,
+): Outcome | undefined {
+  const at = [...values.keys()].filter((place) => values.slice(place, place + 1).some(isMore))
+  const [value] = values.filter(isMore)
+  return (
+    value && {
+      outcome: "unsupported",
+      detail: `it cannot purge by ${what(value)}`,
+      ...(at.length < values.length ? { at } : {}),
+    }
+  )
+}
+
+/**
+ * The same of every `*` in an address, or in as much of it as is sent: for vendors to which it is a pattern, that take
+ * none, or that do not publish whether they do.
+ */
+export const withWildcard = (
+  batch: Batch,
+  sent: (url: string) => string = (url) => url,
+): Outcome | undefined =>
+  more(
+    batch,
+    ({ kind, value }) => (kind === "url" || kind === "prefix") && sent(value).includes("*"),
+    ({ kind }) => `a ${kind} that holds a *`,
+  )
+
+/** For vendors that are told no queries. */
+export const pathOf = (url: string): string => new URL(url).pathname
+
+/**
  * The address that an option holds.
  *
  * @throws {TypeError} naming the option and no value, when it is none, or holds credentials: `fetch` refuses those
@@ -247,8 +289,7 @@ export function address(option: string, text: string): URL {
   if (!url || (url.protocol !== "https:" && url.protocol !== "http:")) {
     throw new TypeError(`${option} is not an http or https URL`)
   }
-  if (url.username !== "" || url.password !== "")
-    throw new TypeError(`${option} must not hold a user or a password`)
+  if (carriesUser(url)) throw new TypeError(`${option} must not hold a user or a password`)
   return url
 }
 

@@ -14,6 +14,8 @@ import {
   textOf,
   tidy,
   verdict,
+  pathOf,
+  withWildcard,
 } from "./answer.ts"
 import { accessTokens } from "./oauth.ts"
 import { driverOf } from "./driver.ts"
@@ -110,7 +112,7 @@ export const azureFrontDoor: TargetDriver<TargetConfigOf<"azure-front-door">> = 
     })
     return {
       async purge(batch, signal) {
-        const unsupported = beyond(CAPABILITIES, batch)
+        const unsupported = beyond(CAPABILITIES, batch) ?? withWildcard(batch, pathOf)
         if (unsupported) return unsupported
         const began = surroundings.now()
         const granted = await tokens.get(signal)

@@ -11,9 +11,11 @@ import {
   textOf,
   tidy,
   verdict,
+  more,
 } from "./answer.ts"
 import { driverOf } from "./driver.ts"
 import type {
+  Batch,
   Capabilities,
   KindCapability,
   Outcome,
@@ -73,7 +75,7 @@ export const bunny: TargetDriver<TargetConfigOf<"bunny">> = /* @__PURE__ */ driv
     return {
       async purge(batch, signal) {
         const [value] = batch.values
-        const unsupported = beyond(CAPABILITIES, batch) ?? pattern(value)
+        const unsupported = beyond(CAPABILITIES, batch) ?? pattern(batch)
         if (unsupported || !value)
           return unsupported ?? { outcome: "unsupported", detail: "nothing to purge" }
         const { path, headers, body } = requestOf(pullZone, value)
@@ -94,10 +96,12 @@ const isExact = ({ kind, value }: Pick<Value, "kind" | "value">): boolean =>
   kind === "url" && !new URL(value).pathname.endsWith("/")
 
 /** A `*` in a URL or a tag stands for anything there, and there is no other way to say one: a tag `*` is the zone. */
-const pattern = (value: Value | undefined): Outcome | undefined =>
-  value && value.kind !== "everything" && value.value.includes("*")
-    ? { outcome: "unsupported", detail: `it cannot purge by a ${value.kind} that holds a *` }
-    : undefined
+const pattern = (batch: Batch): Outcome | undefined =>
+  more(
+    batch,
+    ({ kind, value }) => kind !== "everything" && value.includes("*"),
+    ({ kind }) => `a ${kind} that holds a *`,
+  )
 
 interface BunnyRequest {
   readonly path: string

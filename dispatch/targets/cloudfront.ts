@@ -1,6 +1,6 @@
 import { cloudfront as cloudfrontTags } from "../../protocol/tag-rules.ts"
 import { type Milliseconds, SECOND } from "../../protocol/time.ts"
-import { type Answer, ask, baseAddress, beyond, type Reading, tidy, verdict } from "./answer.ts"
+import { type Answer, ask, baseAddress, beyond, type Reading, tidy, verdict, withWildcard } from "./answer.ts"
 import { type AwsCredentials, signed } from "./sigv4.ts"
 import { driverOf } from "./driver.ts"
 import type {
@@ -115,7 +115,7 @@ export const cloudfront: TargetDriver<Config> = /* @__PURE__ */ driverOf(
     const secrets = Object.values(credentials).filter((secret) => secret !== undefined)
     return {
       async purge(batch, signal) {
-        const unsupported = beyond(capabilities, batch)
+        const unsupported = beyond(capabilities, batch) ?? withWildcard(batch)
         if (unsupported) return unsupported
         const body = bodyOf(batch)
         const request = { method: "POST", url, headers: { "content-type": "application/xml" }, body }
@@ -157,7 +157,11 @@ function bodyOf({ id, values }: Batch): string {
  */
 const UNSAFE = /[{}|\\^~[\]`]/g
 
-/** A value as CloudFront takes it. A prefix goes without its last slash, to cover the page at `…/blog` too. */
+/**
+ * A value as CloudFront takes it. A `*` is a wildcard at the end of a path, and refused within; it is none of what is to
+ * be encoded, so that it cannot be said otherwise, and `purge` lets none through. A prefix goes without its last slash, to cover the page at
+ * `…/blog` too.
+ */
 function wire({ kind, value }: Value): string {
   if (kind === "everything") return "/*"
   if (kind === "tag") return `#${value}`

@@ -11,6 +11,7 @@ import {
   type Reading,
   tidy,
   verdict,
+  withWildcard,
 } from "./answer.ts"
 import { driverOf } from "./driver.ts"
 import type {
@@ -70,7 +71,7 @@ export const gcore: TargetDriver<TargetConfigOf<"gcore">> = /* @__PURE__ */ driv
     const url = `${base}/cdn/resources/${resource}/purge`
     return {
       async purge(batch, signal) {
-        const unsupported = beyond(CAPABILITIES, batch)
+        const unsupported = beyond(CAPABILITIES, batch) ?? withWildcard(batch)
         if (unsupported) return unsupported
         const body = JSON.stringify(bodyOf(batch))
         const answer = await ask(surroundings, host, url, { method: "POST", headers, body }, signal)
@@ -106,12 +107,9 @@ function bodyOf({ values }: Batch): Body {
 
 /**
  * A prefix without its last slash, as it covers the page at `…/blog` too. Whether Gcore keeps to whole path segments is
- * not published, and a wildcard is allowed at the end alone: one that stands within a path ends the pattern there.
+ * not published.
  */
-function pattern({ pathname }: URL): string {
-  const path = pathname.replace(/\/$/, "")
-  return `${path.replace(/\*.*$/, "")}${path === "" ? "/" : ""}*`
-}
+const pattern = ({ pathname }: URL): string => `${pathname.replace(/(.)\/$/, "$1")}*`
 
 /**
  * Said by a 400 as well as by a 429. Taken for a refusal it would be cut into ever more calls.

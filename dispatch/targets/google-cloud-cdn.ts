@@ -13,6 +13,8 @@ import {
   textOf,
   tidy,
   verdict,
+  pathOf,
+  withWildcard,
 } from "./answer.ts"
 import { importKey, readPem, signJwt } from "./jwt.ts"
 import { accessTokens } from "./oauth.ts"
@@ -99,7 +101,7 @@ export const googleCloudCdn: TargetDriver<TargetConfigOf<"google-cloud-cdn">> = 
     })
     return {
       async purge(batch, signal) {
-        const unsupported = beyond(CAPABILITIES, batch)
+        const unsupported = beyond(CAPABILITIES, batch) ?? withWildcard(batch, pathOf)
         if (unsupported) return unsupported
         const granted = await tokens.get(signal)
         if ("outcome" in granted) return granted

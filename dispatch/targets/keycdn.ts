@@ -11,6 +11,7 @@ import {
   textOf,
   tidy,
   verdict,
+  withWildcard,
 } from "./answer.ts"
 import { driverOf } from "./driver.ts"
 import type {
@@ -92,7 +93,7 @@ export const keycdn: TargetDriver<KeycdnConfig> = /* @__PURE__ */ driverOf(
     const credentials = toBase64(utf8(`${token}:`))
     return {
       async purge(batch, signal) {
-        const unsupported = beyond(capabilities, batch)
+        const unsupported = beyond(capabilities, batch) ?? withWildcard(batch)
         if (unsupported) return unsupported
         const { method, path, headers, body } = requestOf(config, batch)
         const authorization = `Basic ${credentials}`

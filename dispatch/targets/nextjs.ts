@@ -1,6 +1,6 @@
 import { nextjs as nextjsTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { type Answer, beyond, isPage, troubleOf, verdict } from "./answer.ts"
+import { type Answer, beyond, isPage, troubleOf, verdict, more } from "./answer.ts"
 import { driverOf } from "./driver.ts"
 import type {
   Capabilities,
@@ -9,6 +9,7 @@ import type {
   TargetConfigOf,
   TargetDriver,
   TargetTraits,
+  Value,
 } from "./target.ts"
 import { MAX_VALUE_BYTES, MEND, webhook } from "./webhook.ts"
 
@@ -51,7 +52,7 @@ export const nextjs: TargetDriver<TargetConfigOf<"nextjs">> = /* @__PURE__ */ dr
     const capabilities = nextjs.capabilities(config)
     return {
       async purge(batch, signal) {
-        const unsupported = beyond(capabilities, batch)
+        const unsupported = beyond(capabilities, batch) ?? more(batch, isRoute, whatRoute)
         if (unsupported) return unsupported
         const answer = await receiver.deliver(batch, signal)
         return "outcome" in answer
@@ -61,6 +62,30 @@ export const nextjs: TargetDriver<TargetConfigOf<"nextjs">> = /* @__PURE__ */ dr
     }
   },
 )
+
+/**
+ * Next labels each page by the layouts and the page that made it: `/layout` is everything, and `/blog/[slug]/page` all of
+ * a route. By those labels it finds what it is told by a path or a tag, so that a url, and a tag without a prefix, can
+ * be one.
+ *
+ * @see https://nextjs.org/docs/app/api-reference/functions/revalidatePath
+ */
+const isRoute = ({ kind, value }: Value): boolean => {
+  if (kind === "tag") return /^_N_T_.*\/(?:layout|page)$/.test(value)
+  return kind === "url" && /\/(?:layout|page)\/?$/.test(plain(new URL(value).pathname))
+}
+
+const whatRoute = ({ kind }: Value): string =>
+  kind === "url" ? "a url that ends in /layout or /page" : "a tag that is a layout's or a route's"
+
+/** As Next knows it, which decodes segments. */
+function plain(path: string): string {
+  try {
+    return decodeURIComponent(path)
+  } catch {
+    return path
+  }
+}
 
 /** What our own route says of what it told Next; a page of the app, or a log-in before it, says something else. */
 const TOLD = /^revalidated\b/

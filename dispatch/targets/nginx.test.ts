@@ -85,12 +85,18 @@ describe("the key that nginx is sent", () => {
     expect(key).toBe(`www.example.com/https/${"a".repeat(500 - "www.example.com/https/".length)}*`)
   })
 
-  it("is not taken for a wildcard where there is none", async () => {
+  it.each([true, false])("is no wildcard for a url, with wildcards %s", async (wildcards) => {
     const { fetch, received } = transportTo(fakes())
-    const batch = { ...FAST, mode: "purge" as const, values: [valueOf("url", "https://www.example.com/a*")] }
-    const outcome = await driverOn(fetch, { wildcards: false }).purge(batch, soon())
-    expect([outcome.outcome, received]).toEqual(["unsupported", []])
-    expect(await keyOf("url", "https://www.example.com/a*")).toBe("www.example.com/https/a*")
+    for (const path of ["a*", "*", "a?b=*"]) {
+      const values = [valueOf("url", `https://www.example.com/${path}`)]
+      const outcome = await driverOn(fetch, { wildcards }).purge({ ...FAST, mode: "purge", values }, soon())
+      expect(outcome).toEqual({
+        outcome: "unsupported",
+        detail: "it cannot purge by a url that ends in *",
+      })
+    }
+    expect(received).toEqual([])
+    expect(await keyOf("url", "https://www.example.com/a*b")).toBe("www.example.com/https/a*b")
   })
 })
 

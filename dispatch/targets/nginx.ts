@@ -1,5 +1,5 @@
 import { PORTABLE_CODEC } from "../../protocol/tag-rules.ts"
-import { ask, beyond, byStatus } from "./answer.ts"
+import { ask, beyond, byStatus, more } from "./answer.ts"
 import { type Node, theNode, unproven } from "./nodes.ts"
 import { driverOf } from "./driver.ts"
 import type {
@@ -64,14 +64,13 @@ export const nginx: TargetDriver<TargetConfigOf<"nginx">> = /* @__PURE__ */ driv
   (config, surroundings) => {
     const node = theNode(config.endpoints, config.endpoint)
     const capabilities = capabilitiesOf(config)
-    const mayWildcard = capabilities !== BY_URL
     return {
       async purge(batch, signal) {
-        const unsupported = beyond(capabilities, batch)
+        // A page whose own name ends so is taken for a wildcard; where there is none, nothing is purged.
+        const isWildcard = ({ kind, value }: Value) => kind === "url" && value.endsWith("*")
+        const unsupported =
+          beyond(capabilities, batch) ?? more(batch, isWildcard, () => "a url that ends in *")
         if (unsupported) return unsupported
-        // A page whose own name ends so is taken for a wildcard, which is wider; where there is none, nothing is purged.
-        if (!mayWildcard && batch.values.some(({ value }) => value.endsWith("*")))
-          return { outcome: "unsupported", detail: "without wildcards it cannot purge a url that ends in *" }
         // A batch has one value, and is never empty.
         const key = batch.values.map(keyOf).join("")
         return send(surroundings, node, key, signal)

@@ -127,7 +127,7 @@ export interface Left {
  *                   and keeps all until that is mended; `mend` names the options that it may lie in
  * - `refused`       about the *batch*: it is cut in two, down to the one value that is at fault; where the vendor says
  *                   which values those are (`at`, their places in the batch) those alone are given up
- * - `unsupported`   this kind or mode cannot be done at all here
+ * - `unsupported`   this kind or mode cannot be done at all here; or these values (`at`), and the others can
  */
 export type Outcome =
   | {
@@ -156,7 +156,7 @@ export type Outcome =
       readonly detail: string
       readonly at?: readonly number[]
     }
-  | { readonly outcome: "unsupported"; readonly detail: string }
+  | { readonly outcome: "unsupported"; readonly detail: string; readonly at?: readonly number[] }
 
 /** One request to a vendor. */
 export interface VendorRequest {

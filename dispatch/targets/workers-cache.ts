@@ -1,6 +1,6 @@
 import { workersCache as workersCacheTags } from "../../protocol/tag-rules.ts"
 import type { Milliseconds } from "../../protocol/time.ts"
-import { type Answer, beyond, member, parseJson, troubleOf, verdict } from "./answer.ts"
+import { type Answer, beyond, member, parseJson, troubleOf, verdict, more } from "./answer.ts"
 import { cloudflareErrors } from "./cloudflare-errors.ts"
 import { CALLS, MAX_ITEMS, PROPAGATION } from "./cloudflare-limits.ts"
 import { driverOf } from "./driver.ts"
@@ -11,6 +11,7 @@ import type {
   TargetConfigOf,
   TargetDriver,
   TargetTraits,
+  Value,
 } from "./target.ts"
 import { MAX_VALUE_BYTES, MEND, webhook } from "./webhook.ts"
 
@@ -51,7 +52,10 @@ export const workersCache: TargetDriver<TargetConfigOf<"workers-cache">> = /* @_
     const agent = webhook(config, surroundings)
     return {
       async purge(batch, signal) {
-        const unsupported = beyond(CAPABILITIES, batch)
+        const isHome = ({ kind, value }: Value) => kind === "url" && new URL(value).pathname === "/"
+        const unsupported =
+          beyond(CAPABILITIES, batch) ??
+          (config.allowEverything ? undefined : more(batch, isHome, () => "the url of a home page"))
         if (unsupported) return unsupported
         const answer = await agent.deliver(batch, signal)
         return "outcome" in answer

@@ -3,10 +3,12 @@
 # The relay and, with `gateway` as its command, the gateway. From the repository's root:
 #
 #   docker build -f infra/docker/relay.Dockerfile -t tidemark-relay .
-#   docker run --rm -v ./tidemark.config.ts:/etc/tidemark/tidemark.config.ts:ro -e REDIS_URL -e … tidemark-relay
+#   docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
+#     -v ./tidemark.config.ts:/etc/tidemark/tidemark.config.ts:ro -e REDIS_URL -e … tidemark-relay
 #
 # Secrets come by the environment at run time; none is needed, or kept, here.
 
+# With a digest it is that image and no other: `--build-arg NODE=node:24-bookworm-slim@sha256:…`.
 ARG NODE=node:24-bookworm-slim
 
 FROM ${NODE} AS build

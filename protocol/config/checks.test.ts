@@ -1,7 +1,7 @@
 // `publish --wait` was `done` at no target at all, since a target's namespace was mistyped and the configuration valid.
 import * as fc from "fast-check"
 import { describe, expect, it } from "vitest"
-import { checkConfig, configWarnings } from "./checks.ts"
+import { borderFaults, checkConfig, configWarnings } from "./checks.ts"
 import { ConfigError, parseConfig } from "./config.ts"
 import { secret } from "./define.ts"
 import { nearest } from "./nearest.ts"
@@ -119,6 +119,37 @@ describe("what nothing does yet", () => {
     )
     expect(warnings.map(({ path }) => path)).toEqual(["relay.cors", "tokens.0.scopes.1"])
   })
+})
+
+it("a token of a tenant that is about all tenants' relays is warned of", () => {
+  const tokens = [
+    { ...token(["drain", "fleet"]), name: "a" },
+    { ...token(["drain", "fleet", "operate"], "acme"), name: "b" },
+  ]
+  const paths = configWarnings(parseConfig({ namespaces: { blog: {} }, tokens })).map(({ path }) => path)
+  expect(paths).toEqual(["tokens.1.scopes.0", "tokens.1.scopes.1"])
+})
+
+it("prefixes of tags by which tenants reach each other are warned of, and both are named", () => {
+  const config = parseConfig({
+    tokens: [token(["publish:*"]), { ...token(["publish:*"], "globex"), name: "globex" }],
+    namespaces: { blog: {} },
+    tenants: { globex: { namespaces: { shop: { tagPrefix: "hunter2-" } } } },
+    targets: {
+      cdn: {
+        type: "fastly",
+        service: "abc",
+        token: secret("TOKEN"),
+        namespaces: ["*"],
+        tenants: ["*"],
+      },
+    },
+  })
+  const told =
+    "lets tags of namespaces.blog, by its own tagPrefix, be labels of this one at the cache of cdn: neither prefix may begin with the other"
+  const path = "tenants.globex.namespaces.shop.tagPrefix"
+  expect(borderFaults(config)).toEqual([{ path, detail: told }])
+  expect(configWarnings(config)).toContainEqual({ path, detail: told })
 })
 
 it("a namespace that no target purges is warned of, where there are targets", () => {

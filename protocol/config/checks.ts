@@ -19,7 +19,9 @@ import {
   membersOf,
   parseConfig,
   servesTenant,
+  tenantsOf,
 } from "./config.ts"
+import { crossings, type LabelSpace } from "../label-borders.ts"
 import { didYouMean } from "./nearest.ts"
 import { type Config, configSchema, SCOPE_KINDS, SCOPE_NAMES } from "./schema.ts"
 import { suggestions } from "./suggestions.ts"
@@ -88,15 +90,41 @@ function* wordSuggestions(file: Members): Generator<[path: string, text: string]
 
 const AUTH_KINDS = ["bearer", "basic", "body", "header", "query"]
 
+/**
+ * Prefixes of tags by which a publisher could reach the pages of others at a cache that both share. `config check`
+ * refuses them; whatever purges already starts with them, as each publish is held against them too.
+ */
+export const borderFaults = (config: Config): ConfigFault[] =>
+  crossings(config).map(({ from, to, target }) =>
+    at(
+      [...placeOf(config, to), "tagPrefix"],
+      `lets tags of ${at(placeOf(config, from), "").path}, by its own tagPrefix, be labels of this one at the cache of ${target}: neither prefix may begin with the other`,
+    ),
+  )
+
+const placeOf = (config: Config, { tenant, namespace }: LabelSpace): string[] => [
+  ...(config.tenants?.[tenant] ? ["tenants", tenant] : []),
+  "namespaces",
+  namespace,
+]
+
 /** What is taken, and is likely not what was meant. */
 export function configWarnings(config: Config): ConfigFault[] {
-  const found: ConfigFault[] = []
+  const found: ConfigFault[] = borderFaults(config)
   if (config.relay.cors.length > 0)
     found.push(at(["relay", "cors"], "nothing reads it yet: no other site may ask the relay"))
   for (const name of Object.keys(config.notify ?? {}))
     found.push(at(["notify", name], "nothing reads it yet: nobody is told, so watch /metrics and /v1/lanes"))
-  for (const [index, { scopes }] of config.tokens.entries()) {
+  const hasTenants = tenantsOf(config).length > 1
+  for (const [index, { scopes, tenant }] of config.tokens.entries()) {
     for (const [position, scope] of scopes.entries()) {
+      if (hasTenants && tenant !== "default" && (scope === "drain" || scope === "fleet"))
+        found.push(
+          at(
+            ["tokens", index, "scopes", position],
+            `is about the relays of every tenant, and the token is one of ${tenant}`,
+          ),
+        )
       if (scope.startsWith("events:"))
         found.push(
           at(["tokens", index, "scopes", position], "allows nothing yet: there are no events to hear"),

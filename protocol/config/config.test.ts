@@ -225,6 +225,16 @@ describe("mistakes", () => {
       { targets: { cdn: { ...http, url: "http://a.test/" } } },
       "targets.cdn.url",
     ],
+    [
+      "an endpoint with a user",
+      withTarget({ endpoint: "https://hunter2@h.example/" }),
+      "targets.cdn.endpoint",
+    ],
+    [
+      "a node with a password",
+      withTarget({ endpoints: ["http://a:hunter2@10.0.0.1:6081"] }),
+      "targets.cdn.endpoints",
+    ],
     ["an endpoint in the clear", withTarget({ endpoint: "http://10.0.0.1/" }), "targets.cdn.endpoint"],
     ["a rate of nothing", withTarget({ rate: { perSecond: 0, burst: 1 } }), "targets.cdn.rate.perSecond"],
     ["four hashes", { tokens: [{ ...token, sha256: Array(4).fill("0".repeat(64)) }] }, "tokens.0.sha256"],
@@ -258,6 +268,11 @@ describe("mistakes", () => {
     [
       "a tag prefix with a space",
       { namespaces: { blog: { tagPrefix: "a b" } } },
+      "namespaces.blog.tagPrefix",
+    ],
+    [
+      "a tag prefix that is ours",
+      { namespaces: { blog: { tagPrefix: "NS/" } } },
       "namespaces.blog.tagPrefix",
     ],
     ["no room for any tag", { namespaces: { blog: { maxTags: 0 } } }, "namespaces.blog.maxTags"],

@@ -1,7 +1,7 @@
 import * as z from "zod/mini"
 import { isNamespace, isPattern, NAME, NAMESPACE_RULE } from "../namespace.ts"
 import { checked, duration, namespaceName } from "../schema.ts"
-import { checkHost, checkPrefix } from "../selector.ts"
+import { checkHost, checkPrefix, isOwnTag } from "../selector.ts"
 import { DAY, HOUR, MINUTE } from "../time.ts"
 import { secretSchema } from "./secret-schema.ts"
 import { SOURCE_TRAITS, type SourceType } from "./source-options.ts"
@@ -23,7 +23,7 @@ const pattern = z
 /** Scopes that carry a pattern. */
 export const SCOPE_KINDS = ["publish", "read", "epochs", "events"]
 /** Scopes that stand alone. */
-export const SCOPE_NAMES = ["everything", "metrics", "operate"]
+export const SCOPE_NAMES = ["everything", "metrics", "operate", "drain", "fleet"]
 
 const scope = z.string().check(
   z.refine(
@@ -33,7 +33,8 @@ const scope = z.string().check(
       return SCOPE_KINDS.includes(text.slice(0, at)) && isPattern(text.slice(at + 1))
     },
     {
-      error: "must be publish:, read:, epochs: or events: with a pattern, or everything, metrics or operate",
+      error:
+        "must be publish:, read:, epochs: or events: with a pattern, or everything, metrics, operate, drain or fleet",
     },
   ),
 )
@@ -69,12 +70,13 @@ const namespace = z.strictObject({
   maxTags: z.optional(z.int().check(z.gte(1))),
   wholeBy: z.optional(z.enum(["tag", "prefix", "host"])),
   tagPrefix: z.optional(
-    z
-      .string()
-      .check(
-        z.maxLength(128),
-        z.regex(/^[\x21-\x2b\x2d-\x7e]*$/, { error: "must be printable ASCII without spaces and commas" }),
-      ),
+    z.string().check(
+      z.maxLength(128),
+      z.regex(/^[\x21-\x2b\x2d-\x7e]*$/, { error: "must be printable ASCII without spaces and commas" }),
+      z.refine((text) => !isOwnTag(text), {
+        error: "must not begin with ns/ or u:, however spelled: those tags are Tidemark's own",
+      }),
+    ),
   ),
   overflowTag: z.optional(z.boolean()),
   settle: pass,

@@ -1,4 +1,5 @@
 import * as z from "zod/mini"
+import { carriesUser } from "../address.ts"
 import { duration } from "../schema.ts"
 import { HOUR } from "../time.ts"
 import { parseDns } from "./dns-name.ts"
@@ -24,16 +25,24 @@ export const vendorUrl = z.string().check(
   z.refine(
     (text) => {
       const url = parseUrl(text)
-      return url !== undefined && (url.protocol === "https:" || (url.protocol === "http:" && isLoopback(url)))
+      return (
+        url !== undefined &&
+        !carriesUser(url) &&
+        (url.protocol === "https:" || (url.protocol === "http:" && isLoopback(url)))
+      )
     },
-    { error: "must be an https URL (http only on loopback)" },
+    { error: "must be an https URL (http only on loopback) without a user" },
   ),
 )
 
 const httpUrl = z.string().check(
-  z.refine((text) => /^https?:$/.test(parseUrl(text)?.protocol ?? ""), {
-    error: "must be an http or https URL",
-  }),
+  z.refine(
+    (text) => {
+      const url = parseUrl(text)
+      return url !== undefined && !carriesUser(url) && /^https?:$/.test(url.protocol)
+    },
+    { error: "must be an http or https URL without a user" },
+  ),
 )
 
 const text = (form: RegExp, error: string) => z.string().check(z.regex(form, { error }))

@@ -3,6 +3,7 @@ import { existsSync, statSync } from "node:fs"
 import { dirname, join, resolve } from "node:path"
 import { describe, expect, it } from "vitest"
 import { unstable_readConfig } from "wrangler"
+import { parse } from "yaml"
 import { COMPATIBILITY_DATE } from "../../cli/dev/serve-worker.ts"
 import { PACKAGE_EXPORTS } from "../../cli/package-root.ts"
 import { parseConfig } from "../../protocol/config/config.ts"
@@ -49,6 +50,57 @@ describe("relay.Dockerfile", () => {
     expect(of("EXPOSE")).toEqual([`${RELAY_PORT} ${GATEWAY_PORT}`])
     expect(of("HEALTHCHECK")[0]).toContain(`process.env.TIDEMARK_RELAY_PORT ?? ${RELAY_PORT}`)
   })
+})
+
+describe("compose.yaml", () => {
+  interface Confined {
+    readonly read_only?: boolean
+    readonly cap_drop?: readonly string[]
+    readonly cap_add?: unknown
+    readonly privileged?: unknown
+    readonly security_opt?: readonly string[]
+    readonly mem_limit?: string
+    readonly pids_limit?: number
+    readonly tmpfs?: readonly string[]
+  }
+  const { services } = parse(read("infra/docker/compose.yaml")) as {
+    services: Readonly<Record<string, Confined>>
+  }
+
+  it.each(Object.entries(services))("confines %s", (_, service) => {
+    expect(service).toMatchObject({
+      read_only: true,
+      cap_drop: ["ALL"],
+      security_opt: ["no-new-privileges:true"],
+      mem_limit: expect.stringMatching(/^\d+[mg]$/),
+      pids_limit: expect.any(Number),
+      tmpfs: expect.arrayContaining(["/tmp"]),
+    })
+    expect([service.cap_add, service.privileged]).toEqual([undefined, undefined])
+  })
+
+  it("starts Redis as its own user, and lets it fill up before it is killed", () => {
+    const { redis } = services as unknown as {
+      redis: Confined & { user: string; command: readonly string[] }
+    }
+    expect(redis.user).toBe("redis")
+    const [most = ""] = allIn(redis.command.join(" "), /--maxmemory (\d+)mb/g)
+    expect([redis.mem_limit, Number(most) * 2]).toEqual(["1g", 1024])
+  })
+})
+
+it("every docker run that is told is confined", () => {
+  const texts = ["README.md", "infra/docker/relay.Dockerfile"].map((file) => read(file))
+  for (const text of texts) {
+    const [run = ""] = /docker run (?:.*\\\n)*.*/.exec(text) ?? []
+    for (const flag of ["--read-only", "--tmpfs /tmp", "--cap-drop ALL", "--security-opt no-new-privileges"])
+      expect(run).toContain(flag)
+  }
+})
+
+it("git sees no file that a token is written to", () => {
+  const ignored = read(".gitignore").split("\n")
+  expect(ignored).toEqual(expect.arrayContaining([".tidemark/", ".dev.vars", "*.token"]))
 })
 
 describe("wrangler.toml", () => {

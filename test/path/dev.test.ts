@@ -113,6 +113,54 @@ test("a part that dies is started again where it was, and says so", async () => 
   await publishUntilDone(dev)
 })
 
+test.runIf(process.platform === "linux")(
+  "each part is given the secrets that it uses, and no others",
+  async () => {
+    const config = {
+      namespaces: { blog: {} },
+      sources: { cms: { type: "contentful", secret: { secret: "CMS_SECRET" }, namespace: "blog" } },
+      targets: {
+        cdn: {
+          type: "http",
+          url: "http://127.0.0.1:9/",
+          secret: { secret: "CDN_SECRET" },
+          namespaces: ["blog"],
+        },
+      },
+    }
+    await writeFile(
+      join(directory, "tidemark.config.ts"),
+      `import { defineConfig } from "tidemark/config"\nexport default defineConfig(${JSON.stringify(config)})\n`,
+    )
+    const held = {
+      CDN_SECRET: `whsec_${btoa("CANARY".repeat(5))}`,
+      CMS_SECRET: "CMS".repeat(22).slice(0, 64),
+    }
+    await writeFile(
+      join(directory, ".dev.vars"),
+      Object.entries({ ...held, UNRELATED: "UNRELATED-CANARY" })
+        .map(([name, value]) => `${name}="${value}"\n`)
+        .join(""),
+    )
+    const dev = await start()
+    const environments = execFileSync("sh", ["-c", `pgrep -P ${dev.child.pid}`])
+      .toString()
+      .trim()
+      .split("\n")
+      .map((pid) => ({
+        command: readFileSync(`/proc/${pid}/cmdline`, "utf8"),
+        text: readFileSync(`/proc/${pid}/environ`, "utf8"),
+      }))
+    expect(environments.length).toBeGreaterThanOrEqual(5)
+    for (const { command, text } of environments) {
+      const isRelay = command.includes("relay")
+      expect([command, text.includes(held.CDN_SECRET)]).toEqual([command, isRelay])
+      expect(text).not.toContain(held.CMS_SECRET)
+      expect(text).not.toContain("UNRELATED-CANARY")
+    }
+  },
+)
+
 test("a target without its secret is off, and its secret's name is printed", async () => {
   const config = {
     namespaces: { blog: {} },
@@ -141,16 +189,22 @@ test("a target without its secret is off, and its secret's name is printed", asy
 test("a foreign Host is refused by every part", async () => {
   const dev = await start()
   const { request } = await import("node:http")
-  for (const part of ["worker", "relay", "gateway"]) {
+  const statusOf = (part: string, headers: Readonly<Record<string, string>>) => {
     const { hostname, port } = new URL(dev.urls[part] ?? "")
-    const status = await new Promise((done, fail) => {
-      request({ hostname, port, path: "/healthz", headers: { host: "evil.example" } }, (response) =>
-        done(response.resume().statusCode),
-      )
+    return new Promise((done, fail) => {
+      request({ hostname, port, path: "/healthz", headers }, (response) => done(response.resume().statusCode))
         .on("error", fail)
         .end()
     })
-    expect(status).toBe(421)
+  }
+  // What miniflare takes a request's url from, whoever sends it.
+  const claims = ["x-forwarded-host", "mf-original-url", "mf-op-original-url"].map((name) => ({
+    [name]: name === "x-forwarded-host" ? "localhost" : "http://localhost/healthz",
+  }))
+  for (const part of ["worker", "relay", "gateway"]) {
+    for (const claim of [{}, ...claims, { "x-forwarded-proto": "https" }])
+      expect(await statusOf(part, { host: "evil.example", ...claim })).toBe(421)
+    expect(await statusOf(part, { host: `LOCALHOST:${new URL(dev.urls[part] ?? "").port}` })).not.toBe(421)
   }
 })
 

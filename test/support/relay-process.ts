@@ -18,7 +18,11 @@ export const TOKENS = {
 
 export async function tokenConfig(): Promise<NonNullable<ConfigInput["tokens"]>> {
   return [
-    { name: "operator", sha256: await hashToken(TOKENS.operator), scopes: ["read:*", "metrics", "operate"] },
+    {
+      name: "operator",
+      sha256: await hashToken(TOKENS.operator),
+      scopes: ["read:*", "metrics", "operate", "drain"],
+    },
     { name: "reader", sha256: await hashToken(TOKENS.reader), scopes: ["read:blog"] },
     { name: "nobody", sha256: await hashToken(TOKENS.nobody), scopes: ["events:*"] },
   ]

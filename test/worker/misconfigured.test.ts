@@ -46,6 +46,16 @@ describe("what a Worker misses", () => {
     expect(await told(held)).toBe(`The Worker has no binding for ${missing}.`)
   })
 
+  it.each(["https://jo:CANARY@x.upstash.io", "https://x.upstash.io/?_token=CANARY", "CANARY"])(
+    "is an address of the store that others may see, as %s is not",
+    async (url) => {
+      const held = { ...Object.fromEntries(all.map((name) => [name, "x"])), UPSTASH_REDIS_REST_URL: url }
+      const detail = await told(held)
+      expect(detail).toMatch(/^UPSTASH_REDIS_REST_URL must be an http or https URL/)
+      expect(detail).not.toContain("CANARY")
+    },
+  )
+
   it("is no credential of a target, which the relay calls", async () => {
     expect(await told({})).not.toContain("HOOK")
   })

@@ -5,7 +5,7 @@ import { utf8 } from "../../protocol/bytes.ts"
 import { type Fault, Problem } from "../../protocol/errors.ts"
 import { MAX_BODY_BYTES, MAX_HOOK_BODY_BYTES } from "../../protocol/invalidation.ts"
 import { invalid, readRequest, requireAnyPublish, requirePublish } from "../../protocol/publish-request.ts"
-import { type Principal, requireScope } from "../../protocol/tokens.ts"
+import { type Principal, requireScope, scopePatterns } from "../../protocol/tokens.ts"
 import { type Edge, type EdgeEnv, parseJsonBody, principalOf, readBody } from "../context.ts"
 import { derive, passDefaults } from "./hooks.ts"
 
@@ -98,6 +98,7 @@ function ofPublish(principal: Principal, body: unknown): Explaining {
   return {
     tenant,
     by: { token: name },
+    patterns: scopePatterns(principal, "publish"),
     invalidations,
     defaults: { settle: 0, secondPass: 0 },
     rules: [],

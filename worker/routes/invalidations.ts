@@ -6,7 +6,7 @@ import { readRequest, requireAnyPublish, requirePublish } from "../../protocol/p
 import type { Idempotency } from "../../protocol/publish.ts"
 import { getRecord, isUnattended, listRecords } from "../../protocol/records-api.ts"
 import type { InvalidationRecord } from "../../protocol/record.ts"
-import type { Principal } from "../../protocol/tokens.ts"
+import { type Principal, scopePatterns } from "../../protocol/tokens.ts"
 import { SECOND } from "../../protocol/time.ts"
 import { type EdgeContext, type EdgeEnv, parseJsonBody, principalOf, readBody } from "../context.ts"
 import { type Accepted, takeIn } from "../intake.ts"
@@ -26,6 +26,7 @@ export function invalidationRoutes(app: Hono<EdgeEnv>): void {
       {
         tenant: principal.tenant,
         by: { token: principal.name },
+        patterns: scopePatterns(principal, "publish"),
         invalidations,
         idempotency: await idempotencyOf(principal, key, body),
         defaults: { settle: 0, secondPass: 0 },
