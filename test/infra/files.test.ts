@@ -4,6 +4,7 @@ import { dirname, join, resolve } from "node:path"
 import { describe, expect, it } from "vitest"
 import { unstable_readConfig } from "wrangler"
 import { parse } from "yaml"
+import { UPSTASH_SDK } from "../../cli/upstash-transport.ts"
 import { COMPATIBILITY_DATE } from "../../cli/dev/serve-worker.ts"
 import { PACKAGE_EXPORTS } from "../../cli/package-root.ts"
 import { parseConfig } from "../../protocol/config/config.ts"
@@ -118,8 +119,11 @@ describe("wrangler.toml", () => {
   it("has the compatibility date of what is run here, and the package's own meaning of its exports", () => {
     expect(settings.compatibility_date).toBe(COMPATIBILITY_DATE)
     const alias = new Map(Object.entries(settings.alias ?? {}))
-    expect(alias.has("tidemark/config")).toBe(true)
-    for (const [name, file] of alias) expect(resolve(dirname(path), String(file))).toBe(PACKAGE_EXPORTS[name])
+    const fileOf = (name: string) => resolve(dirname(path), String(alias.get(name)))
+    expect([...alias.keys()].toSorted()).toEqual([UPSTASH_SDK, "tidemark/config"])
+    expect(fileOf("tidemark/config")).toBe(PACKAGE_EXPORTS["tidemark/config"])
+    // Written beside the entry, by the same command.
+    expect(dirname(fileOf(UPSTASH_SDK))).toBe(dirname(resolve(dirname(path), String(settings.main))))
   })
 
   it("names the secrets that the Worker wants, and holds none", () => {
