@@ -276,6 +276,22 @@ export const MUTANTS: readonly Mutant[] = [
     test: node("dispatch/plan.test.ts", "says one thing once, as hard as the hardest asked"),
   },
   {
+    name: "a reserved tag is looked for before it is folded",
+    invariant: "I6",
+    file: "protocol/selector.ts",
+    find: "!UNFOLDED.test(tag) && isOwnLabel(foldLabel(tag))",
+    replace: "isOwnLabel(tag)",
+    test: node("protocol/tags.test.ts", "%s is never told a label of ours by a tag"),
+  },
+  {
+    name: "a tag that is a label of others is published",
+    invariant: "I6",
+    file: "dispatch/judge.ts",
+    find: "if (stray.length === 0) return invalidation",
+    replace: "return invalidation",
+    test: node("dispatch/judge.test.ts", "refuses a tag that is a label of others, and names it"),
+  },
+  {
     name: "an account's bucket is never empty",
     invariant: "I7",
     file: "protocol/lua/pace.lua",
