@@ -33,7 +33,6 @@ it("links to what is there", () => {
     "SECURITY.md": read("SECURITY.md"),
   })) {
     for (const link of allIn(text, /\]\((?!https?:)([^)#]+)/g))
-      // The page of bounds is written beside this one, and comes by another change.
-      if (link !== "bounds.md") expect(existsSync(join(root, dirname(file), link)), link).toBe(true)
+      expect(existsSync(join(root, dirname(file), link)), link).toBe(true)
   }
 })
