@@ -1,4 +1,4 @@
-import type { Config } from "../protocol/config/schema.ts"
+import { ALL_SCOPES, type Config } from "../protocol/config/schema.ts"
 import { moduleFile } from "./package-root.ts"
 
 /** What `tidemark dev` adds to a Worker, and no deployed one knows. */
@@ -66,23 +66,10 @@ function developed(
   config: Config,
   { tokenSha256, tenant = "default", off, withoutHash }: DevelopmentExtras,
 ): Config {
-  const dev = { name: "dev", tenant, sha256: tokenSha256, scopes: DEV_SCOPES }
+  const dev = { name: "dev", tenant, sha256: tokenSha256, scopes: ALL_SCOPES }
   return {
     ...config,
     tokens: [...config.tokens.filter(({ name }) => name !== "dev" && !withoutHash.includes(name)), dev],
     targets: Object.fromEntries(Object.entries(config.targets).filter(([name]) => !off.includes(name))),
   }
 }
-
-/** All there are. */
-const DEV_SCOPES = [
-  "publish:*",
-  "everything",
-  "read:*",
-  "epochs:*",
-  "events:*",
-  "metrics",
-  "operate",
-  "drain",
-  "fleet",
-]

@@ -8,7 +8,7 @@ import { useDigests } from "../protocol/bytes.ts"
 import { authenticate } from "../protocol/tokens.ts"
 import { checkConfig, configWarnings } from "../protocol/config/checks.ts"
 import { ConfigError, type Resolved, resolveSecrets, tenantsOf } from "../protocol/config/config.ts"
-import type { Config } from "../protocol/config/schema.ts"
+import { ALL_SCOPES, type Config } from "../protocol/config/schema.ts"
 import { secretFaults } from "../protocol/config/secret-forms.ts"
 import { nodeDigests } from "./digests.ts"
 import { createEmitter } from "./emitter.ts"
@@ -186,18 +186,6 @@ async function importConfig(path: string): Promise<unknown> {
   }
 }
 
-const DEV_SCOPES = [
-  "publish:*",
-  "everything",
-  "read:*",
-  "epochs:*",
-  "events:*",
-  "metrics",
-  "operate",
-  "drain",
-  "fleet",
-]
-
 /**
  * Puts the secrets in. In development a target whose secret is missing is off, and one token of development's own is
  * added; else a missing secret is an error that names it.
@@ -234,7 +222,7 @@ function prepare(file: Config, env: NodeJS.ProcessEnv, devTokenHash: string | un
   }
   const { config: resolved } = resolveSecrets(config, env)
   const tokens = isDev
-    ? [...resolved.tokens, { name: "dev", sha256: devTokenHash, scopes: DEV_SCOPES, tenant: "default" }]
+    ? [...resolved.tokens, { name: "dev", sha256: devTokenHash, scopes: ALL_SCOPES, tenant: "default" }]
     : resolved.tokens
   return {
     config: { ...config, sources: file.sources },

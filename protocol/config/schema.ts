@@ -24,6 +24,8 @@ const pattern = z
 export const SCOPE_KINDS = ["publish", "read", "epochs", "events"]
 /** Scopes that stand alone. */
 export const SCOPE_NAMES = ["everything", "metrics", "operate", "drain", "fleet"]
+/** All there are, in every namespace: those of development's own token. */
+export const ALL_SCOPES = [...SCOPE_KINDS.map((kind) => `${kind}:*`), ...SCOPE_NAMES]
 
 const scope = z.string().check(
   z.refine(

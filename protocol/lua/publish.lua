@@ -270,7 +270,8 @@ for _, row in ipairs(order) do
     if old == all then go = all end
     local newest = go > 0 and try('ZRANGE', row.tags, go - 1, go - 1, 'WITHSCORES')
     if newest and newest[2] then
-      local floor = str(math.max(row.floor, newest[2]))
+      -- As numbers: later Luas compare two texts letter by letter.
+      local floor = str(math.max(tonumber(row.floor), tonumber(newest[2])))
       try('SET', row.key, row.e .. ' ' .. row.watermark .. ' ' .. row.hard .. ' ' .. floor)
       if go == all then try('UNLINK', row.tags) else try('ZREMRANGEBYRANK', row.tags, 0, go - 1) end
     end

@@ -37,7 +37,9 @@ for namespace = 1, #ARGV, 2 do
     left = left + old - go
     if go > 0 then
       local newest = redis.call('ZRANGE', tags, go - 1, go - 1, 'WITHSCORES')[2]
-      redis.call('SET', row, e .. ' ' .. watermark .. ' ' .. hard .. ' ' .. str(math.max(floor, newest)))
+      -- As numbers: later Luas compare two texts letter by letter.
+      floor = str(math.max(tonumber(floor), tonumber(newest)))
+      redis.call('SET', row, e .. ' ' .. watermark .. ' ' .. hard .. ' ' .. floor)
       if go == all then
         redis.call('UNLINK', tags)
         redis.call('HDEL', tagged, tags)
