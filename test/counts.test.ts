@@ -173,8 +173,8 @@ describe("a lane", () => {
     one.lane.nudge()
     await level(at, one)
     const commands = await wire.settled()
-    // Pages of a thousand, and the commit.
-    expect(commands).toEqual(Array.from({ length: 11 }, () => "EVALSHA"))
+    // Pages of five hundred, and the commit.
+    expect(commands).toEqual(Array.from({ length: 21 }, () => "EVALSHA"))
     expect(one.driver.attempts).toHaveLength(10)
     wire.close()
   })
